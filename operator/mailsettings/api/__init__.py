@@ -1,0 +1,1 @@
+"""The resource kinds: their fields, conditions and reasons, and the CRDs rendered from them."""

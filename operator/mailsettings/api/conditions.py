@@ -1,0 +1,169 @@
+"""The condition types and the reasons: two closed lists, documented where they are defined.
+
+Reasons are stable API: people and tools match on them. A message explains one case; a reason never changes its meaning.
+"""
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """What a condition is about."""
+
+    doc: str
+
+    def __new__(cls, value: str, doc: str) -> "ConditionType":
+        """A member with its documentation."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.doc = doc
+        return member
+
+    ACCEPTED = (
+        "Accepted",
+        "The settings are complete and consistent, and this namespace may use what they refer to.",
+    )
+    CREDENTIALS_RESOLVED = (
+        "CredentialsResolved",
+        "Every Secret and ConfigMap that the settings refer to exists, has the key, and its value is usable.",
+    )
+    PROBE_SUCCEEDED = (
+        "ProbeSucceeded",
+        "The last probe of the mail server passed. Unknown until one has run; absent when probes are disabled.",
+    )
+    DELIVERED = ("Delivered", "The application's Secret holds the effective settings.")
+    READY = ("Ready", "All of the above that apply are true: the application can send mail.")
+    RECONCILING = ("Reconciling", "Present, and True, only while a change of the spec is being acted on.")
+    STALLED = ("Stalled", "Present, and True, only while nothing but a person can mend what is wrong.")
+
+
+class Reason(StrEnum):
+    """Why a condition has its status; also the reason of the event that announces it.
+
+    The causes of a failed probe bear the names of the causes that mail administrators know them by.
+    """
+
+    doc: str
+    needs_person: bool
+    """Whether waiting cannot help: such a reason on a False condition makes the object `Stalled`."""
+
+    def __new__(cls, value: str, doc: str, needs_person: bool = False) -> "Reason":
+        """A member with its documentation."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.doc = doc
+        member.needs_person = needs_person
+        return member
+
+    # Accepted
+    ACCEPTED = ("Accepted", "Complete and consistent.")
+    SPEC_INVALID = ("SpecInvalid", "A field is wrong; the message names it and the remedy.", True)
+    SYSTEM_SETTINGS_NOT_FOUND = (
+        "SystemSettingsNotFound",
+        "The ClusterMailServerSettings that would be inherited from does not exist.",
+        True,
+    )
+    NOT_ALLOWED = ("NotAllowed", "The system's settings do not admit this namespace (spec.tenants).", True)
+    SENDER_NOT_PERMITTED = (
+        "SenderNotPermitted",
+        "mailFrom or replyTo is outside what the system's tenants.allowedFrom permits.",
+        True,
+    )
+    SYSTEM_SETTINGS_NOT_ACCEPTED = (
+        "SystemSettingsNotAccepted",
+        "The ClusterMailServerSettings that is inherited from is itself not accepted; its own conditions say why.",
+        True,
+    )
+
+    # CredentialsResolved
+    RESOLVED = ("Resolved", "Everything that the settings refer to was read.")
+    NOTHING_TO_RESOLVE = ("NothingToResolve", "The settings refer to no Secret or ConfigMap.")
+    SECRET_NOT_FOUND = ("SecretNotFound", "A Secret that the settings refer to does not exist.", True)
+    SECRET_KEY_MISSING = ("SecretKeyMissing", "The Secret exists but lacks the key.", True)
+    SECRET_VALUE_INVALID = (
+        "SecretValueInvalid",
+        "The value is empty, not UTF-8, holds control characters or line breaks, or has not the provider's form.",
+        True,
+    )
+    SECRET_NOT_REFERABLE = (
+        "SecretNotReferable",
+        "The operator requires referenced Secrets to opt in by a label, and this one lacks it.",
+        True,
+    )
+    CONFIG_MAP_NOT_FOUND = ("ConfigMapNotFound", "A ConfigMap that the settings refer to does not exist.", True)
+    CONFIG_MAP_KEY_MISSING = ("ConfigMapKeyMissing", "The ConfigMap exists but lacks the key.", True)
+    CA_BUNDLE_INVALID = ("CaBundleInvalid", "The CA bundle holds no readable PEM certificate.", True)
+    SYSTEM_CREDENTIALS_UNRESOLVED = (
+        "SystemCredentialsUnresolved",
+        "The credentials of the system's settings cannot be read; the cluster object's conditions say why.",
+        True,
+    )
+
+    # Delivered
+    DELIVERED = ("Delivered", "The Secret holds the effective settings.")
+    SECRET_NOT_OWNED = (
+        "SecretNotOwned",
+        "A Secret of that name exists and is not the operator's; it is left untouched.",
+        True,
+    )
+    LAST_GOOD_KEPT = (
+        "LastGoodKept",
+        "The settings cannot be delivered as they are; the Secret still holds the last good ones.",
+    )
+    NOT_DELIVERED = ("NotDelivered", "There is no Secret yet, because another condition is not true.")
+    DELIVERY_REFUSED = ("DeliveryRefused", "The API server refused the Secret; the message says why.")
+    SUSPENDED = ("Suspended", "spec.suspend is true: changes are not delivered and nothing is probed.")
+
+    # ProbeSucceeded: neither passed nor failed
+    PROBE_PASSED = ("ProbePassed", "The last probe went as far as its mode says.")
+    PROBE_PENDING = ("ProbePending", "No probe of these settings has finished yet.")
+
+    # ProbeSucceeded: failed before the server answered
+    EGRESS_DENIED = (
+        "EgressDenied",
+        "The operator's egress policy forbids this address or port.",
+        True,
+    )
+    DNS_NOT_FOUND = ("DnsNotFound", "The host name cannot be resolved.", True)
+    DNS_TEMPORARY = ("DnsTemporary", "The name servers did not answer.")
+    CONNECTION_REFUSED = ("ConnectionRefused", "The host answers, but nothing listens on that port.")
+    CONNECTION_TIMEOUT = ("ConnectionTimeout", "The host or the server did not answer in time.")
+    CONNECTION_LOST = ("ConnectionLost", "The connection broke, or could not be made for want of a route.")
+
+    # ProbeSucceeded: failed at TLS
+    IMPLICIT_TLS_EXPECTED = (
+        "ImplicitTlsExpected",
+        "The port speaks TLS from the first byte; set tls.mode to Implicit.",
+        True,
+    )
+    START_TLS_EXPECTED = (
+        "StartTlsExpected",
+        "The port begins in the clear or demands STARTTLS; set tls.mode to StartTLS.",
+        True,
+    )
+    START_TLS_NOT_OFFERED = ("StartTlsNotOffered", "The server does not offer STARTTLS, which is required.", True)
+    TLS_PROTOCOL_VERSION = ("TlsProtocolVersion", "Client and server share no TLS version.", True)
+    TLS_HANDSHAKE_FAILED = ("TlsHandshakeFailed", "The TLS handshake failed for another cause.")
+    CERTIFICATE_UNTRUSTED = ("CertificateUntrusted", "The certificate's issuer is not trusted.", True)
+    CERTIFICATE_NAME_MISMATCH = ("CertificateNameMismatch", "The certificate is for another name.", True)
+    CERTIFICATE_EXPIRED = ("CertificateExpired", "The certificate is past its date, or not yet valid.", True)
+
+    # ProbeSucceeded: refused by the server
+    AUTH_NOT_OFFERED = ("AuthNotOffered", "The server offers no login on this connection.", True)
+    AUTH_MECHANISM_UNSUPPORTED = (
+        "AuthMechanismUnsupported",
+        "The server offers a login, but none of PLAIN, LOGIN and CRAM-MD5.",
+        True,
+    )
+    AUTH_REQUIRED = ("AuthRequired", "The server wants a login, and the settings have none.", True)
+    BAD_CREDENTIALS = ("BadCredentials", "The server refused the user name or the password.", True)
+    SENDER_REFUSED = ("SenderRefused", "The server refused the sender address.", True)
+    RECIPIENT_REFUSED = ("RecipientRefused", "The server refused the test mail's recipient.", True)
+    MESSAGE_REFUSED = ("MessageRefused", "The server refused the test mail itself.", True)
+    SERVER_TEMPORARY = ("ServerTemporary", "The server asks to try again later (a 4xx reply).")
+    SERVER_REFUSED = ("ServerRefused", "The server refused the session or a command (a 5xx reply).", True)
+    PROTOCOL_ERROR = ("ProtocolError", "What answers does not speak SMTP as RFC 5321 has it.", True)
+    PROBE_TIMEOUT = ("ProbeTimeout", "The probe as a whole took too long, though no single step did.")
+
+    # Ready, Reconciling
+    READY = ("Ready", "The application can send mail.")
+    PROGRESSING = ("Progressing", "A change is being acted on.")

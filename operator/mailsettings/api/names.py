@@ -1,0 +1,62 @@
+"""Names that users, manifests and other programs rely on: the group, the kinds, labels and annotations."""
+
+from typing import Final
+
+GROUP: Final = "mailsettings.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+CLUSTER_KIND: Final = "ClusterMailServerSettings"
+CLUSTER_PLURAL: Final = "clustermailserversettings"
+TENANT_KIND: Final = "MailServerSettings"
+TENANT_PLURAL: Final = "mailserversettings"
+
+OPERATOR_NAMESPACE: Final = "mailsettings-system"
+"""Where the manifests install the operator; `config.Config.namespace` holds the one that is in force."""
+
+DEFAULT_SETTINGS: Final = "default"
+"""The cluster object that tenants inherit from when they name none; the only one that may `provision: Always`."""
+
+FIELD_MANAGER: Final = "mailsettings-operator"
+"""The operator's name in server-side apply, and the component that its events come from."""
+
+SECRET_TYPE: Final = "servicebinding.io/smtp"
+"""The type of a delivered Secret. Source: Service Binding for Kubernetes 1.1, Well-known Secret Entries."""
+
+OPERATOR_KEY_TYPE: Final = f"{GROUP}/operator-key"
+"""The type of the Secret that holds the operator's own random key."""
+
+OPERATOR_KEY_NAME: Final = "mailsettings-operator-key"
+
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "mailsettings"
+LABEL_SETTINGS: Final = f"{GROUP}/settings"
+"""On a delivered Secret: the name of the settings object that it belongs to."""
+
+LABEL_REFERABLE: Final = f"{GROUP}/referable"
+"""On a Secret: `"true"` lets settings refer to it, where the operator requires that opt-in."""
+
+ANNOTATION_SOURCE: Final = f"{GROUP}/source"
+"""On a delivered Secret: which object the values come from, as `Kind/name` or `Kind/namespace/name`."""
+
+ANNOTATION_SOURCE_GENERATION: Final = f"{GROUP}/source-generation"
+"""On a delivered Secret: the `metadata.generation` of that object."""
+
+ANNOTATION_CONTENT: Final = f"{GROUP}/content"
+"""On a delivered Secret: a keyed digest of its content, by which the operator knows it without reading it."""
+
+ANNOTATION_PROBE_REQUESTED_AT: Final = f"{GROUP}/probe-requested-at"
+"""On settings: a new value asks for one probe now. Any text; a time is usual."""
+
+ANNOTATION_ALLOW_DELETION: Final = f"{GROUP}/allow-deletion"
+"""On a cluster object that tenants inherit from: `"true"` lets it be deleted."""
+
+RESERVED_PREFIX: Final = f"{GROUP}/"
+
+MAX_NAME_LENGTH: Final = 63
+"""Of a settings object: its name becomes a label value."""
+
+
+def default_secret_name(settings_name: str) -> str:
+    """The name of the delivered Secret when `output.secretName` is absent."""
+    return f"{settings_name}-smtp"

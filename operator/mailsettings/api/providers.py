@@ -1,0 +1,131 @@
+"""The mail providers as data. Adding a provider is adding one entry to `PROVIDERS`.
+
+An entry fills what a spec leaves out (an explicit value wins) and states the provider's own rules; the CRDs' enum and
+CEL rules, the models' checks, the documentation and the admission warnings are all made from it.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+
+class TlsMode(StrEnum):
+    """How the connection is protected."""
+
+    DISABLED = "Disabled"
+    START_TLS = "StartTLS"
+    IMPLICIT = "Implicit"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server of a provider, as the provider documents it."""
+
+    host: str
+    port: int = 587
+    tls_mode: TlsMode = TlsMode.START_TLS
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordRule:
+    """What a provider's passwords look like, so that a wrong paste is found before the provider refuses it."""
+
+    pattern: str
+    """A regular expression for the whole password, after `strip` was taken out."""
+    strip: str
+    """Characters that a person may paste with the password and that the provider does not count."""
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One provider's template and rules."""
+
+    title: str
+    endpoints: dict[str, Endpoint]
+    """By region or cloud; `Global` or `Public`, the first, is the default. The others are for `connection.host`."""
+    timeout: str = "10s"
+    requires_auth: bool = True
+    fixed_username: str | None = None
+    """The only user name that the provider takes; it may be left out."""
+    refused_domains: tuple[str, ...] = ()
+    """Domains of user names that this provider's SMTP does not serve, and why in `refused_domains_remedy`."""
+    refused_domains_remedy: str = ""
+    password: PasswordRule | None = None
+    basic_warning: str | None = None
+    """Said in the `Accepted` condition and at admission when `auth.basic` is used."""
+    notes: tuple[str, ...] = field(default=())
+    """Facts for the documentation."""
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The server that is used when the spec names none."""
+        return next(iter(self.endpoints.values()), None)
+
+
+CUSTOM: Final = "Custom"
+SENDGRID: Final = "SendGrid"
+GOOGLE: Final = "Google"
+OFFICE365: Final = "Office365"
+
+DEFAULT_PORTS: Final = {TlsMode.DISABLED: 25, TlsMode.START_TLS: 587, TlsMode.IMPLICIT: 465}
+"""For a server whose port is not given. Source: RFC 8314 §3.3, RFC 6409 §3.1, RFC 5321 §4.5.4.2."""
+
+PROVIDERS: Final[dict[str, Provider]] = {
+    CUSTOM: Provider(
+        title="any SMTP server",
+        endpoints={},
+        requires_auth=False,
+        notes=("`connection.host` is required; without `auth` the server is an open relay for this cluster.",),
+    ),
+    SENDGRID: Provider(
+        title="Twilio SendGrid",
+        endpoints={"Global": Endpoint("smtp.sendgrid.net"), "EU": Endpoint("smtp.eu.sendgrid.net")},
+        fixed_username="apikey",
+        password=PasswordRule(
+            pattern=r"[\x21-\x7e]{20,}",
+            strip="",
+            remedy="store the API key itself, without blanks or line breaks; it begins with 'SG.'",
+        ),
+        notes=(
+            "The user name is literally `apikey` and may be left out; the password is an API key with the Mail Send "
+            "permission.",
+            "An EU subuser's key works only on the EU host.",
+        ),
+    ),
+    GOOGLE: Provider(
+        title="Gmail and Google Workspace",
+        endpoints={
+            "Global": Endpoint("smtp.gmail.com"),
+            "WorkspaceRelay": Endpoint("smtp-relay.gmail.com"),
+        },
+        password=PasswordRule(
+            pattern=r"[A-Za-z]{16}",
+            strip=" \N{NO-BREAK SPACE}",
+            remedy="create an app password (16 letters; spaces do not count) for an account with 2-Step Verification: "
+            "Google has refused account passwords over SMTP since 2025-05-01",
+        ),
+        notes=(
+            "`auth.basic` takes an app password of 16 letters, which needs 2-Step Verification.",
+            "The Workspace relay admits by IP address too; such a relay without a login is `provider: Custom`.",
+        ),
+    ),
+    OFFICE365: Provider(
+        title="Microsoft 365, Exchange Online",
+        endpoints={
+            "Public": Endpoint("smtp.office365.com"),
+            "USGov": Endpoint("smtp.office365.us"),
+            "China": Endpoint("smtp.partner.outlook.cn"),
+        },
+        refused_domains=("outlook.com", "hotmail.com", "live.com", "msn.com", "outlook.de", "outlook.fr"),
+        refused_domains_remedy="personal Outlook.com accounts cannot be used with Office365; use the mailbox of a "
+        "Microsoft 365 organisation",
+        basic_warning="Microsoft is retiring Basic authentication for SMTP: at the end of December 2026 it is switched "
+        "off by default for existing tenants (an administrator can switch it on again), tenants created "
+        "later have it unavailable by default, and the final date will be announced in the second half of 2027",
+        notes=(
+            "SMTP AUTH must be enabled for the organisation or the mailbox, and Security defaults must be off.",
+            "At most 3 connections and 30 messages a minute for each mailbox.",
+        ),
+    ),
+}

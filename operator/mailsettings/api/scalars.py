@@ -1,0 +1,77 @@
+r"""Scalar types of the spec: each is one pattern and its bounds, the same in the models and in the CRDs.
+
+The patterns use only what Go's RE2 (the API server) and Rust's regex (pydantic) read alike: no `\d`, `\w` or
+`\s`, whose meaning differs outside ASCII, and no look-around.
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Final
+
+from pydantic import Field
+
+_ATOM: Final = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS: Final = rf"{_ATOM}(\.{_ATOM})*@{_LABEL}(\.{_LABEL})*"
+_DISPLAY_WORDS: Final = r'[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}"(),:;<>@\[\\\]]+'
+_DISPLAY_QUOTED: Final = r'"[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}"\\]*"'
+_HOST_LABEL: Final = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DNS1123_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+ADDRESS_PATTERN: Final = f"^{_ADDRESS}$"
+MAILBOX_PATTERN: Final = f"^({_ADDRESS}|({_DISPLAY_WORDS}|{_DISPLAY_QUOTED}) <{_ADDRESS}>)$"
+HOST_PATTERN: Final = rf"^(({_HOST_LABEL}\.)*{_HOST_LABEL}\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)$"
+DURATION_PATTERN: Final = "^[1-9][0-9]{0,4}(ms|s|m|h)$"
+OBJECT_NAME_PATTERN: Final = rf"^{_DNS1123_LABEL}(\.{_DNS1123_LABEL})*$"
+NAMESPACE_PATTERN: Final = f"^{_DNS1123_LABEL}$"
+DATA_KEY_PATTERN: Final = "^[-._a-zA-Z0-9]+$"
+USERNAME_PATTERN: Final = r"^[^\p{Cc}]+$"
+LABEL_KEY_PATTERN: Final = (
+    rf"^({_DNS1123_LABEL}(\.{_DNS1123_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
+)
+LABEL_VALUE_PATTERN: Final = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+FROM_PATTERN_PATTERN: Final = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9*{}.-]+$"
+
+Address = Annotated[str, Field(max_length=320, pattern=ADDRESS_PATTERN)]
+"""A bare mail address, `user@example.com`. Source: the `addr-spec` of RFC 5322 §3.4.1, dot-atoms only."""
+
+Mailbox = Annotated[str, Field(max_length=400, pattern=MAILBOX_PATTERN)]
+"""An address, or a name and an address: `Acme <no-reply@acme.example>`. Source: RFC 5322 §3.4, a subset."""
+
+Host = Annotated[str, Field(min_length=1, max_length=253, pattern=HOST_PATTERN)]
+"""A DNS name or an IP address, without a scheme, port or brackets."""
+
+Port = Annotated[int, Field(ge=1, le=65535, json_schema_extra={"format": "int32"})]
+
+Duration = Annotated[str, Field(max_length=7, pattern=DURATION_PATTERN)]
+"""One whole number and one unit of ms, s, m and h: `10s`, `6h`."""
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=OBJECT_NAME_PATTERN)]
+NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=NAMESPACE_PATTERN)]
+DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=DATA_KEY_PATTERN)]
+Username = Annotated[str, Field(min_length=1, max_length=320, pattern=USERNAME_PATTERN)]
+LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE_PATTERN)]
+AnnotationValue = Annotated[str, Field(max_length=4096)]
+LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN)]
+
+FromPattern = Annotated[str, Field(min_length=3, max_length=320, pattern=FROM_PATTERN_PATTERN)]
+"""An address in which `*` stands for any text without `@`, and `{namespace}` for the tenant's namespace."""
+
+_UNITS: Final = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+}
+
+
+def parse_duration(text: str) -> timedelta:
+    """The length of time that a `Duration` means.
+
+    Raises:
+        ValueError: `text` does not match `DURATION_PATTERN`.
+    """
+    match = re.fullmatch("([1-9][0-9]{0,4})(ms|s|m|h)", text, re.ASCII)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration: write one number and one unit of ms, s, m, h")
+    return int(match[1]) * _UNITS[match[2]]

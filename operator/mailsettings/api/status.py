@@ -1,0 +1,175 @@
+"""The status of both kinds, as the operator reports it."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from mailsettings.api.probe import ProbeMode
+
+Count = Annotated[int, Field(ge=0, json_schema_extra={"format": "int32"})]
+Generation = Annotated[int, Field(json_schema_extra={"format": "int64"})]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""UTC, whole seconds: `2026-11-22T16:40:00Z`."""
+
+
+class StatusModel(BaseModel):
+    """A part of a status."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+    def document(self) -> dict[str, Any]:
+        """The part as JSON has it, without absent fields."""
+        return self.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+class Condition(StatusModel):
+    """One aspect of the current state."""
+
+    type: Annotated[str, Field(max_length=316)]
+    """What the condition is about."""
+    status: Annotated[str, Field(json_schema_extra={"enum": ["True", "False", "Unknown"]})]
+    """True, False or Unknown."""
+    reason: Annotated[str, Field(max_length=1024, pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+    """Why, as one word of a closed list."""
+    message: Annotated[str, Field(max_length=32768)]
+    """Why, for a person, and what to do."""
+    last_transition_time: Time
+    """When the status last changed."""
+    observed_generation: Generation
+    """The metadata.generation that the condition speaks of."""
+
+
+class Effective(StatusModel):
+    """The settings in force, after levels and templates."""
+
+    source: str
+    """System or Tenant: the level that the server and the credentials come from."""
+    settings_name: str
+    """The object that they come from."""
+    settings_generation: Generation
+    """That object's metadata.generation."""
+    provider: str
+    """Whose server it is."""
+    mail_from: str
+    """The sender."""
+    host: str
+    """The server's host."""
+    port: Count
+    """The server's port."""
+    protocol: str
+    """smtp, or smtps for implicit TLS."""
+    tls: str
+    """Disabled, StartTLS or Implicit."""
+    auth: str
+    """None or Basic."""
+
+
+class Binding(StatusModel):
+    """The delivered Secret, where Service Binding tools look for it."""
+
+    name: str
+    """The Secret's name."""
+
+
+class ProbeFailureStatus(StatusModel):
+    """Why the last probe failed."""
+
+    stage: str
+    """The step of the SMTP dialogue: resolve, connect, greeting, tls, ehlo, auth, mail, rcpt or data."""
+    code: Count | None = None
+    """The server's reply code, where it answered."""
+    enhanced_code: str | None = None
+    """The server's enhanced status code (RFC 3463), where it gave one."""
+    message: str
+    """What happened and what to do."""
+
+
+class ProbeStatus(StatusModel):
+    """The last probe and the next."""
+
+    mode: ProbeMode
+    """How far the last probe went."""
+    last_probe_time: Time
+    """When the last probe ended."""
+    last_success_time: Time | None = None
+    """When a probe last passed."""
+    next_probe_time: Time | None = None
+    """When the next probe is due; absent while nothing but a change or a request leads to one."""
+    duration: str
+    """How long the last probe took, in milliseconds: 182ms."""
+    consecutive_failures: Count
+    """How many probes in a row have failed."""
+    last_handled_request: str | None = None
+    """The value of the annotation mailsettings.dev/probe-requested-at that was last acted on."""
+    fingerprint: str
+    """A keyed digest of what was tested. When it no longer fits, the settings are tested anew."""
+    generation: Generation
+    """The metadata.generation that was tested."""
+    failure: ProbeFailureStatus | None = None
+    """Why the last probe failed; absent when it passed."""
+
+
+class TenantFailure(StatusModel):
+    """A namespace that provision Always cannot serve."""
+
+    namespace: str
+    """The namespace."""
+    reason: str
+    """Why, as one word of a closed list."""
+
+
+class TenantsStatus(StatusModel):
+    """Who uses the cluster object."""
+
+    allowed: Count
+    """How many namespaces may use these settings."""
+    inheriting: Count
+    """How many namespaces do: with a MailServerSettings that inherits, or by provision Always."""
+    failures: Annotated[list[TenantFailure], Field(max_length=10)] | None = None
+    """Namespaces that provision Always cannot serve, at most ten of them."""
+
+
+class ServerStatus(StatusModel):
+    """What both kinds report."""
+
+    observed_generation: Generation = -1
+    """The metadata.generation that the operator has acted on; -1 before it has seen the object."""
+    conditions: (
+        Annotated[
+            list[Condition],
+            Field(
+                max_length=16,
+                json_schema_extra={
+                    "x-kubernetes-list-type": "map",
+                    "x-kubernetes-list-map-keys": ["type"],
+                },
+            ),
+        ]
+        | None
+    ) = None
+    """The state in parts."""
+    effective: Effective | None = None
+    """The settings in force."""
+    probe: ProbeStatus | None = None
+    """The last probe and the next."""
+
+
+class MailServerSettingsStatus(ServerStatus):
+    """The status of a MailServerSettings."""
+
+    binding: Binding | None = None
+    """The delivered Secret (Service Binding specification, Provisioned Service)."""
+
+
+class ClusterMailServerSettingsStatus(ServerStatus):
+    """The status of a ClusterMailServerSettings."""
+
+    tenants: TenantsStatus | None = None
+    """Who uses these settings."""

@@ -1,0 +1,1 @@
+"""When to do it: watches, the work queue and the reconcilers."""

@@ -1,0 +1,1 @@
+"""What to decide: pure functions that know neither Kubernetes nor the network."""

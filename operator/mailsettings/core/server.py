@@ -1,0 +1,45 @@
+"""The effective settings: what is left when levels, templates and references have been resolved."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from mailsettings.api.providers import TlsMode
+
+
+class Source(StrEnum):
+    """The level that the effective settings come from."""
+
+    SYSTEM = "System"
+    TENANT = "Tenant"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A login."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where and how to connect."""
+
+    host: str
+    port: int
+    tls_mode: TlsMode
+    timeout: timedelta
+    """Of each step: the connect, the TLS handshake, each reply."""
+    tls_min_version: str = "TLSv1.2"
+    """`TLSv1.2` or `TLSv1.3`."""
+    tls_server_name: str | None = None
+    """The name that the certificate must bear; None: the host."""
+    tls_insecure_skip_verify: bool = False
+    ca_bundle: str | None = None
+    """PEM certificates to trust instead of the public authorities."""
+
+    @property
+    def protocol(self) -> str:
+        """The URL scheme: `smtps` for implicit TLS (RFC 8314 calls it "submissions"), otherwise `smtp`."""
+        return "smtps" if self.tls_mode is TlsMode.IMPLICIT else "smtp"

@@ -1,0 +1,1 @@
+"""What to do: thin adapters to the Kubernetes API, DNS and SMTP servers."""

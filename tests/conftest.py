@@ -1,0 +1,39 @@
+"""Fixtures for every test: the control plane that the tests of one run share."""
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from dev.cluster import Cluster, start
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs the control plane, so that `-m "not cluster"` is the fast half of the tests."""
+    for item in items:
+        if "control_plane" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Cluster:
+    """A real API server, one for all pytest-xdist workers of the run; each test works in namespaces of its own.
+
+    Whichever worker is first starts it. It stops with the process that started pytest, however that ends, and its
+    logs stay in pytest's temporary folder.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if worker_id == "master":  # pytest-xdist's name for "no workers"
+        return start(folder / "cluster", owner=os.getpid())
+    return start(folder.parent / "cluster", owner=os.getppid())
+
+
+@pytest.fixture
+def namespace(control_plane: Cluster) -> Iterator[str]:
+    """The name of a namespace that only this test uses; its deletion begins when the test ends."""
+    name = f"test-{secrets.token_hex(4)}"
+    api = control_plane.api()
+    api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    api.request("DELETE", f"/api/v1/namespaces/{name}")
