@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from dev.cluster.binaries import find_binaries
@@ -59,8 +60,9 @@ def stop(directory: Path) -> bool:
         return False
     daemon = pid(directory)
     for demand in (signal.SIGTERM, signal.SIGKILL):
-        if is_running(directory):
-            os.kill(daemon, demand)  # its lock is held, so the number is still its own
+        if daemon is not None and is_running(directory):  # its lock is held, so the number is still its own
+            with suppress(ProcessLookupError):
+                os.kill(daemon, demand)
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while is_running(directory) and time.monotonic() < deadline:
             time.sleep(POLL_INTERVAL_S)
@@ -74,9 +76,10 @@ def is_running(directory: Path) -> bool:
     return is_locked(lock_file(directory))
 
 
-def pid(directory: Path) -> int:
-    """The process number of the running control plane's daemon, the parent of its servers."""
-    return int(lock_file(directory).read_text())
+def pid(directory: Path) -> int | None:
+    """The process number of the running control plane's daemon, the parent of its servers; None while it ends."""
+    text = lock_file(directory).read_text()
+    return int(text) if text else None
 
 
 def lock_file(directory: Path) -> Path:

@@ -56,7 +56,7 @@ class Api:
             query: The URL's query.
 
         Returns:
-            The answer's JSON object.
+            The answer's JSON object; an empty one for a plain text such as that of /readyz.
 
         Raises:
             ApiError: The server refused it or could not be reached.
@@ -73,13 +73,23 @@ class Api:
                 auth_settings=["BearerToken"],
             )
             response: Any = self._client.call_api(*request, _request_timeout=REQUEST_TIMEOUT_S)
-            answer = json.loads(response.read())
+            text = response.read().decode()
         except (ApiException, urllib3.exceptions.HTTPError, ValueError) as error:
-            raise ApiError(f"{method} {path}: no usable answer from the API server: {error}", status=0) from error
+            raise ApiError(f"{method} {path}: no answer from the API server: {error}", status=0) from error
+        answer = _parse(text)
         if response.status >= 400:
-            message, reason = answer.get("message", "no reason given"), answer.get("reason", "")
-            raise ApiError(f"{method} {path}: {response.status} {message}", status=response.status, reason=reason)
-        return dict(answer)
+            message = f"{method} {path}: {response.status} {answer.get('message', text)}"
+            raise ApiError(message.strip(), status=response.status, reason=answer.get("reason", ""))
+        return answer
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Reads an answer's JSON object; unknown paths are answered with plain text, which counts as an empty one."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def write_kubeconfig(
@@ -138,6 +148,9 @@ def service_account_kubeconfig(kubeconfig: Path, *, namespace: str, name: str, t
     config["contexts"] = [{"name": name, "context": context}]
     config["current-context"] = name
     config["users"] = [{"name": name, "user": {"token": token}}]
+    for cluster in (entry["cluster"] for entry in config["clusters"]):
+        if "certificate-authority" in cluster:  # relative to the file that it is in, and that is another one now
+            cluster["certificate-authority"] = str(kubeconfig.absolute().parent / cluster["certificate-authority"])
     _write_private(target, config)
     return target
 

@@ -87,7 +87,7 @@ class _Applier:
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
         deadline = time.monotonic() + ESTABLISH_TIMEOUT_S
         while True:
-            conditions = self._api.request("GET", path).get("status", {}).get("conditions", [])
+            conditions = self._api.request("GET", path)["status"].get("conditions") or []
             if any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions):
                 return
             if time.monotonic() > deadline:

@@ -1,1 +1,107 @@
-"""The command line: run the operator, or render what is made from the models."""
+"""The command line of the operator's image: run the operator, or render what is made from the models."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mailsettings.config import PREFIX, Config
+
+DEFAULT_LIVENESS = "http://0.0.0.0:8080/healthz"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; the exit status."""
+    options = _parser().parse_args(arguments)
+    status: int = options.command(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mailsettings-operator",
+        description="Kubernetes operator for mail-server settings.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="run the operator until it is stopped",
+        description="Runs the operator until SIGTERM or SIGINT, with the credentials of $KUBECONFIG, of the Pod's\n"
+        "ServiceAccount, or of ~/.kube/config. It is configured by environment variables:\n\n" + _variables(),
+        epilog="examples:\n"
+        "  mailsettings-operator run\n"
+        "  MAILSETTINGS_EGRESS_ALLOW='10.1.2.0/24' mailsettings-operator run --liveness none",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument(
+        "--liveness",
+        default=DEFAULT_LIVENESS,
+        metavar="URL",
+        help="where to answer liveness checks, or 'none' (default: %(default)s)",
+    )
+    run.set_defaults(command=_run)
+    render = commands.add_parser(
+        "render",
+        help="write the CRDs and the reference from the models",
+        description="Writes crds/, docs/reference.md and the admission policies that are made from the models.",
+        epilog="examples:\n  python -m mailsettings render\n  python -m mailsettings render --check",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    render.add_argument("--root", type=Path, default=Path(), help="the repository's root (default: here)")
+    render.add_argument("--check", action="store_true", help="write nothing; fail if anything would change")
+    render.set_defaults(command=_render)
+    return parser
+
+
+def _variables() -> str:
+    lines = []
+    for name, field in Config.model_fields.items():
+        lines.append(f"  {PREFIX}{name.upper()} (default: {field.default!r})")
+        lines.append(f"      {' '.join((field.description or '').split())}")
+    return "\n".join(lines)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mailsettings.controller.logs import causes, described, set_up_logging  # noqa: PLC0415 - kopf takes long to import
+    from mailsettings.controller.run import run  # noqa: PLC0415
+
+    try:
+        config = Config.from_environment(os.environ)
+        config.egress  # noqa: B018 - the policy is checked before anything starts
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            print(f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", file=sys.stderr)  # noqa: T201
+        return 2
+    except ValueError as error:
+        print(f"{PREFIX}EGRESS_*: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    set_up_logging(config.log_level)
+    liveness = None if options.liveness == "none" else options.liveness
+    try:
+        asyncio.run(run(config, liveness=liveness))
+    except Exception as error:  # noqa: BLE001 - the last word of the process, whatever it is about
+        for cause in causes(error):
+            print(f"mailsettings-operator: {described(cause)}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _render(options: argparse.Namespace) -> int:
+    from mailsettings.render import render  # noqa: PLC0415 - only this command needs it
+
+    changed = render(options.root, check=options.check)
+    for path in changed:
+        print(f"{'differs from' if options.check else 'written:'} {path}")  # noqa: T201
+    if options.check and changed:
+        print("run: make crds", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

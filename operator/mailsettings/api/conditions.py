@@ -11,7 +11,7 @@ class ConditionType(StrEnum):
 
     doc: str
 
-    def __new__(cls, value: str, doc: str) -> "ConditionType":
+    def __new__(cls, value: str, doc: str = "") -> "ConditionType":
         """A member with its documentation."""
         member = str.__new__(cls, value)
         member._value_ = value
@@ -46,7 +46,7 @@ class Reason(StrEnum):
     needs_person: bool
     """Whether waiting cannot help: such a reason on a False condition makes the object `Stalled`."""
 
-    def __new__(cls, value: str, doc: str, needs_person: bool = False) -> "Reason":
+    def __new__(cls, value: str, doc: str = "", needs_person: bool = False) -> "Reason":
         """A member with its documentation."""
         member = str.__new__(cls, value)
         member._value_ = value

@@ -170,9 +170,14 @@ class _PlainDumper(yaml.SafeDumper):
         return True
 
 
+def to_yaml(*documents: dict[str, Any]) -> str:
+    """Documents as YAML text."""
+    return yaml.dump_all(documents, Dumper=_PlainDumper, sort_keys=False, width=110, allow_unicode=True)
+
+
 def render(kind: Kind) -> str:
     """The manifest as YAML text."""
-    return yaml.dump(manifest(kind), Dumper=_PlainDumper, sort_keys=False, width=110, allow_unicode=True)
+    return to_yaml(manifest(kind))
 
 
 def file_name(kind: Kind) -> str:

@@ -43,9 +43,7 @@ class ApiModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-        if not isinstance(data, dict):
-            return data
-        return {key: value for key, value in data.items() if value is not None}
+        return _without_nulls(data)
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
@@ -61,6 +59,13 @@ class ApiModel(BaseModel):
         if cls.rules:
             schema["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in cls.rules]
         return schema
+
+
+def _without_nulls(data: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """What the API server keeps: it drops the nulls of objects and of maps, but not those of lists."""
+    if not isinstance(data, dict):
+        return data
+    return {key: _without_nulls(value) for key, value in data.items() if value is not None}
 
 
 def between(least: str, most: str) -> Callable[[str], str]:

@@ -4,7 +4,7 @@ An entry fills what a spec leaves out (an explicit value wins) and states the pr
 CEL rules, the models' checks, the documentation and the admission warnings are all made from it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -54,7 +54,7 @@ class Provider:
     password: PasswordRule | None = None
     basic_warning: str | None = None
     """Said in the `Accepted` condition and at admission when `auth.basic` is used."""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     """Facts for the documentation."""
 
     @property

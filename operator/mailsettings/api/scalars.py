@@ -8,7 +8,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 _ATOM: Final = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -24,7 +24,7 @@ HOST_PATTERN: Final = rf"^(({_HOST_LABEL}\.)*{_HOST_LABEL}\.?|[0-9A-Fa-f:]*:[0-9
 DURATION_PATTERN: Final = "^[1-9][0-9]{0,4}(ms|s|m|h)$"
 OBJECT_NAME_PATTERN: Final = rf"^{_DNS1123_LABEL}(\.{_DNS1123_LABEL})*$"
 NAMESPACE_PATTERN: Final = f"^{_DNS1123_LABEL}$"
-DATA_KEY_PATTERN: Final = "^[-._a-zA-Z0-9]+$"
+DATA_KEY_PATTERN: Final = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"
 USERNAME_PATTERN: Final = r"^[^\p{Cc}]+$"
 LABEL_KEY_PATTERN: Final = (
     rf"^({_DNS1123_LABEL}(\.{_DNS1123_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
@@ -41,7 +41,13 @@ Mailbox = Annotated[str, Field(max_length=400, pattern=MAILBOX_PATTERN)]
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=HOST_PATTERN)]
 """A DNS name or an IP address, without a scheme, port or brackets."""
 
-Port = Annotated[int, Field(ge=1, le=65535, json_schema_extra={"format": "int32"})]
+
+def _whole(number: object) -> object:
+    """JSON knows no integers: to the API server 587.0 is 587, and it is stored as that."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Port = Annotated[int, Field(ge=1, le=65535, json_schema_extra={"format": "int32"}), BeforeValidator(_whole)]
 
 Duration = Annotated[str, Field(max_length=7, pattern=DURATION_PATTERN)]
 """One whole number and one unit of ms, s, m and h: `10s`, `6h`."""

@@ -1,5 +1,8 @@
 """The spec of both kinds."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from mailsettings.api import names
 from mailsettings.api.auth import Auth
 from mailsettings.api.connection import Connection
@@ -84,6 +87,17 @@ class MailServerSettingsSpec(ServerSpec):
     """The cluster object to inherit from. When absent the one named default."""
     output: Output | None = None
     """What the delivered Secret looks like."""
+
+    @staticmethod
+    def inherits_from(spec: Mapping[str, Any]) -> str | None:
+        """The name of the cluster object that a spec, as JSON has it, inherits from; None: it names its own server.
+
+        For the many places that need to know this of every object at once; it agrees with `inherits`.
+        """
+        uses_system = spec.get("useSystemSettings")
+        if uses_system is None:
+            uses_system = not any(spec.get(field) is not None for field in ("provider", "connection", "auth", "probe"))
+        return (spec.get("systemSettingsRef") or {}).get("name", names.DEFAULT_SETTINGS) if uses_system else None
 
     @property
     def sets_own_server(self) -> bool:

@@ -1,0 +1,65 @@
+"""The operator's own configuration, from its environment."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from mailsettings.api import names
+from mailsettings.core.egress import EgressPolicy
+
+PREFIX: Final = "MAILSETTINGS_"
+
+
+class Config(BaseModel):
+    """What an administrator sets on the Deployment. Each field is the variable of its name behind `MAILSETTINGS_`."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, arbitrary_types_allowed=True)
+
+    namespace: Annotated[str, Field(min_length=1, max_length=63)] = names.OPERATOR_NAMESPACE
+    """The operator's own namespace: where the cluster objects' Secrets and ConfigMaps are."""
+    egress_allow: str = ""
+    """Addresses that settings may name although the egress policy denies them by default."""
+    egress_deny: str = ""
+    """Addresses that settings may not name, whatever else holds: the cluster's own ranges, where they are public."""
+    egress_smtp_ports: str = ""
+    """Ports that settings may name beside 25, 465, 587 and 2525."""
+    require_secret_label: bool = False
+    """Refuse referenced Secrets that are not labelled mailsettings.dev/referable: "true"."""
+    probe_deadline_seconds: Annotated[int, Field(ge=1, le=600)] = 60
+    """How long a whole probe may take."""
+    probe_limit: Annotated[int, Field(ge=1, le=1000)] = 16
+    """How many probes may run at a time."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 16
+    """How many objects are reconciled at a time."""
+    log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+
+    @property
+    def probe_deadline(self) -> timedelta:
+        """How long a whole probe may take."""
+        return timedelta(seconds=self.probe_deadline_seconds)
+
+    @property
+    def egress(self) -> EgressPolicy:
+        """Where the operator may connect to.
+
+        Raises:
+            ValueError: an entry cannot be read; the message names it.
+        """
+        return EgressPolicy.parse(allow=self.egress_allow, deny=self.egress_deny, smtp_ports=self.egress_smtp_ports)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """The configuration that an environment holds; unset and empty variables leave the defaults.
+
+        Raises:
+            pydantic.ValidationError: a value cannot be used.
+        """
+        values: dict[str, Any] = {
+            field: environment[f"{PREFIX}{field.upper()}"]
+            for field in cls.model_fields
+            if environment.get(f"{PREFIX}{field.upper()}")
+        }
+        return cls.model_validate(values)

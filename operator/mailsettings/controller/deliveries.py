@@ -1,0 +1,99 @@
+"""Writes and removes the applications' Secrets."""
+
+import logging
+from typing import Any
+
+from mailsettings.api import names
+from mailsettings.api.conditions import Reason
+from mailsettings.controller.store import Store, secret_record
+from mailsettings.core.delivery import DeliveredSecret, DesiredSecret, Owner, applied_fields
+from mailsettings.core.digest import Digester
+from mailsettings.core.finding import Finding, failed, passed
+from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_path
+
+
+class Deliveries:
+    """Keeps Secrets as they are desired, without reading or writing those that are so already."""
+
+    def __init__(self, api: KubernetesApi, store: Store, digest: Digester, logger: logging.Logger) -> None:
+        self._api = api
+        self._store = store
+        self._digest = digest
+        self._logger = logger
+
+    async def deliver(self, desired: DesiredSecret) -> Finding:
+        """Makes the Secret as desired, unless it is somebody else's.
+
+        Raises:
+            ApiError: somebody else was faster, or the API server is in trouble; try again.
+        """
+        existing = self._store.secret(desired.namespace, desired.name)
+        if existing is not None and not self._may_write(existing, desired.owner):
+            return _not_owned(desired, existing)
+        manifest = desired.manifest(self._digest)
+        if existing is None or not _is_current(existing, manifest):
+            try:
+                await self._apply(desired, existing, manifest)
+            except ApiError as error:
+                if error.is_conflict and existing is None:
+                    return _not_owned(desired, None)
+                if error.is_refusal:
+                    return failed(Reason.DELIVERY_REFUSED, f"The Secret {desired.name!r}: {error}")
+                raise
+        return passed(Reason.DELIVERED, f"The Secret {desired.name!r} holds the effective settings.")
+
+    async def withdraw(self, secret: DeliveredSecret) -> None:
+        """Removes a Secret of the operator's.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        self._logger.info("removing the Secret %s/%s", secret.namespace, secret.name)
+        await self._api.delete(core_path("secrets", secret.namespace, secret.name), uid=secret.uid)
+        self._store.drop_secret(secret.namespace, secret.name)
+
+    def _may_write(self, existing: DeliveredSecret, owner: Owner) -> bool:
+        """Whether a Secret is this owner's, or was that of one that gives way.
+
+        What `provision: Always` delivered gives way to the tenant's own object; what belongs to an object that is
+        gone is about to be collected and may be taken over.
+        """
+        if existing.owner is None:
+            return False
+        if existing.owner.uid == owner.uid or existing.owner.kind == names.CLUSTER_KIND:
+            return True
+        alive = {tenant.uid for tenant in self._store.tenants_in(existing.namespace)}
+        return existing.owner.uid not in alive
+
+    async def _apply(self, desired: DesiredSecret, existing: DeliveredSecret | None, manifest: dict[str, Any]) -> None:
+        path = core_path("secrets", desired.namespace, desired.name)
+        if existing is not None:
+            metadata = {**manifest["metadata"], "resourceVersion": existing.resource_version}
+            try:
+                applied = await self._api.apply(path, {**manifest, "metadata": metadata}, force=True)
+            except ApiError as error:
+                if error.status != 422:
+                    raise
+                # The type of a Secret cannot be changed; one that was made with another type is made anew.
+                await self.withdraw(existing)
+            else:
+                self._store.put_secret(secret_record(applied["metadata"]))
+                return
+        # Without force, a Secret that somebody else has just made is a conflict and stays as it is.
+        applied = await self._api.apply(path, manifest, force=False)
+        self._store.put_secret(secret_record(applied["metadata"]))
+
+
+def _is_current(existing: DeliveredSecret, manifest: dict[str, Any]) -> bool:
+    annotations = manifest["metadata"]["annotations"]
+    return existing.content == annotations[names.ANNOTATION_CONTENT] and existing.applied == applied_fields(manifest)
+
+
+def _not_owned(desired: DesiredSecret, existing: DeliveredSecret | None) -> Finding:
+    whose = "is not the operator's"
+    if existing is not None and existing.owner is not None:
+        whose = f"belongs to the {existing.owner.kind} {existing.owner.name!r}"
+    return failed(
+        Reason.SECRET_NOT_OWNED,
+        f"The Secret {desired.name!r} exists and {whose}; delete it, or choose another output.secretName",
+    )

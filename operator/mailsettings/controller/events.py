@@ -1,0 +1,60 @@
+"""Kubernetes events: one for each transition of a condition that a person would want to hear of."""
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+from uuid import uuid4
+
+import aiohttp
+
+from mailsettings.api import names
+from mailsettings.api.status import Condition
+from mailsettings.controller.keys import Key
+from mailsettings.edges.kubernetes import ApiError, KubernetesApi, events_path
+
+MAX_NOTE: Final = 1024
+"""Characters. Source: events.k8s.io/v1, `note`."""
+
+CLUSTER_EVENTS_NAMESPACE: Final = "default"
+"""Where events of objects without a namespace go, and where `kubectl describe` looks for them."""
+
+
+class EventRecorder:
+    """Posts events. One that cannot be posted is logged: it must not hold up what it reports."""
+
+    def __init__(self, api: KubernetesApi, instance: str, logger: logging.Logger) -> None:
+        self._api = api
+        self._instance = instance
+        self._logger = logger
+
+    async def record(self, key: Key, uid: str, transitions: Iterable[Condition]) -> None:
+        """Announces the conditions that have just changed."""
+        for condition in transitions:
+            await self._post(key, uid, condition)
+
+    async def _post(self, key: Key, uid: str, condition: Condition) -> None:
+        namespace = key.namespace or CLUSTER_EVENTS_NAMESPACE
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{key.name}.{uuid4().hex[:16]}", "namespace": namespace},
+            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": f"{names.GROUP}/operator",
+            "reportingInstance": self._instance,
+            "action": condition.type,
+            "reason": condition.reason,
+            "regarding": {
+                "apiVersion": names.API_VERSION,
+                "kind": str(key.kind),
+                "namespace": key.namespace,
+                "name": key.name,
+                "uid": uid,
+            },
+            "note": condition.message[:MAX_NOTE],
+            "type": "Normal" if condition.status == "True" else "Warning",
+        }
+        try:
+            await self._api.create(events_path(namespace), body)
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            self._logger.warning("%s: the event %s was not posted: %s", key, condition.reason, type(error).__name__)

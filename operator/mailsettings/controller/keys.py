@@ -1,0 +1,45 @@
+"""What is reconciled: the work queue's keys."""
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+
+class Kind(StrEnum):
+    """The kinds of work."""
+
+    CLUSTER = "ClusterMailServerSettings"
+    TENANT = "MailServerSettings"
+    NAMESPACE = "Namespace"
+    """A namespace's Secret by `provision: Always`."""
+
+
+COALESCE_SECONDS: Final = 1.0
+"""How long a cluster object's `status.tenants` may lag behind, so that many changes make few writes."""
+
+
+class Key(NamedTuple):
+    """One object that is reconciled as a whole."""
+
+    kind: Kind
+    namespace: str
+    """Empty for cluster objects and namespaces."""
+    name: str
+
+    def __str__(self) -> str:
+        """As people write it: `MailServerSettings acme/notifications`."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+def cluster_key(name: str) -> Key:
+    """Of a ClusterMailServerSettings."""
+    return Key(Kind.CLUSTER, "", name)
+
+
+def tenant_key(namespace: str, name: str) -> Key:
+    """Of a MailServerSettings."""
+    return Key(Kind.TENANT, namespace, name)
+
+
+def namespace_key(name: str) -> Key:
+    """Of a namespace."""
+    return Key(Kind.NAMESPACE, "", name)

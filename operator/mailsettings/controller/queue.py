@@ -1,0 +1,121 @@
+"""The work queue: every key at most once in it, never worked on twice at a time, retried with growing delays."""
+
+import asyncio
+import heapq
+import itertools
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from mailsettings.controller.keys import Key
+from mailsettings.controller.logs import described
+
+FIRST_RETRY_SECONDS: Final = 0.1
+LAST_RETRY_SECONDS: Final = 300.0
+
+Reconcile = Callable[[Key], Awaitable[None]]
+
+
+class WorkQueue:
+    """Keys to reconcile, in the order in which they came.
+
+    A key that comes while it is worked on is worked on again afterwards. A key that fails comes back after a delay
+    that doubles with each failure, and jitters; a success, or any other trigger, does not wait for that.
+    """
+
+    def __init__(self, reconcile: Reconcile, *, workers: int, logger: logging.Logger) -> None:
+        self._reconcile = reconcile
+        self._workers = workers
+        self._logger = logger
+        self._ready: deque[Key] = deque()
+        self._queued: set[Key] = set()
+        self._active: set[Key] = set()
+        self._again: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._due: dict[Key, float] = {}
+        self._timers: list[tuple[float, int, Key]] = []
+        self._order = itertools.count()
+        self._available = asyncio.Semaphore(0)
+        self._wake_timer = asyncio.Event()
+        self._idle = asyncio.Event()
+
+    def add(self, key: Key) -> None:
+        """Asks for a key to be reconciled as soon as possible."""
+        self._due.pop(key, None)
+        if key in self._active:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._ready.append(key)
+            self._available.release()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Asks for a key to be reconciled after a delay; of several delays for one key the shortest holds."""
+        due = asyncio.get_running_loop().time() + max(0.0, seconds)
+        if key in self._queued or self._due.get(key, due + 1) <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._timers, (due, next(self._order), key))
+        self._wake_timer.set()
+
+    async def wait_until_idle(self) -> None:
+        """Returns once nothing is waiting to be worked on or being worked on. Timers do not count."""
+        if self._ready or self._active:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def run(self) -> None:
+        """Works until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._run_timers())
+            for _ in range(self._workers):
+                group.create_task(self._run_worker())
+
+    async def _run_worker(self) -> None:
+        while True:
+            await self._available.acquire()
+            key = self._ready.popleft()
+            self._queued.discard(key)
+            self._active.add(key)
+            try:
+                await self._work(key)
+            finally:
+                self._active.discard(key)
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)
+            if not self._ready and not self._active:
+                self._idle.set()
+
+    async def _work(self, key: Key) -> None:
+        try:
+            await self._reconcile(key)
+        except Exception as error:  # one object's trouble must not stop the others
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            delay = retry_delay(failures)
+            self._logger.warning("%s: %s; again in %.1f s", key, described(error), delay)
+            self.add_after(key, delay)
+        else:
+            self._failures.pop(key, None)
+
+    async def _run_timers(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake_timer.clear()
+            while self._timers and self._timers[0][0] <= loop.time():
+                due, _, key = heapq.heappop(self._timers)
+                if self._due.get(key) == due:
+                    self.add(key)
+            wait = self._timers[0][0] - loop.time() if self._timers else None
+            try:
+                await asyncio.wait_for(self._wake_timer.wait(), timeout=wait)
+            except TimeoutError:
+                continue
+
+
+def retry_delay(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubling from 0.1 s to 5 min, the last half of it random."""
+    delay = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 30))
+    return delay * random.uniform(0.5, 1)  # noqa: S311 - jitter

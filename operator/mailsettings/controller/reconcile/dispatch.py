@@ -1,0 +1,27 @@
+"""From a key of the work queue to the reconciler of its kind."""
+
+from mailsettings.controller.keys import Key, Kind
+from mailsettings.controller.reconcile.cluster import reconcile_cluster
+from mailsettings.controller.reconcile.namespace import reconcile_namespace
+from mailsettings.controller.reconcile.services import Services
+from mailsettings.controller.reconcile.tenant import reconcile_tenant
+
+
+async def reconcile(services: Services, key: Key) -> None:
+    """Makes true what the key stands for; nothing is to be done for an object that is gone.
+
+    Raises:
+        ApiError: the API server is in trouble; try again.
+    """
+    if key.kind is Kind.NAMESPACE:
+        namespace = services.store.namespaces.get(key.name)
+        if namespace is not None:
+            await reconcile_namespace(services, namespace)
+        return
+    record = services.store.settings(key)
+    if record is None or record.deleting:
+        services.probes.forget(key)
+    elif key.kind is Kind.CLUSTER:
+        await reconcile_cluster(services, record)
+    else:
+        await reconcile_tenant(services, record)

@@ -1,0 +1,77 @@
+"""Reconciles a namespace: its Secret by `provision: Always`, where no MailServerSettings has delivered one."""
+
+from typing import Final
+
+from mailsettings.api import names
+from mailsettings.controller.keys import COALESCE_SECONDS, cluster_key
+from mailsettings.controller.reconcile.services import Services
+from mailsettings.core.delivery import DeliveredSecret, Owner, desired_secret
+from mailsettings.core.system import SystemSettings
+from mailsettings.core.tenancy import Namespace
+
+SECRET_NAME: Final = names.default_secret_name(names.DEFAULT_SETTINGS)
+
+
+async def reconcile_namespace(services: Services, namespace: Namespace) -> None:
+    """Makes the Secret true that the system's settings provide without being asked.
+
+    Raises:
+        ApiError: the API server is in trouble; try again.
+    """
+    store = services.store
+    if namespace.terminating:
+        return
+    system = store.systems.get(names.DEFAULT_SETTINGS)
+    if system is None and names.DEFAULT_SETTINGS in store.clusters:
+        return  # not worked out yet: the cluster object's reconciliation will come back here
+    held = _held(services, namespace)
+    if not _is_served(services, system, namespace):
+        await _step_aside(services, namespace, system, held)
+        return
+    if system is None or system.resolved is None or system.suspend:
+        return
+    desired = desired_secret(
+        system.resolved,
+        system.output,
+        namespace=namespace.name,
+        name=SECRET_NAME,
+        owner=Owner(names.CLUSTER_KIND, system.name, system.uid),
+    )
+    finding = await services.deliveries.deliver(desired)
+    _note_failure(services, namespace.name, None if finding.holds else str(finding.reason))
+
+
+def _held(services: Services, namespace: Namespace) -> DeliveredSecret | None:
+    secret = services.store.secret(namespace.name, SECRET_NAME)
+    is_ours = secret is not None and secret.owner is not None and secret.owner.kind == names.CLUSTER_KIND
+    return secret if is_ours else None
+
+
+def _is_served(services: Services, system: SystemSettings | None, namespace: Namespace) -> bool:
+    """Whether the namespace is to have the Secret: admitted, and without an object that has delivered its own."""
+    if system is None or not system.provisions_always:
+        return False
+    if not system.admits(namespace, operator_namespace=services.operator_namespace):
+        return False
+    store = services.store
+    return not any(store.secrets_of(tenant.uid) for tenant in store.tenants_in(namespace.name))
+
+
+async def _step_aside(
+    services: Services, namespace: Namespace, system: SystemSettings | None, held: DeliveredSecret | None
+) -> None:
+    """Removes the Secret, unless what the system's settings are is not known."""
+    _note_failure(services, namespace.name, None)
+    if held is not None and (system is None or system.effective is not None):
+        await services.deliveries.withdraw(held)
+
+
+def _note_failure(services: Services, namespace: str, reason: str | None) -> None:
+    failures = services.store.provision_failures
+    if failures.get(namespace) == reason:
+        return
+    if reason is None:
+        del failures[namespace]
+    else:
+        failures[namespace] = reason
+    services.enqueue_after(cluster_key(names.DEFAULT_SETTINGS), COALESCE_SECONDS)

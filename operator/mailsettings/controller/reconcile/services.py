@@ -1,0 +1,30 @@
+"""What the reconcilers share: the state, the edges and the queue."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailsettings.controller.deliveries import Deliveries
+from mailsettings.controller.events import EventRecorder
+from mailsettings.controller.keys import Key
+from mailsettings.controller.probes import ProbeRunner
+from mailsettings.controller.store import Store
+from mailsettings.core.digest import Digester
+from mailsettings.edges.kubernetes import KubernetesApi
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Made once, at the start."""
+
+    api: KubernetesApi
+    store: Store
+    digest: Digester
+    deliveries: Deliveries
+    probes: ProbeRunner
+    events: EventRecorder
+    enqueue: Callable[[Key], None]
+    """Has a key reconciled as soon as possible."""
+    enqueue_after: Callable[[Key, float], None]
+    """Has a key reconciled after so many seconds at the latest."""
+    operator_namespace: str
+    require_secret_label: bool

@@ -1,0 +1,237 @@
+"""Reconciles a MailServerSettings: its own server, or the system's."""
+
+from dataclasses import dataclass, replace
+
+from mailsettings.api import names
+from mailsettings.api.conditions import ConditionType, Reason
+from mailsettings.api.spec import MailServerSettingsSpec
+from mailsettings.api.status import Binding, Effective, MailServerSettingsStatus
+from mailsettings.controller.keys import namespace_key
+from mailsettings.controller.reconcile.probing import Probing, probe
+from mailsettings.controller.reconcile.references import read_references
+from mailsettings.controller.reconcile.services import Services
+from mailsettings.controller.reconcile.status import read_status, write_status
+from mailsettings.controller.store import SettingsRecord
+from mailsettings.core.acceptance import accept_tenant, parse_spec
+from mailsettings.core.conditions import Findings
+from mailsettings.core.credentials import ObjectRef, ResolvedSettings, references, resolve
+from mailsettings.core.delivery import DeliveredSecret, Owner, desired_secret, withdrawn_by
+from mailsettings.core.effective import EffectiveSettings
+from mailsettings.core.finding import Finding, failed, passed
+from mailsettings.core.report import effective_status
+from mailsettings.core.server import Source
+from mailsettings.core.system import SystemSettings
+from mailsettings.core.tenancy import Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class _Assessment:
+    """What is known before anything is delivered."""
+
+    findings: Findings
+    effective: EffectiveSettings | None = None
+    resolved: ResolvedSettings | None = None
+
+
+async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
+    """Makes the Secret and the status of the object true.
+
+    Raises:
+        ApiError: the API server is in trouble; try again.
+    """
+    namespace = services.store.namespaces.get(record.key.namespace)
+    if namespace is None or namespace.terminating:
+        return
+    spec = parse_spec(MailServerSettingsSpec, record.spec)
+    if not isinstance(spec, Finding) and _is_premature(services, spec):
+        return
+
+    before = read_status(MailServerSettingsStatus, record)
+    assessment = await _assess(services, record, spec, namespace)
+    suspend = not isinstance(spec, Finding) and spec.suspend
+    secret_name = _secret_name(record, spec)
+    delivered = await _deliver(services, record, spec, assessment, secret_name)
+    await _withdraw(services, record, namespace, keep=secret_name)
+
+    probing = _probe(services, record, assessment, before, suspend=suspend)
+    findings = dict(assessment.findings)
+    if probing.finding is not None:
+        findings[ConditionType.PROBE_SUCCEEDED] = probing.finding
+    findings[ConditionType.DELIVERED] = delivered
+    held = services.store.secrets_of(record.uid)
+    after = MailServerSettingsStatus(
+        effective=_effective_status(assessment, before, held),
+        binding=_binding(held, secret_name),
+        probe=probing.status,
+    )
+    await write_status(services, record, before, after, findings)
+    if probing.finished is not None:
+        services.probes.settle(record.key, probing.finished)
+
+
+def _is_premature(services: Services, spec: MailServerSettingsSpec) -> bool:
+    """Whether the system's object exists but has not been worked out: its reconciliation will come back here."""
+    name = spec.system_settings_name
+    return spec.inherits and name in services.store.clusters and name not in services.store.systems
+
+
+async def _assess(
+    services: Services, record: SettingsRecord, spec: MailServerSettingsSpec | Finding, namespace: Namespace
+) -> _Assessment:
+    if isinstance(spec, Finding):
+        return _Assessment({ConditionType.ACCEPTED: spec})
+    system = services.store.systems.get(spec.system_settings_name) if spec.inherits else None
+    accepted, effective = accept_tenant(
+        spec,
+        system,
+        name=record.key.name,
+        generation=record.generation,
+        namespace=namespace,
+        operator_namespace=services.operator_namespace,
+    )
+    if effective is None:
+        _note_uses(services, record, spec, [])
+        return _Assessment({ConditionType.ACCEPTED: accepted})
+    if system is not None:
+        _note_uses(services, record, spec, [])
+        credentials, resolved = _inherited(system, effective)
+    else:
+        refs = references(effective)
+        _note_uses(services, record, spec, refs)
+        referenced = await read_references(services.api, namespace.name, refs)
+        credentials, resolved = resolve(effective, referenced, require_label=services.require_secret_label)
+    findings: dict[ConditionType, Finding] = {
+        ConditionType.ACCEPTED: accepted,
+        ConditionType.CREDENTIALS_RESOLVED: credentials,
+    }
+    if system is not None and system.probe is not None:
+        findings[ConditionType.PROBE_SUCCEEDED] = _mirrored(system, system.probe)
+    return _Assessment(findings, effective, resolved)
+
+
+def _note_uses(services: Services, record: SettingsRecord, spec: MailServerSettingsSpec, refs: list[ObjectRef]) -> None:
+    """Its own Secret counts too: one that stands in the way may go."""
+    own = ObjectRef("Secret", _secret_name(record, spec))
+    services.store.set_uses(record.key, record.key.namespace, [*refs, own])
+
+
+def _inherited(system: SystemSettings, effective: EffectiveSettings) -> tuple[Finding, ResolvedSettings | None]:
+    if system.resolved is None:
+        return failed(
+            Reason.SYSTEM_CREDENTIALS_UNRESOLVED,
+            f"The credentials of the system's settings {system.name!r} cannot be read; "
+            "the cluster object's conditions say why",
+        ), None
+    return passed(Reason.RESOLVED, f"The credentials of the system's settings {system.name!r} are used."), replace(
+        system.resolved, effective=effective
+    )
+
+
+def _mirrored(system: SystemSettings, finding: Finding) -> Finding:
+    """One credential is tested once: tenants that inherit show the system's verdict."""
+    return replace(finding, message=f"The system's settings {system.name!r}: {finding.message}")
+
+
+def _secret_name(record: SettingsRecord, spec: MailServerSettingsSpec | Finding) -> str:
+    if isinstance(spec, MailServerSettingsSpec) and spec.output and spec.output.secret_name:
+        return spec.output.secret_name
+    return names.default_secret_name(record.key.name)
+
+
+async def _deliver(
+    services: Services,
+    record: SettingsRecord,
+    spec: MailServerSettingsSpec | Finding,
+    assessment: _Assessment,
+    secret_name: str,
+) -> Finding:
+    held = services.store.secrets_of(record.uid)
+    if isinstance(spec, Finding) or assessment.resolved is None:
+        return _last_good(held)
+    if spec.suspend or _system_suspended(services, spec):
+        return _suspended(held)
+    desired = desired_secret(
+        assessment.resolved,
+        spec.output,
+        namespace=record.key.namespace,
+        name=secret_name,
+        owner=Owner(names.TENANT_KIND, record.key.name, record.uid),
+    )
+    finding = await services.deliveries.deliver(desired)
+    if finding.holds and not held:
+        # From now on the namespace is served by this object, no longer by `provision: Always`.
+        services.enqueue(namespace_key(record.key.namespace))
+    return finding
+
+
+def _system_suspended(services: Services, spec: MailServerSettingsSpec) -> bool:
+    system = services.store.systems.get(spec.system_settings_name) if spec.inherits else None
+    return system is not None and system.suspend
+
+
+def _last_good(held: list[DeliveredSecret]) -> Finding:
+    if held:
+        return failed(
+            Reason.LAST_GOOD_KEPT,
+            f"The Secret {held[0].name!r} still holds the last good settings; mend the other conditions first",
+        )
+    return failed(Reason.NOT_DELIVERED, "There is no Secret yet; mend the other conditions first")
+
+
+def _suspended(held: list[DeliveredSecret]) -> Finding:
+    if held:
+        return passed(
+            Reason.SUSPENDED, f"The Secret {held[0].name!r} stays as it was delivered; suspend holds changes back"
+        )
+    return failed(Reason.SUSPENDED, "There is no Secret yet; set suspend to false to have it delivered")
+
+
+async def _withdraw(services: Services, record: SettingsRecord, namespace: Namespace, *, keep: str) -> None:
+    """Removes Secrets that this object no longer wants, or that hold what the tenant may no longer use."""
+    held = services.store.secrets_of(record.uid)
+    has_successor = any(secret.name == keep for secret in held)
+    for secret in held:
+        is_outdated = has_successor and secret.name != keep
+        if is_outdated or _is_revoked(services, secret, namespace):
+            await services.deliveries.withdraw(secret)
+
+
+def _is_revoked(services: Services, secret: DeliveredSecret, namespace: Namespace) -> bool:
+    cluster = withdrawn_by(secret)
+    if cluster is None:
+        return False
+    if cluster not in services.store.clusters:
+        return True
+    system = services.store.systems.get(cluster)
+    return system is not None and system.withdraws_from(namespace, operator_namespace=services.operator_namespace)
+
+
+def _probe(
+    services: Services,
+    record: SettingsRecord,
+    assessment: _Assessment,
+    before: MailServerSettingsStatus,
+    *,
+    suspend: bool,
+) -> Probing:
+    """Of an own server; what is inherited is probed once for all."""
+    if assessment.effective is not None and assessment.effective.source is Source.SYSTEM:
+        services.probes.forget(record.key)
+        return Probing()
+    return probe(services, record, assessment.resolved, before.probe, suspend=suspend)
+
+
+def _effective_status(
+    assessment: _Assessment, before: MailServerSettingsStatus, held: list[DeliveredSecret]
+) -> Effective | None:
+    """What is in force: after a bad edit still what the Secret holds."""
+    if assessment.effective is not None:
+        return effective_status(assessment.effective)
+    return before.effective if held else None
+
+
+def _binding(held: list[DeliveredSecret], secret_name: str) -> Binding | None:
+    secret_names = [secret.name for secret in held]
+    if not secret_names:
+        return None
+    return Binding(name=secret_name if secret_name in secret_names else secret_names[0])

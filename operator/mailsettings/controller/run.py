@@ -1,0 +1,161 @@
+"""Puts the operator together and runs it."""
+
+import asyncio
+import os
+import platform
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import kopf
+
+from mailsettings.api import names
+from mailsettings.config import Config
+from mailsettings.controller.deliveries import Deliveries
+from mailsettings.controller.events import EventRecorder
+from mailsettings.controller.handlers import registry
+from mailsettings.controller.keys import Key, cluster_key
+from mailsettings.controller.logs import LOGGER
+from mailsettings.controller.probes import ProbeRunner
+from mailsettings.controller.queue import WorkQueue, retry_delay
+from mailsettings.controller.reconcile.dispatch import reconcile
+from mailsettings.controller.reconcile.services import Services
+from mailsettings.controller.store import Store
+from mailsettings.controller.triggers import Triggers
+from mailsettings.core.digest import Digester
+from mailsettings.edges.kubernetes import KubernetesApi, core_collection_path
+from mailsettings.edges.metadata_watch import Listed, watch
+from mailsettings.edges.operator_key import operator_key
+from mailsettings.edges.smtp import probe
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+def kubeconfig_path() -> Path | None:
+    """The kubeconfig to use; None: the Pod's ServiceAccount. `KUBECONFIG` wins over both."""
+    if os.environ.get("KUBECONFIG"):
+        return Path(os.environ["KUBECONFIG"])
+    return None if SERVICE_ACCOUNT.exists() else Path.home() / ".kube" / "config"
+
+
+async def run(config: Config, *, liveness: str | None) -> None:
+    """Runs until SIGTERM or SIGINT.
+
+    Args:
+        config: the operator's configuration.
+        liveness: where to answer liveness checks, such as `http://0.0.0.0:8080/healthz`; None: nowhere.
+
+    Raises:
+        ApiError: the API server refused what the operator cannot do without.
+        OperatorKeyError: the operator's own Secret cannot be used.
+    """
+    kubeconfig = kubeconfig_path()
+    async with await KubernetesApi.connect(kubeconfig) as api:
+        await _wait_for_kinds(api)
+        digest = Digester(await operator_key(api, config.namespace))
+        await _Operator(api, config, digest).run(kubeconfig, liveness)
+
+
+async def _wait_for_kinds(api: KubernetesApi) -> None:
+    """Waits until the API server serves the CRDs, which may be applied together with the operator."""
+    wanted = {names.CLUSTER_PLURAL, names.TENANT_PLURAL}
+    attempt = 0
+    while True:
+        found = await api.get(f"/apis/{names.API_VERSION}") or {}
+        if wanted <= {resource["name"] for resource in found.get("resources") or ()}:
+            return
+        attempt += 1
+        LOGGER.warning("waiting for the CustomResourceDefinitions of %s to be applied", names.API_VERSION)
+        await asyncio.sleep(min(10.0, retry_delay(attempt)))
+
+
+class _Operator:
+    """The parts, wired."""
+
+    def __init__(self, api: KubernetesApi, config: Config, digest: Digester) -> None:
+        self._api = api
+        self._config = config
+        self._store = Store()
+        self._queue = WorkQueue(self._reconcile, workers=config.workers, logger=LOGGER)
+        self._probes = ProbeRunner(
+            partial(probe, policy=config.egress, deadline=config.probe_deadline),
+            limit=config.probe_limit,
+            finished=self._queue.add,
+            logger=LOGGER,
+        )
+        self._services = Services(
+            api=api,
+            store=self._store,
+            digest=digest,
+            deliveries=Deliveries(api, self._store, digest, LOGGER),
+            probes=self._probes,
+            events=EventRecorder(api, platform.node() or "unknown", LOGGER),
+            enqueue=self._queue.add,
+            enqueue_after=self._queue.add_after,
+            operator_namespace=config.namespace,
+            require_secret_label=config.require_secret_label,
+        )
+        self._triggers = Triggers(self._store, self._queue.add, self._queue.add_after)
+        self._indexed = asyncio.Event()
+        self._secrets_listed = asyncio.Event()
+
+    async def run(self, kubeconfig: Path | None, liveness: str | None) -> None:
+        handlers = registry(self._triggers, login=_login(kubeconfig), indexed=self._indexed.set)
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(self._watch_secrets()),
+                group.create_task(self._watch_config_maps()),
+                group.create_task(self._work()),
+            ]
+            await kopf.operator(
+                registry=handlers,
+                settings=_kopf_settings(),
+                standalone=True,
+                clusterwide=True,
+                liveness_endpoint=liveness,
+            )
+            LOGGER.info("stopping")
+            for task in background:
+                task.cancel()
+        await self._probes.close()
+
+    async def _reconcile(self, key: Key) -> None:
+        await reconcile(self._services, key)
+
+    async def _watch_secrets(self) -> None:
+        async for event in watch(self._api, core_collection_path("secrets"), LOGGER):
+            self._triggers.secrets_seen(event)
+            if isinstance(event, Listed):
+                self._secrets_listed.set()
+
+    async def _watch_config_maps(self) -> None:
+        async for event in watch(self._api, core_collection_path("configmaps"), LOGGER):
+            self._triggers.config_maps_seen(event)
+
+    async def _work(self) -> None:
+        """Nothing is decided before everything has been seen: half of the picture looks like deletions."""
+        await self._indexed.wait()
+        await self._secrets_listed.wait()
+        LOGGER.info("everything has been seen; reconciling")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._queue.run())
+            await self._queue.wait_until_idle()
+            self._store.settled = True
+            for name in self._store.clusters:
+                self._queue.add(cluster_key(name))
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.scanning.disabled = True  # the kinds are known; this spares the right to list CRDs
+    settings.posting.enabled = False
+    settings.networking.request_timeout = 60
+    return settings
+
+
+def _login(kubeconfig: Path | None) -> Any:  # noqa: ANN401 - kopf's handler
+    """Kopf's own logins, without the heavy clients that it would import to look for credentials."""
+    if kubeconfig is None:
+        return kopf.login_with_service_account
+    os.environ["KUBECONFIG"] = str(kubeconfig)
+    return kopf.login_with_kubeconfig

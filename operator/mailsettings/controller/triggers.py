@@ -1,0 +1,117 @@
+"""From what the watches see to what is reconciled: keeps the store and wakes whatever depends on a change.
+
+An echo of the operator's own writing changes nothing in the store and wakes nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mailsettings.api import names
+from mailsettings.controller.keys import COALESCE_SECONDS, Key, Kind, cluster_key, namespace_key, tenant_key
+from mailsettings.controller.store import Store, namespace_record, secret_record, settings_record
+from mailsettings.core.credentials import ObjectKind, ObjectRef
+from mailsettings.core.delivery import DeliveredSecret
+from mailsettings.edges.metadata_watch import Changed, Deleted, Event, Listed, Metadata
+
+
+class Triggers:
+    """The watches' way into the store and the queue."""
+
+    def __init__(
+        self, store: Store, enqueue: Callable[[Key], None], enqueue_after: Callable[[Key, float], None]
+    ) -> None:
+        self._store = store
+        self._enqueue = enqueue
+        self._enqueue_after = enqueue_after
+
+    def settings_changed(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        """A settings object was listed, added or modified."""
+        record = settings_record(kind, body)
+        before = self._store.settings(record.key)
+        if not self._store.put_settings(record):
+            return
+        self._enqueue(record.key)
+        if kind is Kind.TENANT and (before is None or before.inherits_from != record.inherits_from):
+            self._recount()
+
+    def settings_deleted(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        """A settings object is gone. Its Secrets are collected through their owner references."""
+        key = settings_record(kind, body).key
+        inheritors = [*self._store.inheritors(key.name)] if kind is Kind.CLUSTER else []
+        self._store.drop_settings(key)
+        self._enqueue(key)
+        for tenant in inheritors:
+            self._enqueue(tenant.key)
+        if kind is Kind.TENANT:
+            self._enqueue(namespace_key(key.namespace))
+            self._recount()
+        elif key.name == names.DEFAULT_SETTINGS:
+            self._enqueue_all(map(namespace_key, self._store.namespaces))
+
+    def namespace_changed(self, body: Mapping[str, Any]) -> None:
+        """A namespace was listed, added or modified."""
+        namespace = namespace_record(body)
+        if self._store.namespaces.get(namespace.name) == namespace:
+            return
+        self._store.namespaces[namespace.name] = namespace
+        self._enqueue(namespace_key(namespace.name))
+        self._enqueue_all(tenant.key for tenant in self._store.tenants_in(namespace.name))
+        self._recount()
+
+    def namespace_deleted(self, body: Mapping[str, Any]) -> None:
+        """A namespace is gone, and all that was in it."""
+        name = body["metadata"]["name"]
+        self._store.namespaces.pop(name, None)
+        self._store.provision_failures.pop(name, None)
+        self._recount()
+
+    def secrets_seen(self, event: Event) -> None:
+        """The watch of Secrets' metadata reports."""
+        match event:
+            case Listed(items):
+                self._secrets_listed(items)
+            case Changed(metadata):
+                record = secret_record(metadata)
+                before = self._store.put_secret(record)
+                if before is None or before.resource_version != record.resource_version:
+                    self._wake_around_secret(before, record)
+            case Deleted(metadata):
+                gone = self._store.drop_secret(metadata["namespace"], metadata["name"])
+                if gone is not None:
+                    self._wake_around_secret(gone, gone)
+
+    def _secrets_listed(self, items: list[Metadata]) -> None:
+        listed = {(metadata["namespace"], metadata["name"]) for metadata in items}
+        for namespace, name in self._store.secret_places():
+            if (namespace, name) not in listed:
+                self.secrets_seen(Deleted({"namespace": namespace, "name": name}))
+        for metadata in items:
+            self.secrets_seen(Changed(metadata))
+
+    def config_maps_seen(self, event: Event) -> None:
+        """The watch of ConfigMaps' metadata reports. After a new listing anything may have changed."""
+        if isinstance(event, Listed):
+            self._enqueue_all(self._store.users_of_kind("ConfigMap"))
+        else:
+            self._wake_users("ConfigMap", event.metadata["namespace"], event.metadata["name"])
+
+    def _wake_around_secret(self, before: DeliveredSecret | None, after: DeliveredSecret) -> None:
+        self._wake_users("Secret", after.namespace, after.name)
+        for record in (before, after):
+            if record is None or record.owner is None:
+                continue
+            if record.owner.kind == names.TENANT_KIND:
+                self._enqueue(tenant_key(record.namespace, record.owner.name))
+            self._enqueue(namespace_key(record.namespace))
+
+    def _wake_users(self, kind: ObjectKind, namespace: str, name: str) -> None:
+        self._enqueue_all(self._store.users(namespace, ObjectRef(kind, name)))
+
+    def _enqueue_all(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._enqueue(key)
+
+    def _recount(self) -> None:
+        """Has the cluster objects count their tenants again, soon."""
+        for name in self._store.clusters:
+            self._enqueue_after(cluster_key(name), COALESCE_SECONDS)

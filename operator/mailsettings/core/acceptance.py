@@ -1,0 +1,121 @@
+"""Whether settings are complete and consistent, and whether a tenant may use what it refers to."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mailsettings.api.conditions import Reason
+from mailsettings.api.providers import PROVIDERS, TlsMode
+from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
+from mailsettings.api.tenants import Delivery
+from mailsettings.core.effective import EffectiveSettings, inherited_settings, own_settings
+from mailsettings.core.finding import Finding, failed, passed
+from mailsettings.core.server import Source
+from mailsettings.core.system import SystemSettings
+from mailsettings.core.tenancy import Namespace
+
+_Spec = TypeVar("_Spec", bound=BaseModel)
+
+MAX_ERRORS = 5
+"""How many errors of a spec one message names."""
+
+
+def parse_spec(model: type[_Spec], spec: Any) -> _Spec | Finding:  # noqa: ANN401 - whatever the API server stored
+    """The spec as a model, or what is wrong with it.
+
+    The API server has checked it already; but the object may be older than the CRD in force.
+    """
+    try:
+        return model.model_validate(spec)
+    except ValidationError as error:
+        return failed(Reason.SPEC_INVALID, describe(error))
+
+
+def describe(error: ValidationError) -> str:
+    """The errors with their fields, without the values, which may be anything."""
+    errors = error.errors(include_input=False, include_url=False, include_context=False)
+    texts = [": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in errors]
+    more = [f"and {len(texts) - MAX_ERRORS} more"] if len(texts) > MAX_ERRORS else []
+    return "; ".join(texts[:MAX_ERRORS] + more)
+
+
+def accept_cluster(
+    spec: ClusterMailServerSettingsSpec, *, name: str, generation: int
+) -> tuple[Finding, EffectiveSettings]:
+    """The system's settings and what is to be said of them."""
+    effective = own_settings(spec, source=Source.SYSTEM, name=name, generation=generation)
+    warnings = [*_warnings(effective)]
+    if spec.tenants is not None and spec.tenants.delivery is Delivery.CREDENTIALS and effective.auth is not None:
+        warnings.append("tenants.delivery Credentials gives every allowed namespace a copy of this login")
+    return _accepted(warnings), effective
+
+
+def accept_tenant(
+    spec: MailServerSettingsSpec,
+    system: SystemSettings | None,
+    *,
+    name: str,
+    generation: int,
+    namespace: Namespace,
+    operator_namespace: str,
+) -> tuple[Finding, EffectiveSettings | None]:
+    """A tenant's settings in force and what is to be said of them.
+
+    Args:
+        spec: the tenant's.
+        system: the cluster object that it inherits from; None: there is none, or it inherits from none.
+        name: of the tenant's object.
+        generation: of the tenant's object.
+        namespace: the tenant's.
+        operator_namespace: whose tenants never inherit.
+    """
+    if not spec.inherits:
+        effective = own_settings(spec, source=Source.TENANT, name=name, generation=generation)
+        return _accepted(_warnings(effective)), effective
+    if system is None:
+        return failed(Reason.SYSTEM_SETTINGS_NOT_FOUND, _not_found(spec)), None
+    if system.effective is None:
+        return failed(
+            Reason.SYSTEM_SETTINGS_NOT_ACCEPTED,
+            f"The system's settings {system.name!r} are not accepted; their own conditions say why",
+        ), None
+    if not system.admits(namespace, operator_namespace=operator_namespace):
+        return failed(
+            Reason.NOT_ALLOWED,
+            f"The system's settings {system.name!r} do not admit the namespace {namespace.name!r}; "
+            "ask for it in their tenants, or set a server of your own",
+        ), None
+    allowed_from = system.tenants.allowed_from if system.tenants else None
+    inherited = inherited_settings(system.effective, spec, allowed_from=allowed_from, namespace=namespace.name)
+    if isinstance(inherited, Finding):
+        return inherited, None
+    return _accepted([]), inherited
+
+
+def _not_found(spec: MailServerSettingsSpec) -> str:
+    return (
+        f"There is no ClusterMailServerSettings {spec.system_settings_name!r} to inherit from; "
+        "ask the cluster's administrator for it, or set a server of your own"
+    )
+
+
+def _warnings(effective: EffectiveSettings) -> list[str]:
+    server, provider = effective.server, PROVIDERS[effective.provider]
+    candidates = (
+        (effective.auth is not None and provider.basic_warning is not None, provider.basic_warning or ""),
+        (
+            effective.auth is not None and server.tls_mode is TlsMode.DISABLED,
+            "connection.tls.mode Disabled sends the password in the clear",
+        ),
+        (
+            server.tls_insecure_skip_verify,
+            "connection.tls.insecureSkipVerify lets anyone between here and the server read the password",
+        ),
+    )
+    return [text for applies, text in candidates if applies]
+
+
+def _accepted(warnings: Iterable[str]) -> Finding:
+    text = ". Warning: ".join(["The settings are complete and consistent", *warnings])
+    return passed(Reason.ACCEPTED, f"{text}.")

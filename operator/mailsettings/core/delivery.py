@@ -1,0 +1,217 @@
+"""The application's Secret: what it holds, and who may write it."""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from mailsettings.api import names
+from mailsettings.api.output import ClusterOutput, OutputTemplate
+from mailsettings.core.credentials import ResolvedSettings
+from mailsettings.core.digest import Digester
+from mailsettings.core.presets import preset_keys, server_uri
+from mailsettings.core.server import Source
+from mailsettings.core.tenancy import address_of, display_name_of
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The settings object that a Secret goes with when it is deleted."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredSecret:
+    """What is known, from its metadata alone, of a Secret that exists."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    owner: Owner | None
+    """The settings object that controls it; None: it is not the operator's."""
+    content: str = ""
+    """The digest that the operator wrote on it."""
+    applied: str = ""
+    """Which fields the operator still owns, as `applied_fields` has them; another manager's edit takes some away."""
+    source: str = ""
+    """Where the values come from, as `source_of` has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredSecret:
+    """A Secret as it should be."""
+
+    namespace: str
+    name: str
+    owner: Owner
+    settings_name: str
+    data: Mapping[str, str] = field(repr=False)
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+    def manifest(self, digest: Digester) -> dict[str, Any]:
+        """The Secret as it is applied, its digest among its annotations."""
+        content = {"data": dict(self.data), "labels": self._labels(), "annotations": dict(self.annotations)}
+        owner = {
+            "apiVersion": names.API_VERSION,
+            "kind": self.owner.kind,
+            "name": self.owner.name,
+            "uid": self.owner.uid,
+            "controller": True,
+        }
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "namespace": self.namespace,
+                "name": self.name,
+                "labels": self._labels(),
+                "annotations": {
+                    **self.annotations,
+                    names.ANNOTATION_CONTENT: digest([content, owner, names.SECRET_TYPE]),
+                },
+                "ownerReferences": [owner],
+            },
+            "type": names.SECRET_TYPE,
+            "data": {key: base64.b64encode(value.encode("utf-8")).decode("ascii") for key, value in self.data.items()},
+        }
+
+    def _labels(self) -> dict[str, str]:
+        return {
+            **self.labels,
+            names.LABEL_MANAGED_BY: names.MANAGED_BY,
+            names.LABEL_SETTINGS: self.settings_name,
+        }
+
+
+def source_of(settings: ResolvedSettings, namespace: str) -> str:
+    """Which object the values come from, for the Secret's annotation: `Kind/name` or `Kind/namespace/name`."""
+    if settings.effective.source is Source.SYSTEM:
+        return system_source(settings.effective.settings_name)
+    return f"{names.TENANT_KIND}/{namespace}/{settings.effective.settings_name}"
+
+
+def system_source(name: str) -> str:
+    """The annotation's value for a cluster object."""
+    return f"{names.CLUSTER_KIND}/{name}"
+
+
+def withdrawn_by(secret: DeliveredSecret) -> str | None:
+    """The name of the cluster object whose values a Secret holds, and which may withdraw them; None: the tenant's."""
+    kind, _, name = secret.source.partition("/")
+    return name if kind == names.CLUSTER_KIND else None
+
+
+def desired_secret(
+    settings: ResolvedSettings, output: ClusterOutput | None, *, namespace: str, name: str, owner: Owner
+) -> DesiredSecret:
+    """The Secret that the settings ask for."""
+    output = output or ClusterOutput()
+    metadata = output.metadata
+    return DesiredSecret(
+        namespace=namespace,
+        name=name,
+        owner=owner,
+        settings_name=owner.name,
+        data=secret_data(settings, output.template),
+        labels=dict((metadata.labels if metadata else None) or {}),
+        annotations={
+            **((metadata.annotations if metadata else None) or {}),
+            names.ANNOTATION_SOURCE: source_of(settings, namespace),
+            names.ANNOTATION_SOURCE_GENERATION: str(settings.effective.settings_generation),
+        },
+    )
+
+
+def secret_data(settings: ResolvedSettings, template: OutputTemplate | None) -> dict[str, str]:
+    """The Secret's keys and values, not yet base64."""
+    data = _built_in(settings)
+    if template is None:
+        return data
+    for preset in template.presets or ():
+        data |= preset_keys(preset, settings)
+    placeholders = _placeholders(settings)
+    return data | {key: _fill(text, placeholders) for key, text in (template.data or {}).items()}
+
+
+def _built_in(settings: ResolvedSettings) -> dict[str, str]:
+    effective, server = settings.effective, settings.server
+    data = {
+        "type": "smtp",
+        "provider": effective.provider.lower(),
+        "host": server.host,
+        "port": str(server.port),
+        "protocol": server.protocol,
+        "tls": str(server.tls_mode),
+        "from": effective.mail_from,
+        "uri": server_uri(settings),
+    }
+    if effective.reply_to:
+        data["reply-to"] = effective.reply_to
+    if settings.credentials:
+        data |= {"username": settings.credentials.username, "password": settings.credentials.password}
+    if server.ca_bundle:
+        data["ca.crt"] = server.ca_bundle
+    return data
+
+
+def _placeholders(settings: ResolvedSettings) -> dict[str, str]:
+    effective, server, login = settings.effective, settings.server, settings.credentials
+    return {
+        "host": server.host,
+        "port": str(server.port),
+        "protocol": server.protocol,
+        "tls": str(server.tls_mode),
+        "from": effective.mail_from,
+        "from-address": address_of(effective.mail_from),
+        "from-name": display_name_of(effective.mail_from),
+        "reply-to": effective.reply_to or "",
+        "username": login.username if login else "",
+        "username:url": quote(login.username, safe="") if login else "",
+        "password": login.password if login else "",
+        "password:url": quote(login.password, safe="") if login else "",
+        "uri": server_uri(settings),
+    }
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    """One pass, so that a value that looks like a placeholder stays what it is."""
+    return re.sub(r"\$(?:\$|\{([a-z:-]+)\})", lambda match: values[match[1]] if match[1] else "$", text)
+
+
+def applied_fields(manifest: Mapping[str, Any]) -> str:
+    """Which fields of a Secret its manifest applies, as one comparable text."""
+    metadata = manifest["metadata"]
+    return _fields(manifest.get("data", {}), metadata.get("labels", {}), metadata.get("annotations", {}))
+
+
+def owned_fields(managed_fields: list[Mapping[str, Any]]) -> str:
+    """Which fields of a Secret the operator owns, comparable with `applied_fields`.
+
+    When somebody edits a field or removes it, server-side apply takes it out of the operator's entry, so the texts
+    differ until the operator applies again. Source: Kubernetes, Server-Side Apply, Field management.
+    """
+    for entry in managed_fields:
+        if entry.get("manager") == names.FIELD_MANAGER and entry.get("operation") == "Apply":
+            fields = entry.get("fieldsV1", {})
+            metadata = fields.get("f:metadata", {})
+            return _fields(
+                _names(fields.get("f:data", {})),
+                _names(metadata.get("f:labels", {})),
+                _names(metadata.get("f:annotations", {})),
+            )
+    return ""
+
+
+def _names(fields: Mapping[str, Any]) -> list[str]:
+    return [name.removeprefix("f:") for name in fields if name.startswith("f:")]
+
+
+def _fields(*groups: Any) -> str:  # noqa: ANN401 - anything iterable over names
+    return "|".join(",".join(sorted(group)) for group in groups)

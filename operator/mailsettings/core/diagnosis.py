@@ -1,0 +1,622 @@
+"""From what went wrong to what a person should do: one pure function over an ordered table of rules."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from mailsettings.api.conditions import Reason
+from mailsettings.api.providers import TlsMode
+from mailsettings.core.probe import ProbeFailure, ProbeRequest, Stage
+from mailsettings.core.redact import redact
+
+
+class FaultKind(StrEnum):
+    """What happened, before it is judged."""
+
+    EGRESS_DENIED = "egress-denied"
+    """The egress policy forbids the connection; `detail` says why."""
+    NAME_NOT_FOUND = "name-not-found"
+    NAME_TEMPORARY = "name-temporary"
+    """The name servers gave no answer, or said to ask again."""
+    REFUSED = "refused"
+    """The connection was refused with a TCP reset."""
+    UNREACHABLE = "unreachable"
+    """The network has no way to the address, or forbids it; `detail` is the operating system's word for it."""
+    TIMEOUT = "timeout"
+    """A step took longer than the settings' timeout."""
+    DEADLINE = "deadline"
+    """The whole probe took too long."""
+    LOST = "lost"
+    """The other side closed or reset the connection."""
+    TLS_BYTES = "tls-bytes"
+    """Where a greeting was due, bytes of a TLS record came."""
+    PLAIN_BYTES = "plain-bytes"
+    """Where a TLS record was due, other bytes came."""
+    TLS_VERSION = "tls-version"
+    """Client and server share no TLS version."""
+    TLS_OTHER = "tls-other"
+    """The handshake failed otherwise; `detail` is OpenSSL's word for it."""
+    CERTIFICATE_UNTRUSTED = "certificate-untrusted"
+    CERTIFICATE_NAME = "certificate-name"
+    CERTIFICATE_DATE = "certificate-date"
+    CA_BUNDLE = "ca-bundle"
+    """The settings' CA bundle cannot be read."""
+    STARTTLS_NOT_OFFERED = "starttls-not-offered"
+    AUTH_NOT_OFFERED = "auth-not-offered"
+    AUTH_AFTER_STARTTLS = "auth-after-starttls"
+    """No AUTH is offered on this plain connection, but STARTTLS is."""
+    MECHANISM_UNSUPPORTED = "mechanism-unsupported"
+    """`detail` lists what the server offers."""
+    REPLY = "reply"
+    """The server answered a step with an SMTP reply that is not the one hoped for: `code` and `text`."""
+    GARBAGE = "garbage"
+    """What came is no SMTP reply, or is longer than any may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault as the edge saw it. Nothing in it has been judged, and `text` is as the server wrote it."""
+
+    stage: Stage
+    kind: FaultKind
+    code: int | None = None
+    """The SMTP reply code, of kind `REPLY`."""
+    text: str = ""
+    """The reply's text without the code, lines separated by line feeds; may hold anything, secrets too."""
+    detail: str = ""
+    """Words of the operator, OpenSSL or the operating system. Never a server's, and never a secret."""
+
+
+MAX_REPLY_LENGTH: Final = 300
+"""Of the server's text in a message, in characters: enough for the longest replies that providers document."""
+
+_ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ ]|$)")
+"""Source: RFC 3463 §2. The class need not be the reply code's: Exchange Online says `451 5.7.3`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A fault beside its request, in the words that rules match on and messages are made of."""
+
+    fault: Fault
+    request: ProbeRequest
+    enhanced_code: str | None
+    text: str
+    """The server's text on one line, without the enhanced code, without secrets, bounded."""
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What the placeholders in a rule's texts stand for."""
+        server = self.request.server
+        return {
+            "where": _where(server.host, server.port),
+            "host": server.host,
+            "port": str(server.port),
+            "tls": server.tls_mode.value,
+            "version": server.tls_min_version.replace("TLSv", "TLS "),
+            "name": server.tls_server_name or server.host,
+            "timeout": f"{server.timeout.total_seconds():g}s",
+            "sender": self.request.mail.sender if self.request.mail else "the sender",
+            "recipient": self.request.mail.recipient if self.request.mail else "the recipient",
+            "step": _STEPS[self.fault.stage],
+            "reply": self._reply,
+            "detail": self.fault.detail,
+        }
+
+    @property
+    def _reply(self) -> str:
+        codes = " ".join(filter(None, (str(self.fault.code), self.enhanced_code)))
+        return f'{codes} "{self.text}"' if self.text else codes
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """When a reason holds, and what to say then. A condition that is None always holds."""
+
+    reason: Reason
+    happened: str
+    """A sentence with the placeholders of `_Case.words`."""
+    remedy: str
+    """What to do, likewise; may be empty."""
+    kinds: frozenset[FaultKind] | None = None
+    stages: frozenset[Stage] | None = None
+    codes: frozenset[int] | None = None
+    """Reply codes; sources: RFC 5321 §4.2, RFC 4954 §6, RFC 3207 §4."""
+    enhanced: re.Pattern[str] | None = None
+    """Matches the whole enhanced code; sources: RFC 3463, RFC 4954 §6."""
+    text: re.Pattern[str] | None = None
+    """Found in the server's text, whatever its case."""
+    ports: frozenset[int] | None = None
+    tls: frozenset[TlsMode] | None = None
+    has_login: bool | None = None
+
+    def holds(self, case: _Case) -> bool:
+        """Whether every condition does."""
+        fault, server = case.fault, case.request.server
+        return (
+            _is_in(fault.kind, self.kinds)
+            and _is_in(fault.stage, self.stages)
+            and _is_in(fault.code, self.codes)
+            and _is_in(server.port, self.ports)
+            and _is_in(server.tls_mode, self.tls)
+            and (self.enhanced is None or self.enhanced.fullmatch(case.enhanced_code or "") is not None)
+            and (self.text is None or self.text.search(case.text) is not None)
+            and self.has_login in (None, case.request.credentials is not None)
+        )
+
+
+def diagnose(fault: Fault, request: ProbeRequest) -> ProbeFailure:
+    """What a fault means for the person who wrote the settings.
+
+    The message holds no secret, no time and no counter: the same fault gives the same message each time, so that the
+    status is not written for nothing.
+    """
+    enhanced_code, text = _parse_text(fault.text, request)
+    case = _Case(fault, request, enhanced_code, text)
+    rule = next(rule for rule in _RULES if rule.holds(case))
+    sentences = f"{rule.happened} {rule.remedy}".rstrip().format_map(case.words)
+    return ProbeFailure(
+        stage=fault.stage,
+        reason=rule.reason,
+        message=f"{_LABELS[fault.stage]}: {sentences}",
+        code=fault.code,
+        enhanced_code=enhanced_code,
+    )
+
+
+def _is_in(value: object, values: frozenset[object] | None) -> bool:
+    return values is None or value in values
+
+
+def _where(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _parse_text(text: str, request: ProbeRequest) -> tuple[str | None, str]:
+    """The enhanced status code of a reply, and its text fit to be shown."""
+    lines = [" ".join(_printable(line).split()) for line in text.splitlines()]
+    codes = [match[1] for line in lines if (match := _ENHANCED.match(line))]
+    enhanced_code = codes[0] if codes else None
+    # Servers repeat the enhanced code on every line (RFC 2034 §4); once is enough for a reader.
+    joined = " ".join(line.removeprefix(enhanced_code).lstrip() if enhanced_code else line for line in lines if line)
+    return enhanced_code, _shortened(_scrubbed(joined, request).replace('"', "'").strip())
+
+
+def _printable(line: str) -> str:
+    """Without control, format and surrogate characters: they could hide or reorder what a person reads."""
+    return "".join(" " if unicodedata.category(char)[0] == "Z" else _visible(char) for char in line)
+
+
+def _visible(char: str) -> str:
+    if char == "\t":
+        return " "
+    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char).startswith("C") else char
+
+
+def _scrubbed(text: str, request: ProbeRequest) -> str:
+    login = request.credentials
+    if login is None:
+        return text
+    plain = f"\0{login.username}\0{login.password}"  # SASL PLAIN, RFC 4616 §2
+    return redact(text, (login.password, plain), identities=(login.username,))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_REPLY_LENGTH else f"{text[: MAX_REPLY_LENGTH - 1]}…"
+
+
+_LABELS: Final = {
+    Stage.RESOLVE: "DNS",
+    Stage.CONNECT: "Connect",
+    Stage.GREETING: "Greeting",
+    Stage.TLS: "TLS",
+    Stage.EHLO: "EHLO",
+    Stage.AUTH: "AUTH",
+    Stage.MAIL: "MAIL FROM",
+    Stage.RCPT: "RCPT TO",
+    Stage.DATA: "DATA",
+}
+_STEPS: Final = {
+    Stage.RESOLVE: "the look-up of its name",
+    Stage.CONNECT: "the connect",
+    Stage.GREETING: "the connect with a greeting",
+    Stage.TLS: "the TLS handshake",
+    Stage.EHLO: "EHLO",
+    Stage.AUTH: "the login",
+    Stage.MAIL: "the sender address",
+    Stage.RCPT: "the recipient address",
+    Stage.DATA: "the test mail",
+}
+
+
+def _one(*kinds: FaultKind) -> frozenset[FaultKind]:
+    return frozenset(kinds)
+
+
+def _at(*stages: Stage) -> frozenset[Stage]:
+    return frozenset(stages)
+
+
+def _codes(*codes: int | range) -> frozenset[int]:
+    return frozenset(number for code in codes for number in (code if isinstance(code, range) else (code,)))
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text, re.IGNORECASE)
+
+
+_PLAIN_FIRST: Final = frozenset({TlsMode.DISABLED, TlsMode.START_TLS})
+_IMPLICIT: Final = frozenset({TlsMode.IMPLICIT})
+_DISABLED: Final = frozenset({TlsMode.DISABLED})
+_ENVELOPE: Final = _at(Stage.MAIL, Stage.RCPT, Stage.DATA)
+_TEMPORARY: Final = _codes(range(400, 500))
+_PERMANENT: Final = _codes(range(500, 600))
+_WANTS_TLS: Final = _pattern(r"STARTTLS|\bTLS\b|encrypt|secure connection")
+
+_BEFORE_AND_AT_CONNECT: Final = (
+    _Rule(
+        Reason.EGRESS_DENIED,
+        "The operator's egress policy forbids {where}: {detail}.",
+        "Use a public mail server, or ask the cluster's administrator to allow this one.",
+        kinds=_one(FaultKind.EGRESS_DENIED),
+    ),
+    _Rule(
+        Reason.DNS_NOT_FOUND,
+        "There is no address for the name {host}.",
+        "Check connection.host; inside the cluster write the full name of the Service.",
+        kinds=_one(FaultKind.NAME_NOT_FOUND),
+    ),
+    _Rule(
+        Reason.DNS_TEMPORARY,
+        "The name servers gave no answer for {host}.",
+        "It is tried again; if it lasts, check the cluster's DNS.",
+        kinds=_one(FaultKind.NAME_TEMPORARY),
+    ),
+    _Rule(
+        Reason.CONNECTION_REFUSED,
+        "{where} refused the connection: nothing listens on that port.",
+        "Check connection.host and connection.port.",
+        kinds=_one(FaultKind.REFUSED),
+    ),
+    _Rule(
+        Reason.CONNECTION_LOST,
+        "{where} cannot be reached: {detail}.",
+        "Check connection.host, NetworkPolicies and the network's routes.",
+        kinds=_one(FaultKind.UNREACHABLE),
+    ),
+    _Rule(
+        Reason.CONNECTION_TIMEOUT,
+        "{where} did not answer the connect within {timeout}.",
+        "Many clouds and networks block port 25: use 587 or 465; otherwise check firewalls and NetworkPolicies.",
+        kinds=_one(FaultKind.TIMEOUT),
+        stages=_at(Stage.CONNECT),
+        ports=_codes(25),
+    ),
+    _Rule(
+        Reason.CONNECTION_TIMEOUT,
+        "{where} did not answer the connect within {timeout}.",
+        "Check connection.host and connection.port, firewalls and NetworkPolicies.",
+        kinds=_one(FaultKind.TIMEOUT),
+        stages=_at(Stage.CONNECT),
+    ),
+    _Rule(
+        Reason.PROBE_TIMEOUT,
+        "The probe of {where} took too long as a whole and was ended during {step}.",
+        "The server is slow at every step; lower connection.timeout to learn at which.",
+        kinds=_one(FaultKind.DEADLINE),
+    ),
+)
+
+_AT_TLS: Final = (
+    _Rule(
+        Reason.IMPLICIT_TLS_EXPECTED,
+        "{where} speaks TLS from the first byte, and tls.mode is {tls}.",
+        "Set connection.tls.mode to Implicit.",
+        kinds=_one(FaultKind.TLS_BYTES),
+    ),
+    _Rule(
+        Reason.IMPLICIT_TLS_EXPECTED,
+        "{where} sent no greeting; port 465 usually speaks TLS from the first byte, and tls.mode is {tls}.",
+        "Set connection.tls.mode to Implicit.",
+        kinds=_one(FaultKind.TIMEOUT, FaultKind.LOST),
+        stages=_at(Stage.GREETING),
+        ports=_codes(465),
+        tls=_PLAIN_FIRST,
+    ),
+    _Rule(
+        Reason.START_TLS_EXPECTED,
+        "{where} answered in the clear where TLS was expected from the first byte.",
+        "Set connection.tls.mode to StartTLS, or use the port for implicit TLS, 465.",
+        kinds=_one(FaultKind.PLAIN_BYTES),
+        tls=_IMPLICIT,
+    ),
+    _Rule(
+        Reason.START_TLS_NOT_OFFERED,
+        "{where} does not offer STARTTLS, and tls.mode StartTLS demands it.",
+        "Check connection.port: 587 usually offers it, 465 takes tls.mode Implicit.",
+        kinds=_one(FaultKind.STARTTLS_NOT_OFFERED),
+    ),
+    _Rule(
+        Reason.TLS_PROTOCOL_VERSION,
+        "{where} and the operator share no TLS version; tls.minVersion is {version}.",
+        "Have the server updated, or lower connection.tls.minVersion if it is above TLSv1.2.",
+        kinds=_one(FaultKind.TLS_VERSION),
+    ),
+    _Rule(
+        Reason.CERTIFICATE_NAME_MISMATCH,
+        "The certificate of {where} is not valid for {name}.",
+        "Set connection.host to a name in the certificate, or connection.tls.serverName to the name it bears.",
+        kinds=_one(FaultKind.CERTIFICATE_NAME),
+    ),
+    _Rule(
+        Reason.CERTIFICATE_EXPIRED,
+        "The certificate of {where} is not valid today: {detail}.",
+        "Have the server's certificate renewed.",
+        kinds=_one(FaultKind.CERTIFICATE_DATE),
+    ),
+    _Rule(
+        Reason.CERTIFICATE_UNTRUSTED,
+        "The certificate of {where} is not trusted: {detail}.",
+        "For a private certification authority set connection.tls.caBundle to its certificate.",
+        kinds=_one(FaultKind.CERTIFICATE_UNTRUSTED),
+    ),
+    _Rule(
+        Reason.CA_BUNDLE_INVALID,
+        "The CA bundle holds no readable PEM certificate.",
+        "Correct what connection.tls.caBundle refers to.",
+        kinds=_one(FaultKind.CA_BUNDLE),
+    ),
+    _Rule(
+        Reason.TLS_HANDSHAKE_FAILED,
+        "The TLS handshake with {where} failed: {detail}.",
+        "",
+        kinds=_one(FaultKind.TLS_OTHER, FaultKind.PLAIN_BYTES),
+    ),
+    _Rule(
+        Reason.CONNECTION_TIMEOUT,
+        "{where} did not finish the TLS handshake within {timeout}.",
+        "If the port begins in the clear, as 25 and 587 usually do, set connection.tls.mode to StartTLS.",
+        kinds=_one(FaultKind.TIMEOUT),
+        stages=_at(Stage.TLS),
+        tls=_IMPLICIT,
+    ),
+)
+
+_LOST_OR_LATE: Final = (
+    _Rule(
+        Reason.CONNECTION_TIMEOUT,
+        "{where} sent no complete greeting within {timeout}.",
+        "If the port speaks TLS from the first byte, as 465 usually does, set connection.tls.mode to Implicit.",
+        kinds=_one(FaultKind.TIMEOUT),
+        stages=_at(Stage.GREETING),
+        tls=_PLAIN_FIRST,
+    ),
+    _Rule(
+        Reason.CONNECTION_TIMEOUT,
+        "{where} did not answer {step} within {timeout}.",
+        "If the server is only slow, raise connection.timeout.",
+        kinds=_one(FaultKind.TIMEOUT),
+    ),
+    _Rule(
+        Reason.CONNECTION_LOST,
+        "{where} closed the connection instead of answering {step}.",
+        "If it lasts, the server's log says why; a firewall on the way may do it too.",
+        kinds=_one(FaultKind.LOST),
+    ),
+)
+
+_AT_AUTH: Final = (
+    _Rule(
+        Reason.START_TLS_EXPECTED,
+        "{where} offers a login only after STARTTLS, and tls.mode is {tls}.",
+        "Set connection.tls.mode to StartTLS.",
+        kinds=_one(FaultKind.AUTH_AFTER_STARTTLS),
+    ),
+    _Rule(
+        Reason.AUTH_NOT_OFFERED,
+        "{where} offers no login on this connection, so the password was not sent.",
+        "Use the server's submission port (587 or 465), or remove auth if it wants no login.",
+        kinds=_one(FaultKind.AUTH_NOT_OFFERED),
+    ),
+    _Rule(
+        Reason.AUTH_MECHANISM_UNSUPPORTED,
+        "{where} offers a login by {detail} only, and not by PLAIN, LOGIN or CRAM-MD5; the password was not sent.",
+        "This server cannot be used with a user name and a password.",
+        kinds=_one(FaultKind.MECHANISM_UNSUPPORTED),
+    ),
+    _Rule(
+        Reason.START_TLS_EXPECTED,
+        "{where} demands STARTTLS first: {reply}.",
+        "Set connection.tls.mode to StartTLS.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.EHLO, Stage.AUTH, Stage.MAIL, Stage.RCPT),
+        codes=_codes(451, 454, 523, 530, 538, 550, 554),
+        text=_WANTS_TLS,
+        tls=_DISABLED,
+    ),
+    _Rule(
+        Reason.START_TLS_EXPECTED,
+        "{where} demands encryption for the login: {reply}.",  # RFC 4954 §6
+        "Set connection.tls.mode to StartTLS.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_codes(523, 538),
+        tls=_DISABLED,
+    ),
+    _Rule(
+        Reason.BAD_CREDENTIALS,
+        "{where} does not take this password: {reply}.",
+        "The account needs an app password or another way to log in; the server's text says which.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_codes(534),
+    ),
+    _Rule(
+        Reason.SERVER_REFUSED,
+        "{where} does not admit this way to log in: {reply}.",
+        "The user name and the password may be right; have the provider or its administrator enable SMTP AUTH.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_codes(535, 550),
+        text=_pattern(r"\bdisabled\b|security defaults|did not meet the criteria|not supported"),
+    ),
+    _Rule(
+        Reason.BAD_CREDENTIALS,
+        "{where} refused the login with {reply}.",
+        "Check the user name and the password.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_codes(535),
+    ),
+    _Rule(
+        Reason.BAD_CREDENTIALS,
+        "{where} refused the login with {reply}.",
+        "Check the user name and the password.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_PERMANENT,
+        enhanced=re.compile(r"5\.7\.8"),
+    ),
+    _Rule(
+        Reason.AUTH_NOT_OFFERED,
+        "{where} does not take a login here: {reply}.",
+        "Use the server's submission port (587 or 465), or remove auth if it wants no login.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_codes(500, 502, 503),
+    ),
+    _Rule(
+        Reason.AUTH_MECHANISM_UNSUPPORTED,
+        "{where} offered a login mechanism and then refused it with {reply}.",
+        "The server's own settings for AUTH need mending.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_codes(504),
+    ),
+)
+
+_AT_ENVELOPE: Final = (
+    _Rule(
+        Reason.AUTH_REQUIRED,
+        "{where} wants a login first: {reply}.",
+        "Set auth.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.EHLO, *_ENVELOPE),
+        codes=_codes(530),
+        has_login=False,
+    ),
+    _Rule(
+        Reason.AUTH_REQUIRED,
+        "{where} wants a login first: {reply}.",
+        "Set auth.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_ENVELOPE,
+        codes=_PERMANENT,
+        text=_pattern(r"authenticat|log ?in first|not logged in"),
+        has_login=False,
+    ),
+    _Rule(
+        Reason.AUTH_REQUIRED,
+        "{where} does not count this session as logged in: {reply}.",
+        "Check which account the server expects.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_ENVELOPE,
+        codes=_codes(530),
+    ),
+    _Rule(
+        Reason.SENDER_REFUSED,
+        "{where} does not let this login send as {sender}: {reply}.",
+        "Set mailFrom to an address that the login may use, or have the right granted.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_ENVELOPE,
+        codes=_PERMANENT,
+        text=_pattern(
+            r"send ?as\b|sender address rejected|not owned by|verified sender|sender identity|"
+            r"sender.{0,40}not (?:allowed|authorized|permitted|verified)"
+        ),
+    ),
+    _Rule(
+        Reason.RECIPIENT_REFUSED,
+        "{where} does not relay to {recipient} for a session without a login: {reply}.",
+        "Set auth, or have the server admit the cluster's addresses.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.RCPT),
+        codes=_TEMPORARY | _PERMANENT,
+        text=_pattern(r"\brelay"),
+        has_login=False,
+    ),
+    _Rule(
+        Reason.RECIPIENT_REFUSED,
+        "{where} does not relay to {recipient}: {reply}.",
+        "Use another probe.recipient, or have the server relay for this login.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.RCPT),
+        codes=_TEMPORARY | _PERMANENT,
+        text=_pattern(r"\brelay(?:ing)?\b.{0,20}(?:denied|not|prohibited)|unable to relay"),
+    ),
+    _Rule(
+        Reason.SERVER_TEMPORARY,
+        "{where} asks to try again later: {reply}.",
+        "It is tried again.",
+        kinds=_one(FaultKind.REPLY),
+        codes=_TEMPORARY,
+    ),
+    _Rule(
+        Reason.SENDER_REFUSED,
+        "{where} refused the sender {sender}: {reply}.",
+        "Set mailFrom to an address that the server accepts.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.MAIL),
+        codes=_codes(501, *range(550, 556)),
+    ),
+    _Rule(
+        Reason.RECIPIENT_REFUSED,
+        "{where} refused the recipient {recipient}: {reply}.",
+        "Check probe.recipient.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.RCPT),
+        codes=_codes(501, *range(550, 556)),
+    ),
+    _Rule(
+        Reason.MESSAGE_REFUSED,
+        "{where} refused the test mail: {reply}.",
+        "The server's text says why.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.DATA),
+        codes=_PERMANENT,
+    ),
+)
+
+_OTHERWISE: Final = (
+    _Rule(
+        Reason.SERVER_REFUSED,
+        "{where} refused {step} with {reply}.",
+        "The server's text says why.",
+        kinds=_one(FaultKind.REPLY),
+        codes=_PERMANENT,
+    ),
+    _Rule(
+        Reason.PROTOCOL_ERROR,
+        "{where} answered {step} with {reply}, which has no place there.",
+        "Check that a mail server listens on that port.",
+        kinds=_one(FaultKind.REPLY),
+        codes=_codes(range(200, 400)),
+    ),
+    _Rule(
+        Reason.PROTOCOL_ERROR,
+        "What {where} answered to {step} is not SMTP.",
+        "Check that a mail server listens on that port.",
+    ),
+)
+
+_RULES: Final = (
+    *_BEFORE_AND_AT_CONNECT,
+    *_AT_TLS,
+    *_LOST_OR_LATE,
+    *_AT_AUTH,
+    *_AT_ENVELOPE,
+    *_OTHERWISE,
+)
+"""The first that holds decides; the last holds always."""

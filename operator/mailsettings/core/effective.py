@@ -1,0 +1,120 @@
+"""From a spec to the settings in force: templates and levels are resolved, references to Secrets are not yet."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from mailsettings.api.auth import BasicAuth
+from mailsettings.api.conditions import Reason
+from mailsettings.api.connection import CaBundle, Connection, Tls
+from mailsettings.api.probe import Probe, ProbeMode
+from mailsettings.api.providers import CUSTOM, DEFAULT_PORTS, PROVIDERS, TlsMode
+from mailsettings.api.scalars import parse_duration
+from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec, ServerSpec
+from mailsettings.core.finding import Finding, failed
+from mailsettings.core.server import Server, Source
+from mailsettings.core.tenancy import sender_permitted
+
+DEFAULT_PROBE_INTERVAL = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePlan:
+    """How the settings are tested."""
+
+    mode: ProbeMode
+    interval: timedelta
+    recipient: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveSettings:
+    """The settings in force. References to Secrets and ConfigMaps are still references."""
+
+    source: Source
+    settings_name: str
+    settings_generation: int
+    provider: str
+    mail_from: str
+    reply_to: str | None
+    server: Server
+    """Without the CA bundle's text."""
+    ca_bundle: CaBundle | None
+    auth: BasicAuth | None
+    probe: ProbePlan
+
+
+def own_settings(
+    spec: ClusterMailServerSettingsSpec | MailServerSettingsSpec, *, source: Source, name: str, generation: int
+) -> EffectiveSettings:
+    """The settings of a spec that names its own server.
+
+    Raises:
+        ValueError: the spec names no server or no sender, which the models' rules exclude.
+    """
+    if spec.mail_from is None:
+        raise ValueError("a spec with a server of its own has a mailFrom")
+    connection = spec.connection or Connection()
+    tls = connection.tls or Tls()
+    return EffectiveSettings(
+        source=source,
+        settings_name=name,
+        settings_generation=generation,
+        provider=spec.provider or CUSTOM,
+        mail_from=spec.mail_from,
+        reply_to=spec.reply_to,
+        server=_server(spec, connection, tls),
+        ca_bundle=tls.ca_bundle,
+        auth=spec.auth.basic if spec.auth else None,
+        probe=_probe_plan(spec.probe or Probe(), has_auth=spec.auth is not None),
+    )
+
+
+def _server(spec: ServerSpec, connection: Connection, tls: Tls) -> Server:
+    template = PROVIDERS[spec.provider or CUSTOM]
+    host = connection.host or (template.endpoint.host if template.endpoint else None)
+    if host is None:
+        raise ValueError("a spec with a server of its own has a connection.host or a provider with one")
+    mode, port = _mode_and_port(spec.provider or CUSTOM, connection.port, tls.mode)
+    return Server(
+        host=host,
+        port=port,
+        tls_mode=mode,
+        timeout=parse_duration(connection.timeout or template.timeout),
+        tls_min_version=tls.min_version or "TLSv1.2",
+        tls_server_name=tls.server_name,
+        tls_insecure_skip_verify=bool(tls.insecure_skip_verify),
+    )
+
+
+def _mode_and_port(provider: str, port: int | None, mode: TlsMode | None) -> tuple[TlsMode, int]:
+    """What is given decides what is not: a mode its usual port, a port its usual mode, neither the template."""
+    endpoint = PROVIDERS[provider].endpoint
+    if mode is None and port is None and endpoint is not None:
+        return endpoint.tls_mode, endpoint.port
+    if mode is None:
+        mode = TlsMode.IMPLICIT if port == DEFAULT_PORTS[TlsMode.IMPLICIT] else TlsMode.START_TLS
+    return mode, port or DEFAULT_PORTS[mode]
+
+
+def _probe_plan(probe: Probe, *, has_auth: bool) -> ProbePlan:
+    return ProbePlan(
+        mode=probe.mode or (ProbeMode.AUTHENTICATE if has_auth else ProbeMode.CONNECT),
+        interval=parse_duration(probe.interval) if probe.interval else DEFAULT_PROBE_INTERVAL,
+        recipient=probe.recipient,
+    )
+
+
+def inherited_settings(
+    system: EffectiveSettings, spec: MailServerSettingsSpec, *, allowed_from: list[str] | None, namespace: str
+) -> EffectiveSettings | Finding:
+    """The system's settings with the sender that the tenant chose, or why it may not choose it."""
+    for field, mailbox in (("mailFrom", spec.mail_from), ("replyTo", spec.reply_to)):
+        if mailbox is not None and not sender_permitted(
+            mailbox, patterns=allowed_from, system_from=system.mail_from, namespace=namespace
+        ):
+            return failed(
+                Reason.SENDER_NOT_PERMITTED,
+                f"{field}: the system's settings {system.settings_name!r} do not permit this address; "
+                f"remove the field or ask for it in their tenants.allowedFrom",
+            )
+    return replace(system, mail_from=spec.mail_from or system.mail_from, reply_to=spec.reply_to or system.reply_to)

@@ -1,0 +1,147 @@
+"""Whether to probe, and what a probe's result means for the status. Pure and level-based.
+
+What was tested last is remembered in the status by a fingerprint of everything that a probe depends on, so a restart
+probes nothing that has been probed, and any change of spec, Secret or ConfigMap leads to a new probe at once.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from mailsettings.api.conditions import Reason
+from mailsettings.api.probe import ProbeMode
+from mailsettings.api.status import ProbeFailureStatus, ProbeStatus
+from mailsettings.core.clock import format_time, parse_time
+from mailsettings.core.credentials import ResolvedSettings
+from mailsettings.core.digest import Digester
+from mailsettings.core.finding import Finding, failed, passed, unknown
+from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, TestMail
+from mailsettings.core.schedule import delay_until_next_probe
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSubject:
+    """What is to be tested, for which object."""
+
+    uid: str
+    generation: int
+    request: ProbeRequest
+    interval: timedelta
+    fingerprint: str
+    """Of everything that the probe's outcome depends on."""
+    requested_at: str | None
+    """The annotation by which a person asks for a probe."""
+
+    def is_same_test(self, other: "ProbeSubject") -> bool:
+        """Whether one result serves both."""
+        return (self.fingerprint, self.requested_at) == (other.fingerprint, other.requested_at)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedProbe:
+    """A probe that has ended and whose result is not yet in the status."""
+
+    subject: ProbeSubject
+    result: ProbeResult
+    ended_at: datetime
+
+
+def probe_subject(
+    settings: ResolvedSettings,
+    digest: Digester,
+    *,
+    described_as: str,
+    uid: str,
+    generation: int,
+    requested_at: str | None,
+) -> ProbeSubject | None:
+    """What a probe of these settings tests; None: probes are disabled.
+
+    Args:
+        settings: the settings.
+        digest: makes the fingerprint, which holds the password.
+        described_as: the settings in the test mail: `MailServerSettings acme/notifications`.
+        uid: of the object.
+        generation: of the object.
+        requested_at: the annotation by which a person asks for a probe.
+    """
+    plan = settings.effective.probe
+    if plan.mode is ProbeMode.DISABLED:
+        return None
+    mail = None
+    if plan.mode is ProbeMode.SEND and plan.recipient is not None:
+        mail = TestMail(sender=settings.effective.mail_from, recipient=plan.recipient, settings=described_as)
+    request = ProbeRequest(
+        server=settings.server,
+        mode=plan.mode,
+        level=settings.effective.source,
+        credentials=settings.credentials,
+        mail=mail,
+    )
+    content = asdict(request)
+    content["server"]["timeout"] = settings.server.timeout.total_seconds()
+    return ProbeSubject(uid, generation, request, plan.interval, digest(content), requested_at)
+
+
+def due_at(subject: ProbeSubject, status: ProbeStatus | None) -> datetime | None:
+    """When the next probe is due; None: at once."""
+    if status is None or status.fingerprint != subject.fingerprint or status.next_probe_time is None:
+        return None
+    if subject.requested_at is not None and subject.requested_at != status.last_handled_request:
+        return None
+    return parse_time(status.next_probe_time)
+
+
+def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
+    """The status after a probe."""
+    failure = finished.result.failure
+    subject = finished.subject
+    failures = 0 if failure is None else 1 + (before.consecutive_failures if before else 0)
+    ended_at = format_time(finished.ended_at)
+    delay = delay_until_next_probe(
+        subject.interval,
+        consecutive_failures=failures,
+        reason=failure.reason if failure else None,
+        seed=subject.uid,
+    )
+    return ProbeStatus(
+        mode=subject.request.mode,
+        last_probe_time=ended_at,
+        last_success_time=ended_at if failure is None else (before.last_success_time if before else None),
+        next_probe_time=format_time(finished.ended_at + delay),
+        duration=f"{max(1, round(finished.result.duration.total_seconds() * 1000))}ms",
+        consecutive_failures=failures,
+        last_handled_request=subject.requested_at or (before.last_handled_request if before else None),
+        fingerprint=subject.fingerprint,
+        generation=subject.generation,
+        failure=_failure_status(failure) if failure else None,
+    )
+
+
+def _failure_status(failure: ProbeFailure) -> ProbeFailureStatus:
+    return ProbeFailureStatus(
+        stage=str(failure.stage),
+        reason=str(failure.reason),
+        code=failure.code,
+        enhanced_code=failure.enhanced_code,
+        message=failure.message,
+    )
+
+
+def verdict(subject: ProbeSubject, status: ProbeStatus | None) -> Finding:
+    """What is known about whether the settings work.
+
+    While a change of the spec is untested it is not known. While only a Secret's content has changed, the last
+    verdict stands until the new one, so that a rotated password does not make the object flap.
+    """
+    if status is None or (status.fingerprint != subject.fingerprint and status.generation != subject.generation):
+        return unknown(Reason.PROBE_PENDING, "The settings are being tested.")
+    if status.failure is not None:
+        return failed(Reason(status.failure.reason), status.failure.message)
+    return passed(Reason.PROBE_PASSED, _PASSED[status.mode])
+
+
+_PASSED = {
+    ProbeMode.CONNECT: "The server was reached.",
+    ProbeMode.AUTHENTICATE: "The server was reached and accepted the login.",
+    ProbeMode.SEND: "The server accepted a test mail.",
+}

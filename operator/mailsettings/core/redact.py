@@ -1,0 +1,111 @@
+"""Takes secrets out of texts that others wrote, in whatever form they come back."""
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+MARK: Final = "[redacted]"
+"""What stands in the place of a secret."""
+
+_SHORT: Final = 4
+"""Shorter secrets are taken out only as whole words: as parts of words they are everywhere and tell nothing."""
+
+_BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+
+_Span = tuple[int, int]
+
+
+def redact(text: str, secrets: Iterable[str], *, identities: Iterable[str] = ()) -> str:
+    """The text without the secrets, whatever the case of their letters.
+
+    Recognised forms: as it is, in base64 (standard and URL-safe, at any of the three alignments, so inside a longer
+    encoded text such as SASL PLAIN's too), percent-encoded, hexadecimal, and with the escapes of JSON, Python, HTML
+    and quoted strings.
+
+    Args:
+        text: What a server said.
+        secrets: Passwords and the like. Empty ones are ignored.
+        identities: What is no secret in itself, such as a user name, but gives an AUTH line away: the whole base64 run
+            that holds one is taken out.
+    """
+    hidden = [secret for secret in secrets if secret]
+    encoded = [_Encoded(value) for value in (*hidden, *filter(None, identities))]
+    # All are looked for in the original text: taking one out first could cut another in two and leave a half.
+    spans = [
+        *(span for secret in hidden for span in _plain_spans(text, secret)),
+        *(run.span() for run in _BASE64_RUN.finditer(text) if any(e.within(run[0]) for e in encoded)),
+    ]
+    return _without(text, _merged(spans))
+
+
+def _without(text: str, spans: Iterable[_Span]) -> str:
+    parts, end = [], 0
+    for start, stop in spans:
+        parts += [text[end:start], MARK]
+        end = stop
+    return "".join((*parts, text[end:]))
+
+
+def _merged(spans: Iterable[_Span]) -> list[_Span]:
+    merged: list[_Span] = []
+    for start, stop in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+def _plain_spans(text: str, secret: str) -> Iterator[_Span]:
+    before, after = (r"(?<!\w)", r"(?!\w)") if len(secret) < _SHORT else ("", "")
+    for form in {*_plain_forms(secret)}:
+        # Inside a look-ahead, so that occurrences which overlap are all found.
+        for match in re.finditer(rf"{before}(?=({re.escape(form)}){after})", text, re.IGNORECASE):
+            yield match.span(1)
+
+
+def _plain_forms(secret: str) -> Iterator[str]:
+    yield secret
+    data = secret.encode("utf-8", "surrogateescape")
+    yield quote(data, safe="")
+    yield quote(data)
+    yield quote_plus(data)
+    yield "".join(f"%{byte:02X}" for byte in data)
+    yield data.hex()
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(secret)[1:-1]
+    yield repr(data)[2:-1]
+    yield html.escape(secret)
+    yield re.sub(r'([\\"])', r"\\\1", secret)  # a quoted-string of RFC 5321 §4.1.2
+
+
+class _Encoded:
+    """A value's base64 forms."""
+
+    def __init__(self, value: str) -> None:
+        data = value.encode("utf-8", "surrogateescape")
+        self._whole = _unpadded(data)
+        self._cores = () if len(value) < _SHORT else tuple(_core(data, shift) for shift in range(3))
+
+    def within(self, run: str) -> bool:
+        """Whether a run of base64 characters is this value or holds it."""
+        folded = run.rstrip("=").replace("-", "+").replace("_", "/").casefold()
+        return folded == self._whole or any(core in folded for core in self._cores)
+
+
+def _core(data: bytes, shift: int) -> str:
+    """The characters that stand for `data` alone where `shift` bytes precede it in its group of three.
+
+    Each character holds six bits; those at the edges that hold a neighbour's bits too are left out.
+    """
+    encoded = _unpadded(b"\0" * shift + data)
+    return encoded[-(-8 * shift // 6) : 8 * (shift + len(data)) // 6]
+
+
+def _unpadded(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii").rstrip("=").casefold()

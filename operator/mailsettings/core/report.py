@@ -1,0 +1,20 @@
+"""The status, put together from what was found."""
+
+from mailsettings.api.status import Effective
+from mailsettings.core.effective import EffectiveSettings
+
+
+def effective_status(effective: EffectiveSettings) -> Effective:
+    """The settings in force, for the status."""
+    return Effective(
+        source=str(effective.source),
+        settings_name=effective.settings_name,
+        settings_generation=effective.settings_generation,
+        provider=effective.provider,
+        mail_from=effective.mail_from,
+        host=effective.server.host,
+        port=effective.server.port,
+        protocol=effective.server.protocol,
+        tls=str(effective.server.tls_mode),
+        auth="Basic" if effective.auth else "None",
+    )

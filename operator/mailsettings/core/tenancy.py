@@ -1,0 +1,79 @@
+"""Which namespaces may use a cluster object, and which sender they may choose."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parseaddr
+
+from mailsettings.api.tenants import LabelSelector, LabelSelectorRequirement, SelectorOperator, Tenants
+
+_SYSTEM_PREFIX = "kube-"
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """What matters of a namespace."""
+
+    name: str
+    labels: Mapping[str, str]
+    terminating: bool = False
+
+
+def allows(tenants: Tenants | None, namespace: Namespace, *, operator_namespace: str) -> bool:
+    """Whether the namespace may use the settings: (selected or named) and not excluded."""
+    if tenants is None or namespace.terminating:
+        return False
+    if namespace.name == operator_namespace or namespace.name.startswith(_SYSTEM_PREFIX):
+        return False
+    if namespace.name in (tenants.exclude or ()):
+        return False
+    if namespace.name in (tenants.namespaces or ()):
+        return True
+    selector = tenants.namespace_selector
+    return selector is not None and _selects(selector, namespace.labels)
+
+
+def _selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in (selector.match_labels or {}).items()) and all(
+        _meets(requirement, labels) for requirement in selector.match_expressions or ()
+    )
+
+
+def _meets(requirement: LabelSelectorRequirement, labels: Mapping[str, str]) -> bool:
+    """As Kubernetes has it: `NotIn` also holds where the label is absent."""
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case SelectorOperator.IN:
+            return value is not None and value in (requirement.values or ())
+        case SelectorOperator.NOT_IN:
+            return value is None or value not in (requirement.values or ())
+        case SelectorOperator.EXISTS:
+            return value is not None
+        case SelectorOperator.DOES_NOT_EXIST:
+            return value is None
+
+
+def address_of(mailbox: str) -> str:
+    """The bare address of a `Mailbox`."""
+    return parseaddr(mailbox)[1]
+
+
+def display_name_of(mailbox: str) -> str:
+    """The display name of a `Mailbox`, or nothing."""
+    return parseaddr(mailbox)[0]
+
+
+def sender_permitted(mailbox: str, *, patterns: list[str] | None, system_from: str, namespace: str) -> bool:
+    """Whether an inheriting tenant may use this address.
+
+    Without patterns only the system's own address is permitted. Case does not count.
+    """
+    address = address_of(mailbox).lower()
+    if patterns is None:
+        return address == address_of(system_from).lower()
+    return any(_matches(pattern, address, namespace) for pattern in patterns)
+
+
+def _matches(pattern: str, address: str, namespace: str) -> bool:
+    literal = pattern.lower().replace("{namespace}", namespace)
+    return re.fullmatch("[^@]*".join(map(re.escape, literal.split("*"))), address) is not None

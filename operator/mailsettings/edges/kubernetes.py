@@ -1,0 +1,262 @@
+"""The Kubernetes API, as little of it as the operator needs: JSON in, JSON out.
+
+The generated models of the official client cost more time and memory than the requests themselves, so only its
+configuration, credentials and connections are used.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from mailsettings.api import names
+
+Json = dict[str, Any]
+
+REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=10)
+WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=90)
+"""The API server sends a bookmark about every minute, so a silent connection is a dead one."""
+
+MAX_CONNECTIONS: Final = 64
+
+_METADATA: Final = "application/json;as={};v=v1;g=meta.k8s.io"
+METADATA_LIST: Final = _METADATA.format("PartialObjectMetadataList")
+METADATA: Final = _METADATA.format("PartialObjectMetadata")
+
+
+class ApiError(Exception):
+    """The API server refused a request.
+
+    Attributes:
+        status: the HTTP status.
+        reason: the reason of the `Status` object, such as `Conflict`; may be empty.
+        message: the API server's text.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def is_not_found(self) -> bool:
+        """Whether the object does not exist."""
+        return self.status == 404
+
+    @property
+    def is_conflict(self) -> bool:
+        """Whether somebody else was faster, or owns what was to be written."""
+        return self.status == 409
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the same request would be refused again."""
+        return self.status in (400, 403, 422)
+
+
+class KubernetesApi:
+    """A connection to the API server. Close it, or use it with `async with`."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    @classmethod
+    async def connect(cls, kubeconfig: Path | None) -> Self:
+        """A connection with the credentials of a kubeconfig, or of the Pod's ServiceAccount.
+
+        Raises:
+            kubernetes.aio.config.ConfigException: there are no usable credentials.
+        """
+        configuration = Configuration()
+        if kubeconfig is not None:
+            await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+        else:
+            config.load_incluster_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = MAX_CONNECTIONS
+        return cls(ApiClient(configuration))
+
+    async def __aenter__(self) -> Self:
+        """Nothing to prepare."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+    async def get(self, path: str) -> Json | None:
+        """The object at a path; None: there is none.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        try:
+            return await self._request("GET", path)
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
+
+    async def create(self, path: str, body: Json) -> Json:
+        """Creates an object in the collection at a path.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        return await self._request("POST", path, body=body, query={"fieldManager": names.FIELD_MANAGER})
+
+    async def apply(self, path: str, body: Json, *, force: bool) -> Json:
+        """Applies an object server-side under the operator's field manager.
+
+        Args:
+            path: the object's.
+            body: the fields that the operator wants; a `metadata.resourceVersion` in it guards the write.
+            force: take fields from other managers; without it they are a conflict.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true" if force else "false"}
+        return await self._request("PATCH", path, body=body, query=query, content="application/apply-patch+yaml")
+
+    async def delete(self, path: str, *, uid: str) -> None:
+        """Deletes an object if it is still the one with this uid; that it is gone already is no error.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        try:
+            await self._request("DELETE", path, body={"preconditions": {"uid": uid}})
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+
+    async def list_metadata(self, path: str, *, limit: int = 500) -> tuple[list[Json], str]:
+        """The metadata of every object in a collection, and the resource version to watch from.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        items: list[Json] = []
+        query = {"limit": str(limit)}
+        while True:
+            page = await self._request("GET", path, query=query, accept=METADATA_LIST)
+            items += [item["metadata"] for item in page.get("items") or ()]
+            token = page["metadata"].get("continue")
+            if not token:
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = token
+
+    async def watch_metadata(
+        self, path: str, *, resource_version: str, timeout_seconds: int
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """The changes of a collection's metadata as `(type, metadata)`, bookmarks included.
+
+        Ends when the API server ends it.
+
+        Raises:
+            ApiError: the API server refused, or reports an error on the way (410 when the version is too old).
+            aiohttp.ClientError: the connection broke.
+            TimeoutError: the API server fell silent.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(timeout_seconds),
+        }
+        response = await self._send("GET", path, query=query, accept=METADATA, timeout=WATCH_TIMEOUT)
+        try:
+            await _raise_for_status(response)
+            async for line in response.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise ApiError(status.get("code", 500), status.get("reason", ""), status.get("message", ""))
+                yield event["type"], event["object"]["metadata"]
+        finally:
+            response.close()
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: Mapping[str, str] | None = None,
+        content: str = "application/json",
+        accept: str = "application/json",
+    ) -> Json:
+        response = await self._send(method, path, body=body, query=query, content=content, accept=accept)
+        async with response:
+            await _raise_for_status(response)
+            document: Json = await response.json(content_type=None)
+            return document
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: Mapping[str, str] | None = None,
+        content: str = "application/json",
+        accept: str = "application/json",
+        timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,  # noqa: ASYNC109 - passed on to aiohttp
+    ) -> aiohttp.ClientResponse:
+        method, url, headers, _, _ = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": accept, "Content-Type": content},
+            auth_settings=["BearerToken"],
+        )
+        answer = await self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+
+async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
+    if response.status < 400:
+        return
+    text = await response.text()
+    try:
+        status = json.loads(text)
+    except ValueError:
+        status = {}
+    if not isinstance(status, dict):
+        status = {}
+    raise ApiError(response.status, status.get("reason") or "", status.get("message") or text[:200])
+
+
+def namespace_path(name: str) -> str:
+    """Of a namespace."""
+    return f"/api/v1/namespaces/{quote(name)}"
+
+
+def core_path(plural: str, namespace: str, name: str) -> str:
+    """Of a namespaced object of the core group, such as a Secret."""
+    return f"{namespace_path(namespace)}/{plural}/{quote(name)}"
+
+
+def core_collection_path(plural: str, namespace: str | None = None) -> str:
+    """Of a collection of the core group, in one namespace or in all."""
+    return f"/api/v1/{plural}" if namespace is None else f"{namespace_path(namespace)}/{plural}"
+
+
+def events_path(namespace: str) -> str:
+    """Of a namespace's events."""
+    return f"/apis/events.k8s.io/v1/namespaces/{quote(namespace)}/events"
+
+
+def settings_status_path(kind: str, namespace: str, name: str) -> str:
+    """Of the status of a settings object; cluster objects have no namespace."""
+    base = f"/apis/{names.API_VERSION}"
+    if kind == names.CLUSTER_KIND:
+        return f"{base}/{names.CLUSTER_PLURAL}/{quote(name)}/status"
+    return f"{base}/namespaces/{quote(namespace)}/{names.TENANT_PLURAL}/{quote(name)}/status"

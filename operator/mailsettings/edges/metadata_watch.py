@@ -1,0 +1,77 @@
+"""A watch of metadata only, for collections whose objects are large or secret.
+
+The API server sends neither data nor types, so 300 unrelated Secrets of 1 MiB cost what 300 small ones do, and no
+Secret's content passes through the operator unless settings refer to it.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from mailsettings.edges.kubernetes import ApiError, KubernetesApi
+
+Metadata = dict[str, Any]
+
+FIRST_RETRY_SECONDS: Final = 0.2
+LAST_RETRY_SECONDS: Final = 30.0
+GONE: Final = 410
+"""The version to watch from is no longer kept: list again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Everything there is, at the start and whenever changes may have been missed."""
+
+    items: list[Metadata]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One object was added or modified."""
+
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """One object is gone."""
+
+    metadata: Metadata
+
+
+Event = Listed | Changed | Deleted
+
+
+async def watch(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncIterator[Event]:
+    """The state of a collection and its changes, for ever; trouble is logged and waited out."""
+    retry = FIRST_RETRY_SECONDS
+    version: str | None = None
+    while True:
+        try:
+            if version is None:
+                items, version = await api.list_metadata(path)
+                yield Listed(items)
+            seconds = random.randint(240, 300)  # noqa: S311 - so that watches do not all end at once
+            async for kind, metadata in api.watch_metadata(path, resource_version=version, timeout_seconds=seconds):
+                version = metadata["resourceVersion"]
+                retry = FIRST_RETRY_SECONDS
+                if kind == "DELETED":
+                    yield Deleted(metadata)
+                elif kind != "BOOKMARK":
+                    yield Changed(metadata)
+        except ApiError as error:
+            if error.status == GONE:
+                version = None
+                continue
+            logger.warning("watch of %s: %s", path, error)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            logger.warning("watch of %s: %s: %s", path, type(error).__name__, error)
+        else:
+            continue
+        await asyncio.sleep(retry * random.uniform(0.5, 1))  # noqa: S311 - jitter
+        retry = min(LAST_RETRY_SECONDS, retry * 2)

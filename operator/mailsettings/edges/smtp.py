@@ -1,0 +1,398 @@
+"""The probe: one SMTP dialogue with a mail server, as far as its mode says."""
+
+import asyncio
+import contextlib
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from secrets import token_hex
+from typing import Any, Final, cast
+
+import aiosmtplib
+
+from mailsettings.api.probe import ProbeMode
+from mailsettings.api.providers import TlsMode
+from mailsettings.core.diagnosis import Fault, FaultKind, diagnose
+from mailsettings.core.egress import EgressPolicy
+from mailsettings.core.message import compose, parse_mailbox
+from mailsettings.core.probe import ProbeRequest, ProbeResult, Stage, TestMail
+from mailsettings.core.server import Credentials, Server
+from mailsettings.edges import network
+
+EHLO_NAME: Final = "[127.0.0.1]"
+"""How the client names itself: an address literal (RFC 5321 §4.1.3) that is the same everywhere.
+
+The machine's own name or address would tell every server about the inside of the cluster, a Pod's name is no FQDN
+(Postfix: reject_non_fqdn_helo_hostname), and a made-up name does not resolve (reject_unknown_helo_hostname); a literal
+passes all three checks. Widely used mail clients introduce themselves with this very one, so servers know it.
+"""
+
+QUIT_TIMEOUT: Final = timedelta(seconds=2)
+"""How long the answer to QUIT is waited for at most: the verdict is known by then."""
+
+_TLS_VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+
+
+async def probe(
+    request: ProbeRequest, *, policy: EgressPolicy, deadline: timedelta, ehlo_name: str = EHLO_NAME
+) -> ProbeResult:
+    """Tries the settings against the real server.
+
+    Every failure of the server, the network or the settings is in the result; nothing is tried twice.
+
+    Args:
+        request: What to try.
+        policy: Where connections may go.
+        deadline: The bound for the whole, beside the server's timeout for each step.
+        ehlo_name: How to introduce oneself.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    dialogue = _Dialogue(request, policy, ehlo_name)
+    fault = await _fault_of(dialogue, deadline)
+    duration = timedelta(seconds=loop.time() - started)
+    return ProbeResult(duration, None if fault is None else diagnose(fault, request))
+
+
+async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
+    limit = asyncio.timeout(deadline.total_seconds())
+    try:
+        async with limit:
+            await dialogue.run()
+    except (_FaultFoundError, network.NetworkError, aiosmtplib.SMTPException, OSError) as error:
+        if dialogue.passed:  # only the goodbye failed
+            return None
+        if limit.expired():
+            return Fault(dialogue.stage, FaultKind.DEADLINE)
+        return _translate(error, dialogue.stage)
+    return None
+
+
+class CaBundleError(ValueError):
+    """A CA bundle holds no readable PEM certificate."""
+
+
+@lru_cache(maxsize=32)
+def tls_context(min_version: str, ca_bundle: str | None, *, verify: bool) -> ssl.SSLContext:
+    """The TLS settings of a client.
+
+    Slow for the public authorities (there are more than a hundred): call it off the event loop.
+
+    Args:
+        min_version: `TLSv1.2` or `TLSv1.3`.
+        ca_bundle: PEM certificates that alone are trusted; None trusts the system's public authorities.
+        verify: False accepts any certificate for any name.
+
+    Raises:
+        CaBundleError: The bundle holds no readable certificate.
+    """
+    # Not ssl.create_default_context: it would let the environment (SSLKEYLOGFILE) have the session keys written out.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = _TLS_VERSIONS[min_version]
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if ca_bundle is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        return context
+    # Whoever gives an intermediate's or the server's own certificate means that one to be trusted.
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    if not ca_bundle.isascii():
+        raise CaBundleError("the CA bundle holds more than PEM certificates")
+    try:
+        context.load_verify_locations(cadata=ca_bundle)
+    except ssl.SSLError as error:
+        raise CaBundleError("the CA bundle holds no readable PEM certificate") from error
+    return context
+
+
+class _FaultFoundError(Exception):
+    """The dialogue itself found that it cannot go on."""
+
+    def __init__(self, kind: FaultKind, detail: str = "") -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.detail = detail
+
+
+class _Client(aiosmtplib.SMTP):
+    """aiosmtplib's client, which lets go of its connection at once.
+
+    A graceful end of TLS would wait for the peer, for half a minute after a time-out.
+    """
+
+    def close(self) -> None:
+        """Closes the connection without waiting for the peer."""
+        if self.transport is not None:
+            cast("asyncio.WriteTransport", self.transport).abort()
+        super().close()
+
+
+_Step = Callable[[_Client], Awaitable[None]]
+
+
+class _Dialogue:
+    """One connection and how far it has come."""
+
+    def __init__(self, request: ProbeRequest, policy: EgressPolicy, ehlo_name: str) -> None:
+        self._request = request
+        self._server = request.server
+        self._policy = policy
+        self._ehlo_name = ehlo_name
+        self.stage = Stage.CONNECT
+        self.passed = False
+
+    async def run(self) -> None:
+        """All steps that the mode wants, in order.
+
+        Raises:
+            _FaultFoundError: The server does not offer what is needed, or the CA bundle cannot be read.
+            NetworkError: There is no connection.
+            aiosmtplib.SMTPException: The server refused a step, broke off, was late or spoke no SMTP.
+            OSError: TLS failed, or the connection broke.
+        """
+        steps = self._steps()
+        async with self._greeted() as client:
+            try:
+                for step in steps:
+                    await step(client)
+            except (_FaultFoundError, aiosmtplib.SMTPResponseException):
+                await _quit(client)
+                raise
+            self.passed = True
+            await _quit(client)
+
+    def _steps(self) -> list[_Step]:
+        request = self._request
+        steps: list[_Step] = [self._ehlo]
+        if self._server.tls_mode is TlsMode.START_TLS:
+            # What was said before TLS is forgotten, so EHLO again. Source: RFC 3207 §4.2.
+            steps += [self._start_tls, self._ehlo]
+        if request.mode is not ProbeMode.CONNECT and request.credentials is not None:
+            steps += [partial(self._log_in, credentials=request.credentials)]
+        if request.mode is ProbeMode.SEND:
+            if request.mail is None:
+                raise ValueError("a probe of mode Send needs a mail")
+            steps += [partial(self._send, mail=request.mail)]
+        return steps
+
+    @contextlib.asynccontextmanager
+    async def _greeted(self) -> AsyncIterator[_Client]:
+        """A client whose server has greeted; its connection ends with the block."""
+        server = self._server
+        context = await self._context()
+        connection = await network.connect(
+            server.host,
+            server.port,
+            level=self._request.level,
+            policy=self._policy,
+            within=server.timeout,
+        )
+        client = _Client(
+            sock=connection,
+            hostname=_certified_name(server),
+            local_hostname=self._ehlo_name,
+            timeout=server.timeout.total_seconds(),
+            use_tls=server.tls_mode is TlsMode.IMPLICIT,
+            start_tls=False,  # never opportunistic: `_start_tls` does it or fails
+            tls_context=context,
+        )
+        try:
+            await self._greet(client, connection)
+            yield client
+        finally:
+            client.close()
+            connection.close()
+
+    async def _context(self) -> ssl.SSLContext | None:
+        server = self._server
+        if server.tls_mode is TlsMode.DISABLED:
+            return None
+        try:
+            return await asyncio.to_thread(
+                tls_context,
+                server.tls_min_version,
+                server.ca_bundle,
+                verify=not server.tls_insecure_skip_verify,
+            )
+        except CaBundleError as error:
+            self.stage = Stage.TLS
+            raise _FaultFoundError(FaultKind.CA_BUNDLE) from error
+
+    async def _greet(self, client: _Client, connection: socket.socket) -> None:
+        if self._server.tls_mode is TlsMode.IMPLICIT:
+            await self._greet_over_tls(client)
+            return
+        self.stage = Stage.GREETING
+        async with asyncio.timeout(self._server.timeout.total_seconds()):
+            if _looks_like_tls(await network.peek(connection, 2)):
+                raise _FaultFoundError(FaultKind.TLS_BYTES)
+            await client.connect()
+
+    async def _greet_over_tls(self, client: _Client) -> None:
+        self.stage = Stage.TLS
+        try:
+            await client.connect()
+        except aiosmtplib.SMTPException as error:
+            # The client wraps what the handshake raises; what it raises of its own is about the greeting.
+            if isinstance(_cause(error), aiosmtplib.SMTPException):
+                self.stage = Stage.GREETING
+            raise
+
+    async def _ehlo(self, client: _Client) -> None:
+        self.stage = Stage.EHLO
+        try:
+            await client.ehlo()
+        except aiosmtplib.SMTPHeloError as error:
+            # A server that does not know EHLO may know HELO. Source: RFC 5321 §3.2.
+            if error.code not in (500, 502):
+                raise
+            await client.helo()
+
+    async def _start_tls(self, client: _Client) -> None:
+        self.stage = Stage.TLS
+        if not client.supports_extension("starttls"):
+            raise _FaultFoundError(FaultKind.STARTTLS_NOT_OFFERED)
+        await client.starttls(server_hostname=_certified_name(self._server))
+
+    async def _log_in(self, client: _Client, credentials: Credentials) -> None:
+        self.stage = Stage.AUTH
+        log_in = _MECHANISMS[self._mechanism(client)]
+        await log_in(client, credentials.username, credentials.password)
+
+    def _mechanism(self, client: _Client) -> str:
+        """The one to use. A second one after a failure would count as a second failed login."""
+        encrypted = self._server.tls_mode is not TlsMode.DISABLED
+        offered = client.server_auth_methods
+        if not offered:
+            after = not encrypted and client.supports_extension("starttls")
+            raise _FaultFoundError(FaultKind.AUTH_AFTER_STARTTLS if after else FaultKind.AUTH_NOT_OFFERED)
+        mechanism = next((name for name in _PREFERENCE[encrypted] if name in offered), None)
+        if mechanism is None:
+            raise _FaultFoundError(FaultKind.MECHANISM_UNSUPPORTED, _listed(offered))
+        return mechanism
+
+    async def _send(self, client: _Client, mail: TestMail) -> None:
+        message = compose(mail, now=datetime.now(UTC), token=token_hex(16))
+        self.stage = Stage.MAIL
+        await client.mail(parse_mailbox(mail.sender).addr_spec)
+        self.stage = Stage.RCPT
+        await client.rcpt(mail.recipient)
+        self.stage = Stage.DATA
+        await client.data(message.as_bytes())
+
+
+_MECHANISMS: Final[dict[str, Callable[[_Client, str, str], Awaitable[object]]]] = {
+    "plain": _Client.auth_plain,
+    "login": _Client.auth_login,
+    "cram-md5": _Client.auth_crammd5,
+}
+_PREFERENCE: Final = {True: ("plain", "login", "cram-md5"), False: ("cram-md5", "plain", "login")}
+"""By whether the connection is encrypted: in the clear CRAM-MD5 at least does not show the password."""
+
+
+async def _quit(client: _Client) -> None:
+    """Says goodbye, politely but not for long; what becomes of it does not matter any more."""
+    with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+        await client.quit(timeout=QUIT_TIMEOUT.total_seconds())
+
+
+def _certified_name(server: Server) -> str:
+    """The name for SNI and for the certificate, neither of which knows the final dot of an absolute name."""
+    return (server.tls_server_name or server.host).removesuffix(".")
+
+
+def _looks_like_tls(first: bytes) -> bool:
+    """Whether bytes begin a TLS alert or handshake record. Source: RFC 8446 §5.1."""
+    return first[:1] in (b"\x15", b"\x16") and first[1:2] in (b"", b"\x03")
+
+
+def _listed(mechanisms: Sequence[str]) -> str:
+    """Mechanisms as a server offers them: well-formed names only (RFC 4422 §3.1), and not too many."""
+    names = [name.upper() for name in dict.fromkeys(mechanisms) if re.fullmatch("[A-Za-z0-9_-]{1,20}", name)]
+    return ", ".join(names[:8]) or "unknown mechanisms"
+
+
+def _cause(error: Exception) -> BaseException:
+    """What the client wrapped in a `SMTPConnectError`, or the error itself."""
+    if isinstance(error, aiosmtplib.SMTPConnectError) and error.__cause__ is not None:
+        return error.__cause__
+    return error
+
+
+def _translate(error: Exception, stage: Stage) -> Fault:
+    """The fault that an exception means: the first row of `_FAULTS` of its type."""
+    cause = _cause(error)
+    return next(fault(cause, stage) for kind, fault in _FAULTS if isinstance(cause, kind))
+
+
+def _of_reply(error: aiosmtplib.SMTPResponseException, stage: Stage) -> Fault:
+    # The client says -1 where it cannot read the reply or the reply is too long, and reads `+25` as a code.
+    if not 200 <= error.code <= 599:
+        return Fault(stage, FaultKind.GARBAGE)
+    return Fault(stage, FaultKind.REPLY, error.code, error.message)
+
+
+def _of_certificate(error: ssl.SSLCertVerificationError, stage: Stage) -> Fault:
+    kind = _CERTIFICATE_FAULTS.get(error.verify_code, FaultKind.CERTIFICATE_UNTRUSTED)
+    return Fault(stage, kind, detail=error.verify_message.rstrip("."))
+
+
+def _of_tls(error: ssl.SSLError, stage: Stage) -> Fault:
+    reason = error.reason or "unknown"
+    return Fault(stage, _TLS_FAULTS.get(reason, FaultKind.TLS_OTHER), detail=reason.replace("_", " ").lower())
+
+
+def _of_kind(kind: FaultKind) -> Callable[[Any, Stage], Fault]:
+    return lambda _error, stage: Fault(stage, kind)
+
+
+# X509_V_ERR_*; source: OpenSSL, X509_STORE_CTX_get_error(3).
+_CERTIFICATE_FAULTS: Final = {
+    9: FaultKind.CERTIFICATE_DATE,  # not yet valid
+    10: FaultKind.CERTIFICATE_DATE,  # expired
+    62: FaultKind.CERTIFICATE_NAME,  # another host name
+    64: FaultKind.CERTIFICATE_NAME,  # another IP address
+}
+# SSL_R_*; source: OpenSSL, sslerr.h.
+_TLS_FAULTS: Final = {
+    "WRONG_VERSION_NUMBER": FaultKind.PLAIN_BYTES,
+    "UNKNOWN_PROTOCOL": FaultKind.PLAIN_BYTES,
+    "HTTP_REQUEST": FaultKind.PLAIN_BYTES,
+    "PACKET_LENGTH_TOO_LONG": FaultKind.PLAIN_BYTES,
+    "UNSUPPORTED_PROTOCOL": FaultKind.TLS_VERSION,
+    "TLSV1_ALERT_PROTOCOL_VERSION": FaultKind.TLS_VERSION,
+    "NO_PROTOCOLS_AVAILABLE": FaultKind.TLS_VERSION,
+    "WRONG_SSL_VERSION": FaultKind.TLS_VERSION,
+    "VERSION_TOO_LOW": FaultKind.TLS_VERSION,
+}
+_FAULTS: Final[tuple[tuple[type[Exception], Callable[[Any, Stage], Fault]], ...]] = (
+    (_FaultFoundError, lambda error, stage: Fault(stage, error.kind, detail=error.detail)),
+    (
+        network.ResolveError,
+        lambda error, _stage: Fault(
+            Stage.RESOLVE, FaultKind.NAME_TEMPORARY if error.temporary else FaultKind.NAME_NOT_FOUND
+        ),
+    ),
+    (
+        network.EgressDeniedError,
+        lambda error, stage: Fault(stage, FaultKind.EGRESS_DENIED, detail=error.denial.text),
+    ),
+    (network.ConnectionRefused, _of_kind(FaultKind.REFUSED)),
+    (network.ConnectionTimeout, _of_kind(FaultKind.TIMEOUT)),
+    (
+        network.ConnectionUnreachable,
+        lambda error, stage: Fault(stage, FaultKind.UNREACHABLE, detail=str(error).lower()),
+    ),
+    (aiosmtplib.SMTPResponseException, _of_reply),
+    (ssl.SSLCertVerificationError, _of_certificate),
+    (ssl.SSLEOFError, _of_kind(FaultKind.LOST)),
+    (ssl.SSLError, _of_tls),
+    (TimeoutError, _of_kind(FaultKind.TIMEOUT)),  # aiosmtplib's own are TimeoutErrors too
+    (ConnectionAbortedError, _of_kind(FaultKind.TIMEOUT)),  # asyncio's, when a TLS handshake takes too long
+    (OSError, _of_kind(FaultKind.LOST)),  # aiosmtplib.SMTPServerDisconnected is a ConnectionError
+    (aiosmtplib.SMTPException, _of_kind(FaultKind.GARBAGE)),
+)

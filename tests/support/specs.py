@@ -1,0 +1,422 @@
+"""Hypothesis strategies for specs that are right, or wrong in one or two places.
+
+Every leaf is drawn from values on both sides of its bounds, mostly the good side, so that about half of all specs are
+accepted; then a spec is mutated now and then in a place that no leaf would think of.
+"""
+
+# ruff: noqa: RUF001 - digits of other scripts are the point
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from hypothesis import strategies as st
+from mailsettings.api.providers import PROVIDERS
+from mailsettings.api.template import PLACEHOLDERS, RESERVED_KEYS, Preset
+
+Json = Any
+Path = tuple[str | int, ...]
+
+ARABIC_DIGITS: Final = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
+FULLWIDTH_DIGITS: Final = str.maketrans("0123456789", "０１２３４５６７８９")
+
+
+def _mostly(good: st.SearchStrategy[Json], odd: st.SearchStrategy[Json], weight: int = 24) -> st.SearchStrategy[Json]:
+    """`good`, and `odd` once in `weight + 1` times (`one_of` counts a strategy that is named twice once)."""
+    return st.sampled_from((*[good] * weight, odd)).flatmap(lambda chosen: chosen)
+
+
+def _leaf(good: tuple[Json, ...], odd: tuple[Json, ...]) -> st.SearchStrategy[Json]:
+    return _mostly(st.sampled_from(good), st.sampled_from(odd))
+
+
+def _object(
+    optional: dict[str, st.SearchStrategy[Json]], required: dict[str, st.SearchStrategy[Json]] | None = None
+) -> st.SearchStrategy[Json]:
+    """An object whose optional fields are there, absent or null, and whose required ones are missing now and then."""
+    nullable = {key: _mostly(value, st.none(), 7) for key, value in optional.items()}
+    whole = st.fixed_dictionaries(required or {}, optional=nullable)
+    if not required:
+        return whole
+    return _mostly(whole, st.fixed_dictionaries({}, optional={**nullable, **required}), 20)
+
+
+def _long(count: int, item: Callable[[int], str]) -> list[str]:
+    return [item(number) for number in range(count)]
+
+
+_LABEL_63 = "a" * 63
+_HOST_253 = ".".join([_LABEL_63] * 3 + ["b" * 61])
+_ADDRESS_320 = f"{'x' * 66}@{_HOST_253}"
+
+_ADDRESS = _leaf(
+    ("a@b", "no-reply@acme.example", "o'neil+tag@xn--bcher-kva.example", f"x@{_LABEL_63}", _ADDRESS_320),
+    (
+        "", "a", "@b", "a@", "a@b\n", "\na@b", "a@b.", "a@.b", "a.@b", ".a@b", "a..a@b", "a@b..c", "a@-b", "a@b-",
+        "a b@c", "ä@b.example", "a@bücher.example", "a@b_c", '"a"@b', "a@[127.0.0.1]", "a@b@c", f"x@a{_LABEL_63}",
+        f"x{_ADDRESS_320}", "a@b\x00", "\N{KELVIN SIGN}@b", "a@\N{LATIN SMALL LETTER LONG S}", 5, True, ["a@b"],
+    ),
+)  # fmt: skip
+_SEPARATORS = tuple("\u00ad\u061c\u180e\u200b\u2028\u2029\u202e\ufeff\U00013430\U0001343f\U000e0001\x85\x00\r\n\t\x7f")
+_DISPLAY_NAME = st.one_of(
+    st.sampled_from(
+        ("Acme", "Ünïcode 日本語 🎉", " ", "O'Neil & Sons", "x\u0301", '"Acme, Inc."', '"a <b> @ c"', "\ufffe")
+    ),
+    st.text(max_size=6),
+    st.sampled_from(_SEPARATORS).map(lambda separator: f"Acme{separator}Bcc"),
+    st.sampled_from(_SEPARATORS).map(lambda separator: f'"Acme{separator}Bcc"'),
+)
+_MAILBOX = _mostly(
+    st.one_of(_ADDRESS, st.sampled_from(("Acme <a@b>", "Ünïcode 日本語 <a@b.example>", '"Acme, Inc." <a@b>'))),
+    st.one_of(
+        _DISPLAY_NAME.map(lambda name: f"{name} <a@b.example>"),
+        st.sampled_from(
+            (
+                f"{'n' * 394} <a@b>", f"{'n' * 395} <a@b>", f"{'🎉' * 394} <a@b>", f"{'🎉' * 395} <a@b>", "<a@b>",
+                "Acme<a@b>",
+                "Acme <a@b> ", "Acme <a@b>\n", 'A "B" <a@b>', '"A\\"B" <a@b>', "Acme, Inc. <a@b>", "Acme  <a@b>",
+            )
+        ),
+    ),
+    5,
+)  # fmt: skip
+_HOST = _leaf(
+    (
+        "smtp.acme.example", "smtp.acme.example.", "localhost", "127.0.0.1", "::1", "2001:db8::1", "::ffff:127.0.0.1",
+        "_smtp.a_b", _HOST_253, _LABEL_63, "SMTP.Example",
+    ),
+    (
+        "", " ", ".", "a..b", "-a", "a-", "a.-b", f"{_LABEL_63}a", f"{_HOST_253}a", f"{_HOST_253}.", "a:b",
+        "host:25", "[::1]",
+        "smtp://a", "a/b", "a b", "a\n", "a\r\nRCPT", "bücher.example", "1２7.0.0.1", "fe80::1%eth0", ":", "127.1",
+        "0x7f.1",
+        25, None, ["a"], {"name": "a"},
+    ),
+)  # fmt: skip
+_PORT = _leaf(
+    (1, 25, 465, 587, 2525, 65535, 587.0),
+    (
+        0, -1, 65536, 587.5, 1e3, 1e300, -0.0, 0.0, 2**31, 2**31 + 587, 2**32 + 587, 2**63, 2**64 + 587, 10**25,
+        "587", "", True,
+        False, [], [587], {}, "٥٨٧",
+    ),
+)  # fmt: skip
+_ODD_DURATIONS = (
+    "99ms", "100ms", "119999ms", "99999ms", "120s", "121s", "2m", "3m", "1h", "0s", "00s", "01s", "1d", "10", "s",
+    "", "1.5s",
+    "-1s", "+1s", "1m30s", "10S", "10s\n", " 10s", "١0s", "１0s", "100000s", "99999h", "721h", "720h", "43200m",
+    "43201m",
+    "59s", "60s", "59999ms", "60000ms", "1us", "1µs", 10, 10.0, True,
+)  # fmt: skip
+_TIMEOUT = _leaf(("10s", "100ms", "2m", "120s", "99999ms"), _ODD_DURATIONS)
+_INTERVAL = _leaf(("1m", "6h", "720h", "60s", "60000ms", "43200m"), _ODD_DURATIONS)
+_BOOLEAN = _leaf((True, False), ("true", "yes", 0, 1, 1.0, "", [], {}))
+_OBJECT_NAME = _leaf(
+    ("smtp", "a.b-c.1", "a" * 253, "0"),
+    ("", "A", "a_b", "-a", "a-", "a..b", ".a", "a.", "a" * 254, "a\n", "ä", "a/b", "١", 1, True, ["a"]),
+)
+_NAMESPACE = _leaf(
+    ("tenant-a", "t1", _LABEL_63),
+    ("", "a.b", "A", "-a", "a-", f"{_LABEL_63}a", "a\n", "ä", "１", "*", None, 1, False, ["a"]),
+)
+_DATA_KEY_GOOD = ("key", "tls.crt", "A_b-c.9", "k" * 253, ".a..")
+_DATA_KEY_ODD = ("", ".", "..", "..a", "a b", "a/b", "k" * 254, "k\n", "schlüssel", "٣", "a:b", 3, True)
+_DATA_KEY = _leaf(_DATA_KEY_GOOD, _DATA_KEY_ODD)
+_REF = _object({}, {"name": _OBJECT_NAME, "key": _DATA_KEY})
+_USERNAME = _leaf(
+    ("apikey", "user@acme.example", "ünï 🎉", "u" * 320, "🎉" * 320, "a@outlook.com.example"),
+    (
+        "", "u" * 321, "🎉" * 321, "a\n", "\x00", "\x7f", "\x85", "\u200b", "\u2028", "a@outlook.com", "A@OutLook.COM",
+        "a@HOTMAIL.com", "a@ou\u017f.com", "a@outloo\N{KELVIN SIGN}.com", "@live.com", "live.com", "APIKEY",
+        "apikey ", 5, True,
+    ),
+)  # fmt: skip
+
+_CA_BUNDLE = _mostly(
+    st.one_of(
+        st.fixed_dictionaries({"configMapKeyRef": _REF}, optional={"secretKeyRef": st.none()}),
+        st.fixed_dictionaries({"secretKeyRef": _REF}),
+    ),
+    _object({"configMapKeyRef": _REF, "secretKeyRef": _REF}),
+    5,
+)
+_MIN_VERSION = _leaf(("TLSv1.2", "TLSv1.3"), ("TLSv1.1", "tlsv1.2", "TLSv1.2\n", "", 1.2))
+_TLS_MODE = _leaf(("StartTLS", "Implicit"), ("Disabled", "starttls", "", "StartTLS\n", True, 0))
+_TLS = _mostly(
+    st.one_of(
+        _object({"mode": _TLS_MODE, "minVersion": _MIN_VERSION, "caBundle": _CA_BUNDLE, "serverName": _HOST}),
+        _object({"mode": _TLS_MODE, "insecureSkipVerify": _BOOLEAN}),
+        st.just({"mode": "Disabled"}),
+    ),
+    _object(
+        {
+            "mode": st.sampled_from(("Disabled", "StartTLS")),
+            "minVersion": _MIN_VERSION,
+            "caBundle": _CA_BUNDLE,
+            "serverName": _HOST,
+            "insecureSkipVerify": _BOOLEAN,
+        }
+    ),
+    4,
+)
+_CONNECTION_FIELDS = {"port": _PORT, "timeout": _TIMEOUT, "tls": _TLS}
+_CONNECTION = _object({"host": _HOST, **_CONNECTION_FIELDS})
+_CONNECTION_WITH_HOST = st.fixed_dictionaries({"host": _HOST}, optional=_CONNECTION_FIELDS)
+
+_BASIC = _mostly(
+    st.one_of(
+        st.fixed_dictionaries({"username": _USERNAME, "passwordSecretRef": _REF}),
+        st.fixed_dictionaries({"usernameSecretRef": _REF, "passwordSecretRef": _REF}, optional={"username": st.none()}),
+    ),
+    _object({"username": _USERNAME, "usernameSecretRef": _REF}, {"passwordSecretRef": _REF}),
+    4,
+)
+_AUTH = _object({}, {"basic": _BASIC})
+_SENDGRID_AUTH = _object(
+    {}, {"basic": _object({"username": _leaf(("apikey",), ("a", "apikey\n"))}, {"passwordSecretRef": _REF})}
+)
+
+_PROBE = _mostly(
+    _object(
+        {"mode": _leaf(("Disabled", "Connect", "Authenticate"), ("Send", "connect", "", 1)), "interval": _INTERVAL}
+    ),
+    _object({"mode": st.sampled_from(("Send", "Connect")), "interval": _INTERVAL, "recipient": _ADDRESS}),
+    3,
+)
+
+_LABEL_KEY = _leaf(
+    ("team", "acme.example/team", "A.b_c-9", f"{'a' * 253}/{'b' * 63}", "b" * 63, "mailsettings.dev.example/x"),
+    (
+        "", "/", "a/", "/a", "a/b/c", "A.example/team", "a b", "-a", "a-", "b" * 64, f"{'a' * 254}/{'b' * 63}",
+        "a\n", "tëam", "٣",
+        "mailsettings.dev/x", "app.kubernetes.io/managed-by", "mailsettings.dev/", "unused.mailsettings.dev/x",
+    ),
+)  # fmt: skip
+_LABEL_VALUE = _leaf(
+    ("", "mail", "A.b_c-9", "v" * 63),
+    ("v" * 64, "-a", "a-", "a b", "a\n", "\n", "wért", "٣", 1, True, None, [], {}),
+)
+_ANNOTATION_VALUE = _leaf(
+    ("", "any text\nat all \x00 🎉", "v" * 4096, "🎉" * 4096), ("v" * 4097, "🎉" * 4097, 1, False, None, [])
+)
+_MANY_LABELS = st.sampled_from((32, 33)).map(lambda count: {f"key-{number}": "v" for number in range(count)})
+_METADATA = _object(
+    {
+        "labels": _mostly(st.dictionaries(_LABEL_KEY, _LABEL_VALUE, max_size=3), _MANY_LABELS),
+        "annotations": _mostly(st.dictionaries(_LABEL_KEY, _ANNOTATION_VALUE, max_size=3), _MANY_LABELS),
+    }
+)
+_TEMPLATE_TEXT = _leaf(
+    (
+        "", "plain\nlines \x00 🎉", "$$", "$$${host}:${port}", "x" * 2048, "🎉" * 2048, "$${nothing}",
+        *(f"${{{name}}}" for name in PLACEHOLDERS),
+    ),
+    ("$", "${", "${}", "${hos}", "${host", "$host", "$$$", "${host:url}", "${ host}", "${HOST}", "x" * 2049, "$\n",
+    1, None, []),
+)  # fmt: skip
+_TEMPLATE_DATA = _mostly(
+    st.dictionaries(st.sampled_from(_DATA_KEY_GOOD), _TEMPLATE_TEXT, max_size=3),
+    st.one_of(
+        st.dictionaries(st.sampled_from((*_DATA_KEY_ODD[:-2], *RESERVED_KEYS)), _TEMPLATE_TEXT, min_size=1, max_size=2),
+        st.sampled_from((32, 33)).map(lambda count: {f"key-{number}": "${host}" for number in range(count)}),
+    ),
+    10,
+)
+_PRESETS = _mostly(
+    st.lists(st.sampled_from([preset.value for preset in Preset]), max_size=4, unique=True),
+    st.lists(st.sampled_from(("Django", "Spring", "django", "", None, 1)), max_size=9),
+)
+_TEMPLATE = _object({"presets": _PRESETS, "data": _TEMPLATE_DATA})
+_CLUSTER_OUTPUT_FIELDS = {"metadata": _METADATA, "template": _TEMPLATE}
+
+_REQUIREMENT = _mostly(
+    st.one_of(
+        st.fixed_dictionaries(
+            {
+                "key": _LABEL_KEY,
+                "operator": st.sampled_from(("In", "NotIn")),
+                "values": st.lists(_LABEL_VALUE, min_size=1, max_size=3),
+            }
+        ),
+        st.fixed_dictionaries(
+            {"key": _LABEL_KEY, "operator": st.sampled_from(("Exists", "DoesNotExist"))},
+            optional={"values": st.sampled_from(([], None))},
+        ),
+    ),
+    _object(
+        {"values": _mostly(st.lists(_LABEL_VALUE, max_size=2), st.sampled_from((["v"] * 64, ["v"] * 65)))},
+        {"key": _LABEL_KEY, "operator": _leaf(("In", "Exists"), ("in", "Gt", "", 1))},
+    ),
+    5,
+)
+_SELECTOR = _object(
+    {
+        "matchLabels": _mostly(st.dictionaries(_LABEL_KEY, _LABEL_VALUE, max_size=3), _MANY_LABELS),
+        "matchExpressions": _mostly(
+            st.lists(_REQUIREMENT, max_size=2),
+            st.sampled_from((32, 33)).map(lambda count: [{"key": "a", "operator": "Exists"}] * count),
+        ),
+    }
+)
+_NAMESPACES = _mostly(
+    st.lists(_NAMESPACE, max_size=3, unique_by=repr),
+    st.one_of(
+        st.lists(st.sampled_from(("tenant-a", "tenant-b", None)), max_size=3),
+        st.sampled_from((1024, 1025)).map(lambda count: _long(count, lambda number: f"tenant-{number}")),
+    ),
+)
+_FROM_PATTERN = _leaf(
+    ("*@acme.example", "*@*", "{namespace}@acme.example", "no-reply+{namespace}@*.example", "a@b", f"{'x' * 318}@b"),
+    ("", "@", "a@", "@b", "a", "a@b\n", "a b@c", "ä@b", "a@b_c", "a@b@c", f"{'x' * 319}@b", "a@１", None, 1),
+)
+_TENANTS = _object(
+    {
+        "provision": _leaf(("OnRequest", "Always"), ("always", "", 1)),
+        "namespaceSelector": _SELECTOR,
+        "namespaces": _NAMESPACES,
+        "exclude": _NAMESPACES,
+        "allowedFrom": _mostly(
+            st.lists(_FROM_PATTERN, max_size=3, unique_by=repr),
+            st.one_of(
+                st.just(["*@a.b", "*@a.b"]),
+                st.sampled_from((64, 65)).map(lambda count: _long(count, lambda number: f"a{number}@b.c")),
+            ),
+        ),
+    },
+    {"delivery": _leaf(("Credentials",), ("Relay", "credentials", "", True))},
+)
+
+_PROVIDER = _leaf(("Google", "Office365", "Custom"), ("custom", "", "SendGrid", "Yahoo", 1, True, [], "Google\n"))
+_COMMON = {"replyTo": _MAILBOX, "suspend": _BOOLEAN, "probe": _PROBE}
+
+
+def _servers(
+    optional: dict[str, st.SearchStrategy[Json]], required: dict[str, st.SearchStrategy[Json]]
+) -> st.SearchStrategy[Json]:
+    """Specs of a server: of any host, of a provider, and of whatever combination."""
+    optional = {key: _mostly(value, st.none(), 9) for key, value in optional.items()}
+    custom = {"provider": st.sampled_from(("Custom", None)), "auth": _AUTH, **optional}
+    return st.one_of(
+        st.fixed_dictionaries({**required, "connection": _CONNECTION_WITH_HOST}, optional=custom),
+        st.fixed_dictionaries(
+            {**required, "provider": _PROVIDER, "auth": _AUTH}, optional={"connection": _CONNECTION, **optional}
+        ),
+        st.fixed_dictionaries(
+            {**required, "provider": st.just("SendGrid"), "auth": _SENDGRID_AUTH},
+            optional={"connection": _CONNECTION, **optional},
+        ),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                **required,
+                "provider": st.sampled_from((*PROVIDERS, None)),
+                "connection": _CONNECTION,
+                "auth": _AUTH,
+                **optional,
+            },
+        ),
+    )
+
+
+_CLUSTER_OPTIONAL = {**_COMMON, "tenants": _TENANTS, "output": _object(_CLUSTER_OUTPUT_FIELDS)}
+_OUTPUT = _object({"secretName": _OBJECT_NAME, **_CLUSTER_OUTPUT_FIELDS})
+_SYSTEM_REF = _object({}, {"name": _OBJECT_NAME})
+_INHERITING = st.fixed_dictionaries(
+    {},
+    optional={
+        "mailFrom": _MAILBOX,
+        "replyTo": _mostly(_MAILBOX, st.none()),
+        "suspend": _BOOLEAN,
+        "output": _OUTPUT,
+        "useSystemSettings": _leaf((True, None), (False, "true", 1)),
+        "systemSettingsRef": _SYSTEM_REF,
+        "provider": st.none(),
+        "connection": _mostly(st.none(), st.just({})),
+    },
+)
+_TENANT_OPTIONAL = {
+    **_COMMON,
+    "output": _OUTPUT,
+    "useSystemSettings": _leaf((False, None), (True, "false", 0)),
+    "systemSettingsRef": _mostly(st.none(), _SYSTEM_REF, 5),
+}
+
+
+def _replacing(value: Json) -> Callable[[Json], Json]:
+    return lambda _: value
+
+
+def _on_text(change: Callable[[str], Json]) -> Callable[[Json], Json]:
+    return lambda value: change(value) if isinstance(value, str) else value
+
+
+def _repeat_first(value: Json) -> Json:
+    return [*value, value[0]] if isinstance(value, list) and value else [value]
+
+
+def _add_unknown(value: Json) -> Json:
+    return {**value, "unknown": {"deep": [None, 1]}, "pass word\n": None} if isinstance(value, dict) else value
+
+
+def _spoil_key(value: Json) -> Json:
+    return {f"{key}\n": item for key, item in value.items()} if isinstance(value, dict) else value
+
+
+_REPLACEMENTS: Final[tuple[Json, ...]] = (
+    None,
+    True,
+    False,
+    0,
+    1,
+    587.0,
+    587.5,
+    "587",
+    "",
+    "true",
+    "\n",
+    [],
+    {},
+    [None],
+    [{}],
+    {"": ""},
+)
+_MUTATIONS: Final[tuple[Callable[[Json], Json], ...]] = (
+    *map(_replacing, _REPLACEMENTS),
+    _on_text(lambda text: f"{text}\n"),
+    _on_text(lambda text: f" {text}"),
+    _on_text(lambda text: f"{text}\x00"),
+    _on_text(lambda text: text.translate(ARABIC_DIGITS)),
+    _on_text(lambda text: text.translate(FULLWIDTH_DIGITS)),
+    _on_text(str.swapcase),
+    _on_text(lambda text: text * 2),
+    _repeat_first,
+    _add_unknown,
+    _add_unknown,
+    _spoil_key,
+)
+
+
+def _paths(value: Json, path: Path = ()) -> list[Path]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, item in items for found in _paths(item, (*path, key)))]
+
+
+def _changed(value: Json, path: Path, change: Callable[[Json], Json]) -> Json:
+    if not path:
+        return change(value)
+    head, *tail = path
+    copy = value.copy()
+    copy[head] = _changed(value[head], tuple(tail), change)
+    return copy
+
+
+@st.composite
+def _mutated(draw: st.DrawFn, specs: st.SearchStrategy[Json]) -> Json:
+    spec = draw(specs)
+    for _ in range(draw(st.sampled_from((0, 0, 0, 1, 1, 2)))):
+        spec = _changed(spec, draw(st.sampled_from(_paths(spec))), draw(st.sampled_from(_MUTATIONS)))
+    return spec
+
+
+CLUSTER_SPECS: Final = _mutated(_servers(_CLUSTER_OPTIONAL, {"mailFrom": _MAILBOX}))
+TENANT_SPECS: Final = _mutated(st.one_of(_INHERITING, _servers(_TENANT_OPTIONAL, {"mailFrom": _MAILBOX})))
+NAMES: Final = st.sampled_from(("default", "default", "backup", "d" * 63, "d" * 64, "default.x"))

@@ -1,0 +1,89 @@
+"""The test mail."""
+
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.policy import SMTP
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailsettings.core import probe
+from mailsettings.core.message import compose, parse_mailbox
+
+NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+
+
+def sent(sender: str, recipient: str = "ops@acme.example", settings: str = "MailServerSettings acme/smtp") -> bytes:
+    return compose(probe.TestMail(sender, recipient, settings), now=NOW, token="abc123").as_bytes()
+
+
+@pytest.mark.parametrize(
+    ("mailbox", "name", "address"),
+    [
+        ("no-reply@acme.example", "", "no-reply@acme.example"),
+        ("Acme <no-reply@acme.example>", "Acme", "no-reply@acme.example"),
+        ('"Acme, Inc. <x@y>" <no-reply@acme.example>', "Acme, Inc. <x@y>", "no-reply@acme.example"),
+        ("Acme Inc. <no-reply@acme.example>", "Acme Inc.", "no-reply@acme.example"),
+        ("Ünïcode Ltd <a.b+c@acme.example>", "Ünïcode Ltd", "a.b+c@acme.example"),
+        ('"" <a@acme.example>', "", "a@acme.example"),
+    ],
+)
+def test_mailboxes_are_taken_apart(mailbox: str, name: str, address: str) -> None:
+    parsed = parse_mailbox(mailbox)
+    assert (parsed.display_name, parsed.addr_spec) == (name, address)
+
+
+@pytest.mark.parametrize(
+    "mailbox",
+    ["", "nobody", "Acme <>", "Acme <nobody\r\nBcc: x@y.example>", "Ac\nme <a@acme.example>", "a@b@c", "<@>"],
+)
+def test_mailboxes_that_are_none_are_refused(mailbox: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the library's words, by case
+        parse_mailbox(mailbox)
+
+
+def test_headers_and_text() -> None:
+    message = message_from_bytes(sent("Acme <no-reply@acme.example>"), policy=SMTP)
+    assert dict(message.items()) == {
+        "From": "Acme <no-reply@acme.example>",
+        "To": "ops@acme.example",
+        "Subject": "Test mail of MailServerSettings acme/smtp",
+        "Date": "Sun, 01 Mar 2026 12:30:00 +0000",
+        "Message-ID": "<abc123@acme.example>",
+        "Auto-Submitted": "auto-generated",
+        "Content-Type": 'text/plain; charset="utf-8"',
+        "Content-Transfer-Encoding": "7bit",
+        "MIME-Version": "1.0",
+    }
+    assert "MailServerSettings acme/smtp" in message.get_content()
+
+
+@pytest.mark.parametrize(
+    ("recipient", "settings"),
+    [("ops@acme.example\r\nBcc: x@y.example", "s"), ("ops@acme.example", "s\r\nBcc: x@y.example"), ("a b@c", "s")],
+)
+def test_line_breaks_cannot_get_into_headers(recipient: str, settings: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        sent("no-reply@acme.example", recipient, settings)
+
+
+@given(
+    name=st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters='"\\') | st.just(" "), max_size=80),
+    settings=st.from_regex(r"\A(ClusterMailServerSettings|MailServerSettings [a-z0-9-]{1,63})/[a-z0-9.-]{1,63}\Z"),
+)
+def test_any_name_of_a_valid_mailbox_gives_seven_bit_lines_that_read_back(name: str, settings: str) -> None:
+    mailbox = f'"{name}" <no-reply@acme.example>'
+    data = sent(mailbox, settings=settings)
+    assert data.isascii()
+    assert all(len(line) <= 998 for line in data.split(b"\r\n"))
+    assert b"\n" not in data.replace(b"\r\n", b"")
+    message = message_from_bytes(data, policy=SMTP)
+    (sender,) = message["From"].addresses
+    assert sender.addr_spec == "no-reply@acme.example"
+    # Without blanks: the standard library reads one between encoded words that it put on two lines itself.
+    assert "".join(sender.display_name.split()) == "".join(name.split())
+    assert set(message.keys()) == {
+        "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "Content-Type",
+        "Content-Transfer-Encoding", "MIME-Version",
+    }  # fmt: skip

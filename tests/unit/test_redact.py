@@ -1,0 +1,118 @@
+"""No secret survives redaction, in whatever form it came back."""
+
+import base64
+import html
+import json
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mailsettings.core.redact import MARK, redact
+
+PRINTABLE = st.characters(exclude_categories=["C", "Z"])
+TEXTS = st.text(PRINTABLE | st.just(" "), max_size=60)
+SECRETS = st.text(PRINTABLE, min_size=4, max_size=40)
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "raw": str,
+    "capitals": lambda s: s.upper() if s.upper().lower() == s.lower() and len(s.upper()) == len(s) else s,
+    "base64": b64,
+    "base64, unpadded": lambda s: b64(s).rstrip("="),
+    "base64, URL-safe": lambda s: base64.urlsafe_b64encode(s.encode()).decode(),
+    "base64, one byte before": lambda s: b64(f"x{s}y"),
+    "base64, two bytes before": lambda s: b64(f"\0x{s}"),
+    "base64, SASL PLAIN": lambda s: b64(f"\0user@example.com\0{s}"),
+    "percent": lambda s: quote(s, safe=""),
+    "percent, lower case": lambda s: quote(s, safe="").lower(),
+    "percent, plus": quote_plus,
+    "percent, every byte": lambda s: "".join(f"%{byte:02x}" for byte in s.encode()),
+    "hexadecimal": lambda s: s.encode().hex(),
+    "JSON": lambda s: json.dumps(s),
+    "JSON, Unicode": lambda s: json.dumps(s, ensure_ascii=False),
+    "Python": repr,
+    "Python bytes": lambda s: repr(s.encode()),
+    "HTML": html.escape,
+    "quoted-string": lambda s: '"' + s.replace("\\", "\\\\").replace('"', '\\"') + '"',
+}
+
+
+def recognisable(secret: str, text: str) -> list[str]:
+    """The names of the encodings in which the secret can be read out of the text."""
+    bare = text.replace(MARK, "\x00").casefold()
+    return [
+        name
+        for name, encode in ENCODINGS.items()
+        if len(encode(secret)) >= len(secret) and encode(secret).casefold() in bare
+    ]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@given(before=TEXTS, secret=SECRETS, after=TEXTS)
+@example(before="", secret="0000", after="")
+@example(before="aaaa", secret="aaaa", after="aaa")
+@example(before="", secret="c2VjcmV0", after="c2VjcmV0")
+@example(before="x", secret="pa ss", after="y")
+def test_no_form_of_a_secret_survives(encoding: str, before: str, secret: str, after: str) -> None:
+    said = f"{before} {ENCODINGS[encoding](secret)} {after}"
+    shown = redact(said, [secret])
+    assert MARK in shown
+    assert recognisable(secret, shown) == []
+
+
+@given(before=TEXTS, first=SECRETS, second=SECRETS, after=TEXTS)
+def test_secrets_that_overlap_leave_no_halves(before: str, first: str, second: str, after: str) -> None:
+    shown = redact(f"{before}{first}{second[1:]}{after}", [first, second]).replace(MARK, "\x00")
+    assert first not in shown
+    assert second not in shown
+
+
+@given(text=TEXTS, username=st.text(PRINTABLE, min_size=4, max_size=40), password=SECRETS)
+def test_user_names_are_taken_out_of_auth_lines_only(text: str, username: str, password: str) -> None:
+    for line in (b64(username), b64(f"\0{username}\0{password}"), b64(f"{username} 0123456789abcdef")):
+        shown = redact(f"{text} {line}", [], identities=[username])
+        assert line not in shown
+    assert redact(f"<{username}>", [], identities=["somebody else entirely"]) == f"<{username}>"
+
+
+@given(text=TEXTS)
+def test_without_secrets_nothing_changes(text: str) -> None:
+    assert redact(text, []) == text
+    assert redact(text, [""], identities=[""]) == text
+
+
+@pytest.mark.parametrize(
+    ("said", "secrets", "identities", "shown"),
+    [
+        ("bad password hunter22!", ["hunter22!"], [], f"bad password {MARK}!"[:-1]),
+        ("bad abc", ["abc"], [], f"bad {MARK}"),
+        ("abcabc dabc abc.", ["abc"], [], f"abcabc dabc {MARK}."),  # short: whole words only
+        (f"got {b64('abc')}", ["abc"], [], f"got {MARK}"),
+        (f"got {b64('xabc')}", ["abc"], [], f"got {b64('xabc')}"),
+        ("no secret here", ["hunter22"], [], "no secret here"),
+        ("user@acme.example unknown", ["hunter22"], ["user@acme.example"], "user@acme.example unknown"),
+        (
+            f"AUTH PLAIN {b64(chr(0) + 'me@acme.example' + chr(0) + 'pw')}",
+            ["pw"],
+            ["me@acme.example"],
+            f"AUTH PLAIN {MARK}",
+        ),
+        (f"{b64('me@acme.example')}", [], ["me@acme.example"], MARK),
+        ("aaaaaaa", ["aaaa"], [], MARK),
+    ],
+)
+def test_examples(said: str, secrets: list[str], identities: list[str], shown: str) -> None:
+    assert redact(said, secrets, identities=identities) == shown
+
+
+def test_long_texts_take_no_longer_than_their_length() -> None:
+    """A run that begins like a secret at every character, as long as a reply may be."""
+    shown = redact("A" * 32_768 + "==", ["A" * 40 + "B"], identities=["A" * 40 + "C"])
+    assert MARK not in shown
