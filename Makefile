@@ -64,7 +64,7 @@ run: $(STAMP) ## Run the demo on a cluster of its own (ONCE=1: end by itself)
 .PHONY: test
 test: $(STAMP) ## Run all tests (ARGS="-k word": some of them)
 	@$(PYTHON) -m dev.cluster build
-	@$(BIN)/pytest -n 2 $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## Check style, types, layers and the generated files

@@ -144,7 +144,7 @@ class _PackageCount:
     def __call__(self, line: str) -> None:
         if not line.startswith("go: "):
             self._count += 1
-            self._progress.update(f"{self._count:,} of at most {self._total:,} packages compiled")
+            self._progress.update(f"{self._count:,} of at most {self._total:,} packages")
 
 
 def _go(go: Path, arguments: list[str], on_message: _DownloadCount | _PackageCount) -> list[str]:

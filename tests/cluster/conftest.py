@@ -1,1 +1,116 @@
-"""Fixtures for the tests that need a real API server; `control_plane` and `namespace` are in tests/conftest.py."""
+"""Fixtures for the tests that need a real API server; `control_plane` and `namespace` are in tests/conftest.py.
+
+There is one operator for the whole cluster, so all tests that need it are kept on one pytest-xdist worker.
+"""
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from dev.cluster import Cluster
+from dev.operator_process import NAMESPACE, ROOT, OperatorProcess
+from tests.support.kube import Kube
+from tests.support.smtp_server import PASSWORD, USERNAME, MailServer, mail_server
+from tests.support.threads import LoopThread
+
+Serve = Callable[..., AbstractContextManager[MailServer]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "operator" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("operator"))
+
+
+@pytest.fixture(scope="session")
+def installed(control_plane: Cluster) -> Cluster:
+    """The cluster with `manifests/` applied."""
+    control_plane.apply(ROOT / "manifests")
+    return control_plane
+
+
+@pytest.fixture
+def kube(installed: Cluster) -> Kube:
+    return Kube(installed.api())
+
+
+@pytest.fixture(scope="session")
+def operator_process(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    process = OperatorProcess(installed, tmp_path_factory.mktemp("operator"), {"MAILSETTINGS_LOG_LEVEL": "DEBUG"})
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def operator(operator_process: OperatorProcess) -> OperatorProcess:
+    """The running operator, under its own ServiceAccount."""
+    if not operator_process.is_running():
+        operator_process.start()
+    return operator_process
+
+
+@pytest.fixture(scope="session")
+def loop_thread() -> Iterator[LoopThread]:
+    thread = LoopThread()
+    yield thread
+    thread.close()
+
+
+@pytest.fixture
+def serve(loop_thread: LoopThread) -> Iterator[Callable[..., MailServer]]:
+    """Starts mail servers with the options of `mail_server`; they stop with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(loop_thread.entered(mail_server(**options)))
+
+
+@pytest.fixture
+def smtp(serve: Callable[..., MailServer]) -> MailServer:
+    """A mail server that wants a login and speaks plain SMTP."""
+    return serve(auth_required=True, auth_without_tls=True)
+
+
+def server_spec(server: MailServer, **fields: Any) -> dict[str, Any]:
+    """The spec of settings for the `smtp` fixture, whose password is in the Secret `smtp`, key `password`."""
+    return {
+        "mailFrom": "Acme <no-reply@acme.example>",
+        "connection": {"host": "127.0.0.1", "port": server.port, "timeout": "3s", "tls": {"mode": "Disabled"}},
+        "auth": {"basic": {"username": USERNAME, "passwordSecretRef": {"name": "smtp", "key": "password"}}},
+        **fields,
+    }
+
+
+@pytest.fixture
+def system_secret(kube: Kube) -> Iterator[str]:
+    """The name of a Secret with the password in the operator's namespace."""
+    name = f"smtp-{secrets.token_hex(4)}"
+    kube.secret(name, NAMESPACE, password=PASSWORD)
+    yield name
+    kube.delete("Secret", name, NAMESPACE)
+
+
+@pytest.fixture
+def cluster_settings(kube: Kube, smtp: MailServer, system_secret: str) -> Iterator[Callable[..., str]]:
+    """Creates ClusterMailServerSettings for the `smtp` server; the name is random unless it is given."""
+    created = []
+
+    def create(name: str | None = None, **fields: Any) -> str:
+        name = name or f"system-{secrets.token_hex(4)}"
+        spec = server_spec(smtp, **fields)
+        spec["auth"]["basic"]["passwordSecretRef"]["name"] = system_secret
+        created.append(name)
+        kube.create("ClusterMailServerSettings", name, spec=spec)
+        return name
+
+    yield create
+    for name in created:
+        if kube.settings(name) is not None:
+            kube.patch(
+                "ClusterMailServerSettings",
+                name,
+                metadata={"annotations": {"mailsettings.dev/allow-deletion": "true"}},
+            )
+            kube.delete("ClusterMailServerSettings", name)

@@ -49,9 +49,10 @@ class Client:
         query: Mapping[str, str] | None = None,
         user: str | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Answer:
         """One request; `user` is whom the administrator impersonates."""
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         if user is not None:
             headers["Impersonate-User"] = user
         request = self._client.param_serialize(

@@ -199,7 +199,7 @@ async def mail_server(
                 tls_context=start_tls,
                 require_starttls=start_tls is not None,
                 auth_required=auth_required,
-                auth_require_tls=not auth_without_tls,
+                auth_require_tls=not auth_without_tls and implicit_tls is None,
                 auth_exclude_mechanism={"PLAIN", "LOGIN"} - {*mechanisms},
                 authenticator=handler.authenticate,
                 loop=loop,
@@ -322,7 +322,6 @@ class ScriptedServer:
     port: int = 0
     lines: list[str] = field(default_factory=list)
     """The commands and other lines of all clients, in order."""
-    sent: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server's end of the first connection is over."""
 

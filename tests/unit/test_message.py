@@ -7,7 +7,6 @@ from email.policy import SMTP
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mailsettings.core import probe
 from mailsettings.core.message import compose, parse_mailbox
 

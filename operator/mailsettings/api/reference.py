@@ -208,8 +208,8 @@ def _conditions() -> str:
 
 def _reasons() -> str:
     introduction = (
-        "## Reasons\n\nWhy a condition has its status; also the reasons of events. Where a person has to act, the object "
-        "is `Stalled`:\nwaiting does not help.\n\n"
+        "## Reasons\n\nWhy a condition has its status; also the reasons of events. Where a person has to act, the "
+        "object is `Stalled`:\nwaiting does not help.\n\n"
     )
     rows = ((f"`{reason}`", reason.doc, "a person" if reason.needs_person else "") for reason in Reason)
     return introduction + _table(("Reason", "Meaning", "Who can mend it"), rows)

@@ -95,7 +95,7 @@ class _Case:
             "host": server.host,
             "port": str(server.port),
             "tls": server.tls_mode.value,
-            "version": server.tls_min_version.replace("TLSv", "TLS "),
+            "version": server.tls_min_version,
             "name": server.tls_server_name or server.host,
             "timeout": f"{server.timeout.total_seconds():g}s",
             "sender": self.request.mail.sender if self.request.mail else "the sender",

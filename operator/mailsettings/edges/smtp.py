@@ -100,11 +100,9 @@ def tls_context(min_version: str, ca_bundle: str | None, *, verify: bool) -> ssl
         return context
     # Whoever gives an intermediate's or the server's own certificate means that one to be trusted.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    if not ca_bundle.isascii():
-        raise CaBundleError("the CA bundle holds more than PEM certificates")
     try:
         context.load_verify_locations(cadata=ca_bundle)
-    except ssl.SSLError as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:  # wrong, empty, not ASCII
         raise CaBundleError("the CA bundle holds no readable PEM certificate") from error
     return context
 

@@ -1,0 +1,280 @@
+"""What the API server makes of the CRDs: messages, defaults, pruning, status, discovery and columns."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from mailsettings.api import crd, names
+from mailsettings.api.reference import rules
+from pydantic import ValidationError
+
+from dev.cluster import Cluster
+from tests.support.client import DRY_RUN, MERGE_PATCH, Answer, Client
+
+ROOT: Final = Path(__file__).parents[2]
+TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
+BASE: Final = f"/apis/{names.API_VERSION}"
+
+REF: Final = {"name": "smtp", "key": "password"}
+BASIC: Final = {"username": "u@acme.example", "passwordSecretRef": REF}
+SERVER: Final[dict[str, Any]] = {"mailFrom": "a@acme.example", "connection": {"host": "smtp.acme.example"}}
+"""A spec that both kinds accept."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A spec that breaks one rule."""
+
+    path: str
+    """The field that the rule belongs to."""
+    message: str
+    """How its message begins."""
+    spec: dict[str, Any]
+    """What differs from `SERVER`."""
+    name: str = field(default="x")
+
+
+def _template(data: dict[str, str]) -> dict[str, Any]:
+    return {"output": {"template": {"data": data}}}
+
+
+def _metadata(name: str, key: str) -> dict[str, Any]:
+    return {"output": {"metadata": {name: {key: "x"}}}}
+
+
+def _tenants(selector: dict[str, Any]) -> dict[str, Any]:
+    return {"tenants": {"delivery": "Credentials", "namespaceSelector": selector}}
+
+
+def _tls(**tls: object) -> dict[str, Any]:
+    return {"connection": {"host": "h", "tls": tls}}
+
+
+def _server(provider: str, **basic: object) -> dict[str, Any]:
+    return {"provider": provider, "auth": {"basic": {"passwordSecretRef": REF, **basic}}}
+
+
+BAD_KEY: Final = "a key is not of the form"
+REFUSALS: Final = (
+    Refusal("", "metadata.name: at most 63", {}, name="d" * 64),
+    Refusal("", "tenants.provision: only", {"tenants": {"delivery": "Credentials", "provision": "Always"}}),
+    Refusal("spec", "auth: this provider needs a login", {"provider": "Google"}),
+    Refusal("spec", "auth.basic.username: set it", _server("Google")),
+    Refusal("spec", "auth.basic.username: with SendGrid", _server("SendGrid", username="me")),
+    Refusal("spec", "auth.basic.username: personal Outlook", _server("Office365", username="Me@Outlook.com")),
+    Refusal("spec", "connection.host: set it", {"connection": None}),
+    Refusal("spec", "connection.host: a server of your own", {"connection": {"port": 25}}),
+    Refusal("spec", "mailFrom: a server of your own", {"mailFrom": None}),
+    Refusal("spec", "useSystemSettings: with true", {"useSystemSettings": True}),
+    Refusal("spec", "systemSettingsRef: it has no meaning", {"systemSettingsRef": {"name": "default"}}),
+    Refusal("spec.connection.timeout", "must be from 100ms to 2m", {"connection": {"host": "h", "timeout": "3m"}}),
+    Refusal("spec.connection.tls", "tls: with mode Disabled", _tls(mode="Disabled", serverName="h")),
+    Refusal("spec.connection.tls", "tls: insecureSkipVerify", _tls(insecureSkipVerify=True, serverName="h")),
+    Refusal("spec.connection.tls.caBundle", "caBundle: set exactly one", _tls(caBundle={})),
+    Refusal("spec.auth.basic", "auth.basic: set username or", _server("Google", username="u", usernameSecretRef=REF)),
+    Refusal("spec.probe", "probe.recipient: mode Send", {"probe": {"mode": "Send"}}),
+    Refusal("spec.probe.interval", "must be from 1m to 720h", {"probe": {"interval": "59s"}}),
+    Refusal("spec.output.metadata", "output.metadata.labels", _metadata("labels", "mailsettings.dev/settings")),
+    Refusal("spec.output.metadata", "output.metadata.annot", _metadata("annotations", "app.kubernetes.io/managed-by")),
+    Refusal("spec.output.metadata.labels", BAD_KEY, _metadata("labels", "no key")),
+    Refusal("spec.output.metadata.annotations", BAD_KEY, _metadata("annotations", "a/b/c")),
+    Refusal("spec.output.template", "output.template.data: type", _template({"password": "x"})),
+    Refusal("spec.output.template.data", BAD_KEY, _template({"a/b": "x"})),
+    Refusal("spec.tenants.namespaceSelector.matchLabels", BAD_KEY, _tenants({"matchLabels": {"-": "x"}})),
+    Refusal(
+        "spec.tenants.namespaceSelector.matchExpressions[]",
+        "matchExpressions: In and NotIn",
+        _tenants({"matchExpressions": [{"key": "team", "operator": "In"}]}),
+    ),
+)
+
+
+def _stated(kind: crd.Kind, refusal: Refusal) -> list[str]:
+    """The messages of the kind's rules that a row is about."""
+    return [
+        rule["message"]
+        for path, rule in rules(kind)
+        if path == refusal.path and rule["message"].startswith(refusal.message)
+    ]
+
+
+ROWS: Final = [(kind, row) for kind in crd.KINDS for row in REFUSALS if _stated(kind, row)]
+
+
+@pytest.fixture(scope="module")
+def client(control_plane: Cluster) -> Client:
+    control_plane.apply(ROOT / "crds")
+    return Client(control_plane.kubeconfig)
+
+
+@pytest.fixture(params=crd.KINDS, ids=lambda kind: kind.kind)
+def kind(request: pytest.FixtureRequest) -> crd.Kind:
+    chosen: crd.Kind = request.param
+    return chosen
+
+
+def collection(kind: crd.Kind) -> str:
+    return f"{BASE}/namespaces/default/{kind.plural}" if kind.namespaced else f"{BASE}/{kind.plural}"
+
+
+def offer(client: Client, kind: crd.Kind, name: str, spec: object, **query: str) -> Answer:
+    body = {"apiVersion": names.API_VERSION, "kind": kind.kind, "metadata": {"name": name}, "spec": spec}
+    return client.call("POST", collection(kind), body, query=query)
+
+
+@pytest.fixture
+def stored(client: Client, kind: crd.Kind) -> Iterator[str]:
+    """The path of an object that exists while the test runs."""
+    name = f"test-{secrets.token_hex(4)}"
+    # Suspended, so that no operator of another test works on it.
+    assert offer(client, kind, name, {**SERVER, "suspend": True}).status == 201
+    yield f"{collection(kind)}/{name}"
+    client.call("DELETE", f"{collection(kind)}/{name}")
+
+
+@pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: kind.kind)
+def test_every_rule_has_one_row(kind: crd.Kind) -> None:
+    """A rule without a row in `REFUSALS` is a rule without a test."""
+    stated = sorted((row.path, message) for row in REFUSALS for message in _stated(kind, row))
+    assert stated == sorted((path, rule["message"]) for path, rule in rules(kind))
+
+
+@pytest.mark.parametrize(("kind", "row"), ROWS, ids=[f"{kind.short}-{row.path}-{row.message}" for kind, row in ROWS])
+def test_broken_rule_is_refused_with_its_message_at_its_field(client: Client, kind: crd.Kind, row: Refusal) -> None:
+    (message,) = _stated(kind, row)
+    answer = offer(client, kind, row.name, SERVER | row.spec, **DRY_RUN)
+    assert answer.status == 422
+    causes = {(cause.get("field", ""), cause["message"]) for cause in answer.body["details"]["causes"]}
+    wanted = row.path.replace("[]", "[0]") or "<nil>"
+    assert [told for at, told in causes if at == wanted and message in told], causes
+
+
+@pytest.mark.parametrize(("kind", "row"), ROWS, ids=[f"{kind.short}-{row.path}-{row.message}" for kind, row in ROWS])
+def test_broken_rule_is_refused_by_the_models_with_the_same_message(kind: crd.Kind, row: Refusal) -> None:
+    (message,) = _stated(kind, row)
+    if row.path == "":
+        named = (row.name, kind.spec.model_validate(SERVER | row.spec))
+        assert [rule.message for rule in kind.root_rules if not rule.holds(named)] == [message]
+        return
+    with pytest.raises(ValidationError) as caught:
+        kind.spec.model_validate(SERVER | row.spec)
+    if row.message != BAD_KEY:  # the models say it in Pydantic's words
+        assert message in {error["msg"] for error in caught.value.errors()}
+
+
+def test_crds_are_accepted_without_warnings(client: Client, kind: crd.Kind) -> None:
+    """A rule whose estimated cost is beyond the budget, or a schema that is not structural, is refused here."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    name = f"{kind.plural}.{names.GROUP}"
+    found = client.call("GET", f"{path}/{name}").body
+    conditions = {condition["type"]: condition["status"] for condition in found["status"]["conditions"]}
+    assert conditions == {"NamesAccepted": "True", "Established": "True"}
+    again = client.call("PUT", f"{path}/{name}", {**crd.manifest(kind), "metadata": found["metadata"]}, query=DRY_RUN)
+    assert (again.status, again.warnings) == (200, "")
+
+
+def test_defaults_are_only_those_that_nothing_else_may_fill(client: Client, kind: crd.Kind) -> None:
+    tenants = {} if kind.namespaced else {"tenants": {"delivery": "Credentials"}}
+    answer = offer(client, kind, "x", {**SERVER, **tenants}, **DRY_RUN)
+    provision = {} if kind.namespaced else {"tenants": {"delivery": "Credentials", "provision": "OnRequest"}}
+    assert answer.body["spec"] == {**SERVER, "suspend": False, **provision}
+    assert answer.body["status"] == {"observedGeneration": -1}
+
+
+@pytest.mark.parametrize("spec", [{"password": "x"}, {"connection": {"host": "h", "hots": "x"}}])
+def test_unknown_field_is_pruned_or_refused(client: Client, kind: crd.Kind, spec: dict[str, Any]) -> None:
+    pruned = offer(client, kind, "x", SERVER | spec, fieldValidation="Ignore", **DRY_RUN)
+    assert pruned.status == 201
+    assert "password" not in pruned.body["spec"]
+    assert "hots" not in pruned.body["spec"]["connection"]
+    strict = offer(client, kind, "x", SERVER | spec, fieldValidation="Strict", **DRY_RUN)
+    assert strict.status == 400
+    assert "unknown field" in strict.message
+    warned = offer(client, kind, "x", SERVER | spec, fieldValidation="Warn", **DRY_RUN)
+    assert "unknown field" in warned.warnings
+
+
+def _condition(**changed: object) -> dict[str, Any]:
+    return {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Ready",
+        "message": "",
+        "lastTransitionTime": "2026-01-02T03:04:05Z",
+        "observedGeneration": 1,
+        **changed,
+    }
+
+
+def test_status_is_written_through_its_subresource_only(client: Client, stored: str) -> None:
+    status = {"observedGeneration": 7, "conditions": [_condition()]}
+    through_main = client.call("PATCH", stored, {"status": status}, content_type=MERGE_PATCH)
+    assert through_main.body["status"] == {"observedGeneration": -1}
+    changed = {"spec": {"mailFrom": "other@acme.example"}, "status": status}
+    through_status = client.call("PATCH", f"{stored}/status", changed, content_type=MERGE_PATCH)
+    assert through_status.status == 200
+    assert through_status.body["status"] == status
+    assert through_status.body["spec"]["mailFrom"] == SERVER["mailFrom"]
+    assert through_status.body["metadata"]["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        [_condition(), _condition(status="False")],
+        [_condition(status="Yes")],
+        [_condition(reason="Not a word")],
+        [_condition(lastTransitionTime="yesterday")],
+        [{"type": "Ready"}],
+    ],
+    ids=["one type twice", "status", "reason", "time", "fields missing"],
+)
+def test_malformed_conditions_are_refused(client: Client, stored: str, conditions: list[dict[str, Any]]) -> None:
+    patch = {"status": {"observedGeneration": 1, "conditions": conditions}}
+    assert client.call("PATCH", f"{stored}/status", patch, content_type=MERGE_PATCH, query=DRY_RUN).status == 422
+
+
+def test_kinds_are_discovered_by_short_name_and_category(client: Client) -> None:
+    resources = {entry["name"]: entry for entry in client.call("GET", BASE).body["resources"]}
+    for kind in crd.KINDS:
+        entry = resources[kind.plural]
+        assert entry["shortNames"] == [kind.short]
+        assert entry.get("categories", []) == (["mailsettings"] if kind.namespaced else [])
+        assert entry["namespaced"] is kind.namespaced
+        assert f"{kind.plural}/status" in resources
+
+
+def test_columns_show_what_the_status_says(client: Client, kind: crd.Kind, stored: str) -> None:
+    status = {
+        "observedGeneration": 1,
+        "conditions": [_condition(reason="BadCredentials", status="False", message="Renew the password.")],
+        "effective": {
+            "source": "Tenant",
+            "settingsName": "x",
+            "settingsGeneration": 1,
+            "provider": "Custom",
+            "mailFrom": "a@acme.example",
+            "host": "smtp.acme.example",
+            "port": 587,
+            "protocol": "smtp",
+            "tls": "StartTLS",
+            "auth": "Basic",
+        },
+        "binding": {"name": "x-smtp"},
+        "tenants": {"allowed": 4, "inheriting": 3},
+    }
+    assert client.call("PATCH", f"{stored}/status", {"status": status}, content_type=MERGE_PATCH).status == 200
+    table = client.call("GET", stored, accept=TABLE).body
+    cells = dict(zip((column["name"] for column in table["columnDefinitions"]), table["rows"][0]["cells"], strict=True))
+    own = {"Source": "Tenant", "Secret": "x-smtp"} if kind.namespaced else {"Provider": "Custom", "Tenants": 3}
+    assert {column: cells[column] for column in cells if column not in ("Name", "Age")} == {
+        "Ready": "False",
+        "Reason": "BadCredentials",
+        "Host": "smtp.acme.example",
+        "From": "a@acme.example",
+        "Message": "Renew the password.",
+        **own,
+    }

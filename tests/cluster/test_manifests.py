@@ -1,0 +1,401 @@
+"""`manifests/` on a real API server: what the roles permit, what the policies refuse, and what the Pod may be."""
+
+import base64
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from mailsettings.api import crd, names
+from mailsettings.api.providers import OFFICE365, PROVIDERS
+
+from dev.cluster import Cluster, load
+from tests.support.client import DRY_RUN, MERGE_PATCH, Answer, Client
+from tests.support.waiting import eventually
+
+ROOT: Final = Path(__file__).parents[2]
+MANIFESTS: Final = ROOT / "manifests"
+SYSTEM: Final = names.OPERATOR_NAMESPACE
+OPERATOR: Final = f"system:serviceaccount:{SYSTEM}:mailsettings-operator"
+SETTINGS: Final = f"/apis/{names.API_VERSION}"
+RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
+
+Right = tuple[str, str, str]
+"""API group, resource (with its subresource), verb."""
+
+_READ: Final = ("get", "list", "watch")
+OPERATOR_RIGHTS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
+    (names.GROUP, names.CLUSTER_PLURAL): _READ,
+    (names.GROUP, names.TENANT_PLURAL): _READ,
+    (names.GROUP, f"{names.CLUSTER_PLURAL}/status"): ("get", "patch"),
+    (names.GROUP, f"{names.TENANT_PLURAL}/status"): ("get", "patch"),
+    ("", "namespaces"): _READ,
+    ("", "configmaps"): _READ,
+    ("", "secrets"): (*_READ, "create", "patch", "delete"),
+    ("events.k8s.io", "events"): ("create", "patch"),
+}
+
+
+@pytest.fixture(scope="module")
+def client(control_plane: Cluster) -> Client:
+    control_plane.apply(MANIFESTS)
+    return Client(control_plane.kubeconfig)
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    (found,) = [entry for entry in load(MANIFESTS) if entry["kind"] == kind]
+    return found
+
+
+# --- the files ---
+
+
+def test_kustomizations_list_every_file() -> None:
+    for folder in (MANIFESTS, MANIFESTS / "admission", ROOT / "crds"):
+        content = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        listed = {(folder / entry).resolve() for entry in content["resources"]}
+        there = {path for path in folder.glob("*.yaml") if path.name != "kustomization.yaml"}
+        assert there <= listed
+        assert all(path.exists() for path in listed)
+
+
+def test_applying_again_changes_nothing(control_plane: Cluster, client: Client) -> None:
+    path = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/mailsettings-operator"
+    before = client.call("GET", path).body["metadata"]["resourceVersion"]
+    applied = control_plane.apply(MANIFESTS)
+    assert len(applied) == len(load(MANIFESTS))
+    assert client.call("GET", path).body["metadata"]["resourceVersion"] == before
+
+
+# --- RBAC ---
+
+
+def rights(client: Client, user: str, namespace: str) -> set[Right]:
+    """Everything that a user may do in a namespace and cluster-wide, as the API server says."""
+    body = {"spec": {"namespace": namespace}}
+    answer = client.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", body, user=user)
+    return {
+        (group, resource, verb)
+        for rule in answer.body["status"]["resourceRules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def may(client: Client, user: str, verb: str, resource: str, group: str = "", namespace: str = "") -> bool:
+    name, _, subresource = resource.partition("/")
+    asked = {"verb": verb, "group": group, "resource": name, "subresource": subresource, "namespace": namespace}
+    body = {"spec": {"user": user, "groups": ["system:authenticated"], "resourceAttributes": asked}}
+    answer = client.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
+    return bool(answer.body["status"]["allowed"])
+
+
+@pytest.mark.parametrize("place", [SYSTEM, "default", "kube-system"])
+def test_operator_has_exactly_the_rights_it_needs(client: Client, place: str) -> None:
+    wanted = {(group, resource, verb) for (group, resource), verbs in OPERATOR_RIGHTS.items() for verb in verbs}
+    anybody = rights(client, "system:serviceaccount:default:default", place)
+    found = eventually(lambda: rights(client, OPERATOR, place) - anybody, lambda found: found >= wanted)
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "group"),
+    [
+        ("create", "pods", ""),
+        ("create", "pods/exec", ""),
+        ("get", "nodes", ""),
+        ("delete", "namespaces", ""),
+        ("patch", "namespaces", ""),
+        ("update", "secrets", ""),
+        ("deletecollection", "secrets", ""),
+        ("create", "configmaps", ""),
+        ("create", "serviceaccounts/token", ""),
+        ("impersonate", "users", ""),
+        ("update", names.TENANT_PLURAL, names.GROUP),
+        ("patch", names.TENANT_PLURAL, names.GROUP),
+        ("patch", names.CLUSTER_PLURAL, names.GROUP),
+        ("delete", names.TENANT_PLURAL, names.GROUP),
+        ("update", f"{names.TENANT_PLURAL}/status", names.GROUP),
+        ("list", "customresourcedefinitions", "apiextensions.k8s.io"),
+        ("get", "events", "events.k8s.io"),
+        ("create", "events", ""),
+        ("escalate", "clusterroles", "rbac.authorization.k8s.io"),
+        ("bind", "clusterroles", "rbac.authorization.k8s.io"),
+        ("delete", "validatingadmissionpolicies", "admissionregistration.k8s.io"),
+    ],
+)
+def test_operator_may_not(client: Client, verb: str, resource: str, group: str) -> None:
+    assert not may(client, OPERATOR, verb, resource, group)
+    assert not may(client, OPERATOR, verb, resource, group, namespace=SYSTEM)
+
+
+def binding(role: str, user: str) -> dict[str, Any]:
+    group = "rbac.authorization.k8s.io"
+    return {
+        "metadata": {"name": user},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    }
+
+
+@pytest.fixture
+def member(client: Client, namespace: str) -> Callable[[str], str]:
+    """Makes a user who holds a ClusterRole in the test's namespace."""
+
+    def bind(role: str) -> str:
+        user = f"{role}-of-{namespace}"
+        path = f"{RBAC}/namespaces/{namespace}/rolebindings"
+        assert client.call("POST", path, binding(role, user)).status == 201
+        return user
+
+    return bind
+
+
+_WRITE: Final = ("create", "update", "patch", "delete", "deletecollection")
+
+
+@pytest.mark.parametrize(
+    ("role", "writes", "reads_secrets"),
+    [
+        ("view", False, False),
+        ("edit", True, True),
+        ("admin", True, True),
+        ("mailsettings-view", False, False),
+        ("mailsettings-edit", True, True),
+    ],
+)
+def test_role_in_a_namespace_gives_what_is_meant_and_no_more(
+    client: Client, member: Callable[[str], str], namespace: str, role: str, writes: bool, reads_secrets: bool
+) -> None:
+    """Writing settings comes only with reading Secrets, and nobody but the operator writes a status."""
+    user = member(role)
+
+    def allowed(verb: str, resource: str, group: str = names.GROUP) -> bool:
+        return may(client, user, verb, resource, group, namespace)
+
+    for verb in _READ:
+        eventually(partial(allowed, verb, names.TENANT_PLURAL))
+    if writes:
+        eventually(lambda: allowed("create", names.TENANT_PLURAL))
+    assert [verb for verb in _WRITE if allowed(verb, names.TENANT_PLURAL)] == ([*_WRITE] if writes else [])
+    assert allowed("get", f"{names.TENANT_PLURAL}/status")
+    assert not any(allowed(verb, f"{names.TENANT_PLURAL}/status") for verb in _WRITE)
+    assert allowed("get", "secrets", "") is reads_secrets
+    assert not any(allowed(verb, names.CLUSTER_PLURAL) for verb in (*_READ, *_WRITE))
+
+
+def test_cluster_admin_role_manages_the_cluster_kind_only(client: Client) -> None:
+    user = f"user-{secrets.token_hex(4)}"
+    assert client.call("POST", f"{RBAC}/clusterrolebindings", binding("mailsettings-cluster-admin", user)).status == 201
+    try:
+        for verb in (*_READ, *_WRITE):
+            eventually(partial(may, client, user, verb, names.CLUSTER_PLURAL, names.GROUP))
+        assert not may(client, user, "patch", f"{names.CLUSTER_PLURAL}/status", names.GROUP)
+        assert not may(client, user, "get", names.TENANT_PLURAL, names.GROUP)
+        assert not may(client, user, "get", "secrets")
+    finally:
+        client.call("DELETE", f"{RBAC}/clusterrolebindings/{user}")
+
+
+# --- the Pod ---
+
+
+def test_deployment_is_accepted_without_a_warning(client: Client) -> None:
+    """Pod Security only warns about a Deployment; a Pod it refuses."""
+    deployment = manifest("Deployment")
+    deployment["metadata"]["name"] = "another"
+    path = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments"
+    answer = client.call("POST", path, deployment, query=DRY_RUN | {"fieldValidation": "Strict"})
+    assert (answer.status, answer.warnings) == (201, "")
+
+
+def pod(**changed: object) -> dict[str, Any]:
+    template = manifest("Deployment")["spec"]["template"]
+    return {
+        "metadata": {"name": "operator", "labels": template["metadata"]["labels"]},
+        "spec": {**template["spec"], **changed},
+    }
+
+
+def test_pod_passes_the_restricted_standard(client: Client) -> None:
+    answer = client.call("POST", f"/api/v1/namespaces/{SYSTEM}/pods", pod(), query=DRY_RUN)
+    assert (answer.status, answer.warnings) == (201, ""), answer.message
+
+
+@pytest.mark.parametrize("changed", [{"hostNetwork": True}, {"securityContext": {}}], ids=["host network", "as root"])
+def test_lesser_pod_is_refused(client: Client, changed: dict[str, Any]) -> None:
+    """The namespace does enforce the standard."""
+    answer = client.call("POST", f"/api/v1/namespaces/{SYSTEM}/pods", pod(**changed), query=DRY_RUN)
+    assert answer.status == 403
+    assert "PodSecurity" in answer.message
+
+
+def test_container_can_write_nowhere() -> None:
+    (container,) = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert "volumeMounts" not in container
+    assert {"cpu", "memory"} <= container["resources"]["limits"].keys() & container["resources"]["requests"].keys()
+
+
+# --- admission policies ---
+
+
+def test_policies_are_sound_and_bound(client: Client) -> None:
+    """The API server checks the expressions against the schemas of what they match."""
+    path = "/apis/admissionregistration.k8s.io/v1"
+    entries = load(MANIFESTS)
+    policies = {entry["metadata"]["name"] for entry in entries if entry["kind"] == "ValidatingAdmissionPolicy"}
+    bound = {entry["spec"]["policyName"] for entry in entries if entry["kind"] == "ValidatingAdmissionPolicyBinding"}
+    assert policies == bound
+    assert len(policies) == 3
+    for name in policies:
+        found = eventually(
+            partial(client.call, "GET", f"{path}/validatingadmissionpolicies/{name}"),
+            lambda answer: "typeChecking" in answer.body.get("status", {}),
+        )
+        assert found.body["status"]["typeChecking"] == {}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A stored cluster object."""
+
+    client: Client
+    path: str
+
+    def inherited_by(self, count: int) -> None:
+        status = {"status": {"observedGeneration": 1, "tenants": {"allowed": count, "inheriting": count}}}
+        assert self.client.call("PATCH", f"{self.path}/status", status, content_type=MERGE_PATCH).accepted
+
+    def annotate(self, value: str) -> None:
+        patch = {"metadata": {"annotations": {names.ANNOTATION_ALLOW_DELETION: value}}}
+        assert self.client.call("PATCH", self.path, patch, content_type=MERGE_PATCH).accepted
+
+    def try_delete(self) -> Answer:
+        return self.client.call("DELETE", self.path, query=DRY_RUN)
+
+
+@pytest.fixture
+def settings(client: Client) -> Iterator[Settings]:
+    name = f"test-{secrets.token_hex(4)}"
+    spec = {"mailFrom": "a@acme.example", "connection": {"host": "smtp.acme.example"}, "suspend": True}
+    body = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.CLUSTER_KIND,
+        "metadata": {"name": name, "labels": {"test": name}},
+        "spec": spec,
+    }
+    assert client.call("POST", f"{SETTINGS}/{names.CLUSTER_PLURAL}", body).status == 201
+    stored = Settings(client, f"{SETTINGS}/{names.CLUSTER_PLURAL}/{name}")
+    yield stored
+    stored.annotate("true")
+    client.call("DELETE", stored.path)
+
+
+def test_deleting_inherited_settings_is_refused_unless_annotated(settings: Settings) -> None:
+    def refusal() -> Answer:
+        settings.inherited_by(3)  # each time, since an operator of another test may count anew
+        return settings.try_delete()
+
+    assert settings.try_delete().accepted
+    answer = eventually(refusal, lambda answer: not answer.accepted)
+    assert answer.status == 422
+    assert "3 namespaces use these settings" in answer.message
+    name = settings.path.rpartition("/")[2]
+    assert f"kubectl annotate cmss {name} {names.ANNOTATION_ALLOW_DELETION}=true" in answer.message
+    settings.annotate("no")
+    eventually(refusal, lambda answer: not answer.accepted)
+    settings.annotate("true")
+    assert eventually(refusal, lambda answer: answer.accepted).status == 200
+
+
+def test_deleting_many_inherited_settings_is_refused_too(settings: Settings) -> None:
+    name = settings.path.rpartition("/")[2]
+
+    def refusal() -> Answer:
+        settings.inherited_by(1)
+        query = DRY_RUN | {"labelSelector": f"test={name}"}
+        return settings.client.call("DELETE", f"{SETTINGS}/{names.CLUSTER_PLURAL}", query=query)
+
+    assert "1 namespaces use" in eventually(refusal, lambda answer: not answer.accepted).message
+
+
+@pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: kind.kind)
+def test_retiring_login_warns_and_is_accepted(client: Client, kind: crd.Kind) -> None:
+    def apply(provider: str) -> Answer:
+        basic = {"username": "a@acme.example", "passwordSecretRef": {"name": "a", "key": "b"}}
+        spec = {"mailFrom": "a@acme.example", "provider": provider, "auth": {"basic": basic}}
+        body = {"apiVersion": names.API_VERSION, "kind": kind.kind, "metadata": {"name": "test-warning"}, "spec": spec}
+        namespace = "namespaces/default/" if kind.namespaced else ""
+        answer = client.call("POST", f"{SETTINGS}/{namespace}{kind.plural}", body, query=DRY_RUN)
+        assert answer.status == 201
+        return answer
+
+    answer = eventually(lambda: apply(OFFICE365), lambda answer: answer.warnings)
+    assert str(PROVIDERS[OFFICE365].basic_warning) in answer.warnings
+    assert apply("Google").warnings == ""
+
+
+def secret(name: str, kind: str, *, labelled: bool = True) -> dict[str, Any]:
+    metadata = {
+        "name": name,
+        "labels": {names.LABEL_MANAGED_BY: names.MANAGED_BY} if labelled else {},
+        "annotations": {"kubernetes.io/service-account.name": "default"},  # which one type of Secret requires
+    }
+    return {"metadata": metadata, "type": kind, "data": {"password": base64.b64encode(b"x").decode()}}
+
+
+REFUSED: Final = "the mailsettings operator may write only Secrets"
+
+
+@pytest.mark.parametrize(
+    ("body", "in_system", "accepted"),
+    [
+        pytest.param(secret("a", names.SECRET_TYPE), False, True, id="delivered"),
+        pytest.param(secret("a", names.SECRET_TYPE), True, True, id="delivered in the operator's namespace"),
+        pytest.param(secret("a", names.SECRET_TYPE, labelled=False), False, False, id="without the label"),
+        pytest.param(secret("a", "Opaque"), False, False, id="of another type"),
+        pytest.param(secret("a", "kubernetes.io/service-account-token"), False, False, id="a token for itself"),
+        pytest.param(secret(names.OPERATOR_KEY_NAME, names.OPERATOR_KEY_TYPE), True, True, id="its key"),
+        pytest.param(secret("other-key", names.OPERATOR_KEY_TYPE), True, False, id="a key of another name"),
+        pytest.param(secret(names.OPERATOR_KEY_NAME, names.OPERATOR_KEY_TYPE), False, False, id="its key elsewhere"),
+        pytest.param(secret(names.OPERATOR_KEY_NAME, "Opaque"), True, False, id="its key's name, another type"),
+    ],
+)
+def test_operator_creates_only_its_own_secrets(
+    client: Client, namespace: str, body: dict[str, Any], in_system: bool, accepted: bool
+) -> None:
+    path = f"/api/v1/namespaces/{SYSTEM if in_system else namespace}/secrets"
+
+    def create() -> Answer:
+        return client.call("POST", path, body, query=DRY_RUN, user=OPERATOR)
+
+    # 409: the operator of another test has a key already; admission comes before that.
+    answer = eventually(create, lambda answer: (answer.accepted or answer.status == 409) == accepted)
+    assert accepted or REFUSED in answer.message
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "foreign"])
+def test_operator_changes_and_deletes_only_its_own_secrets(client: Client, namespace: str, own: bool) -> None:
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    assert client.call("POST", path, secret("a", names.SECRET_TYPE, labelled=own)).status == 201
+    labels = {"metadata": {"labels": {names.LABEL_MANAGED_BY: names.MANAGED_BY, "x": "y"}}}
+
+    def patch(body: dict[str, Any], user: str | None = OPERATOR) -> Answer:
+        return client.call("PATCH", f"{path}/a", body, query=DRY_RUN, user=user, content_type=MERGE_PATCH)
+
+    def delete(user: str | None = OPERATOR) -> Answer:
+        return client.call("DELETE", f"{path}/a", query=DRY_RUN, user=user)
+
+    for attempt in (lambda: patch(labels), delete):
+        answer = eventually(attempt, lambda answer: answer.accepted is own)
+        assert own or REFUSED in answer.message
+    # Letting go of its own would leave a Secret that it may never touch again.
+    assert not patch({"metadata": {"labels": {names.LABEL_MANAGED_BY: None}}}).accepted
+    assert patch(labels, user=None).accepted
+    assert delete(user=None).accepted
