@@ -64,11 +64,13 @@ def test_kustomizations_list_every_file() -> None:
 
 
 def test_applying_again_changes_nothing(control_plane: Cluster, client: Client) -> None:
-    path = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/mailsettings-operator"
-    before = client.call("GET", path).body["metadata"]["resourceVersion"]
-    applied = control_plane.apply(MANIFESTS)
-    assert len(applied) == len(load(MANIFESTS))
-    assert client.call("GET", path).body["metadata"]["resourceVersion"] == before
+    def versions() -> list[str]:
+        roles = ("clusterroles/mailsettings-operator", f"namespaces/{SYSTEM}/roles/mailsettings-cluster-admin")
+        return [client.call("GET", f"{RBAC}/{role}").body["metadata"]["resourceVersion"] for role in roles]
+
+    before = versions()
+    assert len(control_plane.apply(MANIFESTS)) == len(load(MANIFESTS))
+    assert versions() == before
 
 
 # --- RBAC ---

@@ -22,6 +22,7 @@ from tests.support.smtp_server import (
     USERNAME,
     Act,
     Certificate,
+    Peer,
     certificate,
     close,
     drip,
@@ -208,7 +209,7 @@ class TestTls:
     @pytest.mark.parametrize("first", [TLS_ALERT, SERVER_HELLO, b"\x15", b"\x16\x03"])
     @pytest.mark.parametrize("after", [close, hang], ids=["close", "hang"])
     async def test_tls_where_a_greeting_was_due(self, mode: TlsMode, first: bytes, after: Act) -> None:
-        async def act(peer: Any) -> None:
+        async def act(peer: Peer) -> None:
             await peer.say(first)
             await after(peer)
 
@@ -387,14 +388,14 @@ async def test_many_faults_at_once_do_not_disturb_each_other() -> None:
 
 
 def _in_turn(*acts: Act) -> Act:
-    async def act(peer: Any) -> None:
+    async def act(peer: Peer) -> None:
         for each in acts:
             await each(peer)
 
     return act
 
 
-async def _client_hello(peer: Any) -> None:
+async def _client_hello(peer: Peer) -> None:
     """Waits for the client to begin: what comes earlier is discarded."""
     assert await peer.reader.read(1) == b"\x16"
 

@@ -251,17 +251,18 @@ async def test_cancelling_closes_the_socket(
     listener: socket.socket, swallowing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[socket.socket] = []
+    begun = asyncio.Event()
     real = socket.socket
 
     def recorded(*args: Any) -> socket.socket:
         made.append(real(*args))
+        begun.set()
         return made[-1]
 
-    monkeypatch.setattr(network.socket, "socket", recorded)
+    monkeypatch.setattr(socket, "socket", recorded)
     running = asyncio.create_task(connect(swallowing, port_of(listener)))
     async with asyncio.timeout(10):
-        while not made:
-            await asyncio.sleep(0.01)
+        await begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -23,6 +23,7 @@ from tests.support.smtp_server import (
     PASSWORD,
     USERNAME,
     Certificate,
+    Peer,
     another_authority_pem,
     certificate,
     close,
@@ -191,7 +192,7 @@ async def test_a_stripped_starttls_is_never_passed_over() -> None:
 async def test_what_was_offered_before_starttls_is_forgotten(tls: Certificate) -> None:
     offers = iter(("250-mail\n250-STARTTLS\n250 AUTH PLAIN", "250-mail\n250 SIZE 5"))
 
-    async def ehlo(peer: Any) -> None:
+    async def ehlo(peer: Peer) -> None:
         await say(next(offers))(peer)
 
     async with scripted_server({"EHLO": ehlo, "STARTTLS": upgrade(tls.context)}) as server:
@@ -226,11 +227,16 @@ async def test_a_deadline_during_the_goodbye_is_no_failure(monkeypatch: pytest.M
 
 
 async def test_cancelling_a_probe_closes_its_connection() -> None:
-    async with scripted_server({"MAIL": hang}) as server:
+    reached = asyncio.Event()
+
+    async def act(peer: Peer) -> None:
+        reached.set()
+        await peer.gone()
+
+    async with scripted_server({"MAIL": act}) as server:
         running = asyncio.create_task(probe(request(server.port)))
         async with asyncio.timeout(10):
-            while not any(line.startswith("MAIL") for line in server.lines):
-                await asyncio.sleep(0.01)
+            await reached.wait()
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running

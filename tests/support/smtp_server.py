@@ -95,11 +95,21 @@ class MailServer:
     ehlo_names: list[str] = field(default_factory=list)
     connections: int = 0
     open_connections: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def connected(self) -> None:
+        self.connections += 1
+        self.open_connections += 1
+
+    def disconnected(self) -> None:
+        self.open_connections -= 1
+        self._changed.set()
 
     async def closed(self) -> None:
         """Returns when no client is connected any more."""
         while self.open_connections:
-            await asyncio.sleep(0.01)
+            self._changed.clear()
+            await self._changed.wait()
 
 
 class _Handler:
@@ -153,14 +163,13 @@ class _Connection(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not self._is_counted:  # once more after STARTTLS
             self._is_counted = True
-            self._counted.connections += 1
-            self._counted.open_connections += 1
+            self._counted.connected()
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._is_counted:
             self._is_counted = False
-            self._counted.open_connections -= 1
+            self._counted.disconnected()
         super().connection_lost(error)
 
 

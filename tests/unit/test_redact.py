@@ -34,7 +34,7 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "percent, plus": quote_plus,
     "percent, every byte": lambda s: "".join(f"%{byte:02x}" for byte in s.encode()),
     "hexadecimal": lambda s: s.encode().hex(),
-    "JSON": lambda s: json.dumps(s),
+    "JSON": json.dumps,
     "JSON, Unicode": lambda s: json.dumps(s, ensure_ascii=False),
     "Python": repr,
     "Python bytes": lambda s: repr(s.encode()),

@@ -1,0 +1,43 @@
+"""Specs and settings for the tests of the core."""
+
+from typing import Any
+
+from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
+from mailsettings.core.credentials import ObjectRef, ReferencedObject, ResolvedSettings, references, resolve
+from mailsettings.core.effective import EffectiveSettings, own_settings
+from mailsettings.core.server import Source
+
+SYSTEM_SPEC: dict[str, Any] = {
+    "mailFrom": "Acme <no-reply@acme.example>",
+    "connection": {"host": "smtp.acme.example"},
+    "auth": {"basic": {"username": "mailer", "passwordSecretRef": {"name": "smtp", "key": "password"}}},
+    "tenants": {"delivery": "Credentials", "namespaceSelector": {}},
+}
+
+
+def system_spec(**fields: Any) -> ClusterMailServerSettingsSpec:
+    return ClusterMailServerSettingsSpec.model_validate({**SYSTEM_SPEC, **fields})
+
+
+def tenant_spec(**fields: Any) -> MailServerSettingsSpec:
+    return MailServerSettingsSpec.model_validate(fields)
+
+
+def effective(**fields: Any) -> EffectiveSettings:
+    """The settings in force of a tenant with a server of its own."""
+    spec = MailServerSettingsSpec.model_validate(
+        {key: value for key, value in {**SYSTEM_SPEC, "tenants": None, **fields}.items() if value is not None}
+    )
+    return own_settings(spec, source=Source.TENANT, name="mail", generation=3)
+
+
+def resolved(*, password: bytes = b"s3cret", ca: bytes | None = None, **fields: Any) -> ResolvedSettings:
+    """The same, with what it refers to."""
+    settings = effective(**fields)
+    values = {"password": password, **({"ca.crt": ca} if ca else {})}
+    referenced: dict[ObjectRef, ReferencedObject | None] = {
+        ref: ReferencedObject(values) for ref in references(settings)
+    }
+    finding, result = resolve(settings, referenced)
+    assert result is not None, finding
+    return result

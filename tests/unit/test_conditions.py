@@ -1,0 +1,86 @@
+"""From findings to conditions, and the summary that GitOps tools read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailsettings.api.conditions import ConditionType, Reason
+from mailsettings.api.status import Condition
+from mailsettings.core.conditions import conditions, summarize, transitions
+from mailsettings.core.finding import Finding, failed, passed, unknown
+
+T = ConditionType
+OK = passed(Reason.ACCEPTED, "fine")
+BAD = failed(Reason.SECRET_NOT_FOUND, "no Secret 'x'; create it")
+TEMPORARY = failed(Reason.CONNECTION_TIMEOUT, "no answer")
+PENDING = unknown(Reason.PROBE_PENDING, "being tested")
+
+findings = st.dictionaries(
+    st.sampled_from([T.ACCEPTED, T.CREDENTIALS_RESOLVED, T.PROBE_SUCCEEDED, T.DELIVERED]),
+    st.builds(Finding, st.sampled_from([True, False, None]), st.sampled_from(list(Reason)), st.just("text")),
+    min_size=1,
+)
+
+
+@given(findings)
+def test_ready_is_true_exactly_if_everything_is(found: dict[ConditionType, Finding]) -> None:
+    summary = summarize(found)
+    assert summary[T.READY].holds == all(finding.holds for finding in found.values())
+
+
+@given(findings)
+def test_stalled_means_that_only_a_person_can_mend_it(found: dict[ConditionType, Finding]) -> None:
+    summary = summarize(found)
+    needs_person = any(f.status is False and f.reason.needs_person for f in found.values())
+    assert (T.STALLED in summary) == needs_person
+    assert not (T.STALLED in summary and summary[T.READY].holds)
+    assert not (T.STALLED in summary and T.RECONCILING in summary)
+
+
+def test_ready_names_the_first_thing_to_mend() -> None:
+    ready = summarize({T.ACCEPTED: OK, T.CREDENTIALS_RESOLVED: BAD, T.PROBE_SUCCEEDED: PENDING})[T.READY]
+    assert (ready.reason, ready.message) == (BAD.reason, f"CredentialsResolved: {BAD.message}")
+
+
+@pytest.mark.parametrize(("probe", "reconciling"), [(PENDING, True), (TEMPORARY, False), (OK, False)])
+def test_reconciling_only_while_something_is_not_known(probe: Finding, reconciling: bool) -> None:
+    assert (T.RECONCILING in summarize({T.ACCEPTED: OK, T.PROBE_SUCCEEDED: probe})) is reconciling
+
+
+def test_transition_time_moves_only_with_the_status() -> None:
+    first = conditions({T.ACCEPTED: OK}, [], generation=1, now="2026-01-01T00:00:00Z")
+    same = conditions({T.ACCEPTED: passed(Reason.ACCEPTED, "x")}, first, generation=2, now="2026-01-02T00:00:00Z")
+    other = conditions({T.ACCEPTED: BAD}, same, generation=3, now="2026-01-03T00:00:00Z")
+
+    assert same[0].last_transition_time == "2026-01-01T00:00:00Z"
+    assert (same[0].observed_generation, same[0].message) == (2, "x")
+    assert other[0].last_transition_time == "2026-01-03T00:00:00Z"
+
+
+def made(**statuses: str) -> list[Condition]:
+    return [
+        Condition(
+            type=name,
+            status=status,
+            reason="R",
+            message="",
+            last_transition_time="2026-01-01T00:00:00Z",
+            observed_generation=1,
+        )
+        for name, status in statuses.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "news"),
+    [
+        ({}, {"Accepted": "True", "Ready": "True"}, ["Ready"]),
+        ({"Ready": "True"}, {"Ready": "True"}, []),
+        ({"Accepted": "True"}, {"Accepted": "False", "Ready": "False"}, ["Accepted"]),
+        ({"Accepted": "False"}, {"Accepted": "False", "Ready": "False"}, []),
+        ({"Ready": "False"}, {"Ready": "True"}, ["Ready"]),
+        ({"Ready": "Unknown"}, {"Ready": "True"}, ["Ready"]),
+    ],
+)
+def test_events_tell_of_transitions_only(before: dict[str, str], after: dict[str, str], news: list[str]) -> None:
+    assert [condition.type for condition in transitions(made(**before), made(**after))] == news

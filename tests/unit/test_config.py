@@ -1,0 +1,59 @@
+"""The operator's own configuration."""
+
+import ipaddress
+
+import pytest
+from pydantic import ValidationError
+
+from mailsettings.__main__ import main
+from mailsettings.config import Config
+from mailsettings.core.server import Source
+
+
+def test_unset_and_empty_variables_leave_the_defaults() -> None:
+    config = Config.from_environment({"MAILSETTINGS_WORKERS": "", "OTHER": "x"})
+    assert config == Config()
+    assert config.namespace == "mailsettings-system"
+
+
+def test_variables_are_read() -> None:
+    config = Config.from_environment(
+        {
+            "MAILSETTINGS_NAMESPACE": "mail",
+            "MAILSETTINGS_REQUIRE_SECRET_LABEL": "true",
+            "MAILSETTINGS_PROBE_DEADLINE_SECONDS": "30",
+            "MAILSETTINGS_LOG_LEVEL": "debug",
+            "MAILSETTINGS_EGRESS_ALLOW": "10.0.0.0/8",
+        }
+    )
+    assert (config.namespace, config.require_secret_label, config.log_level) == ("mail", True, "DEBUG")
+    assert config.probe_deadline.total_seconds() == 30
+    assert config.egress.check(ipaddress.ip_address("10.1.2.3"), 587, Source.TENANT) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("WORKERS", "0"), ("WORKERS", "many"), ("LOG_LEVEL", "LOUD"), ("REQUIRE_SECRET_LABEL", "perhaps")],
+)
+def test_values_that_cannot_be_used_are_refused(name: str, value: str) -> None:
+    with pytest.raises(ValidationError, match=name.lower()):
+        Config.from_environment({f"MAILSETTINGS_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MAILSETTINGS_WORKERS", "0"), ("MAILSETTINGS_EGRESS_ALLOW", "10.0.0.0/99")]
+)
+def test_the_command_names_the_variable_and_ends_with_2(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert main(["run"]) == 2
+    assert name.removesuffix("_ALLOW") in capsys.readouterr().err
+
+
+def test_help_lists_every_variable_and_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    text = capsys.readouterr().out
+    assert all(f"MAILSETTINGS_{field.upper()}" in text for field in Config.model_fields)
+    assert "examples:" in text

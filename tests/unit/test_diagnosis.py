@@ -1,0 +1,316 @@
+"""From faults to reasons and messages."""
+
+import base64
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mailsettings.api.conditions import Reason
+from mailsettings.api.probe import ProbeMode
+from mailsettings.api.providers import TlsMode
+from mailsettings.core import diagnosis
+from mailsettings.core import probe as interface
+from mailsettings.core.diagnosis import MAX_REPLY_LENGTH, Fault, FaultKind, diagnose
+from mailsettings.core.probe import ProbeRequest, Stage
+from mailsettings.core.server import Credentials, Server, Source
+
+PASSWORD = "correct horse battery staple"
+LOGIN = Credentials("no-reply@acme.example", PASSWORD)
+MAIL = interface.TestMail("Acme <no-reply@acme.example>", "ops@acme.example", "MailServerSettings acme/smtp")
+START_TLS = ProbeRequest(
+    Server("smtp.example.com", 587, TlsMode.START_TLS, timedelta(seconds=10)),
+    ProbeMode.SEND,
+    Source.TENANT,
+    LOGIN,
+    MAIL,
+)
+
+
+def with_server(request: ProbeRequest, **changes: Any) -> ProbeRequest:
+    return replace(request, server=replace(request.server, **changes))
+
+
+PLAIN = with_server(START_TLS, tls_mode=TlsMode.DISABLED, port=25)
+IMPLICIT = with_server(START_TLS, tls_mode=TlsMode.IMPLICIT, port=465)
+NO_LOGIN = replace(PLAIN, credentials=None)
+
+
+def reply(stage: Stage, code: int, text: str = "") -> Fault:
+    return Fault(stage, FaultKind.REPLY, code, text)
+
+
+S, K, R = Stage, FaultKind, Reason
+ROWS: list[tuple[Fault, ProbeRequest, Reason, str]] = [
+    # Before and at the connect
+    (
+        Fault(S.CONNECT, K.EGRESS_DENIED, detail="it has a loopback address"),
+        START_TLS,
+        R.EGRESS_DENIED,
+        "Connect: The operator's egress policy forbids smtp.example.com:587: it has a loopback address. ",
+    ),
+    (
+        Fault(S.RESOLVE, K.NAME_NOT_FOUND),
+        START_TLS,
+        R.DNS_NOT_FOUND,
+        "DNS: There is no address for the name smtp.example.com. ",
+    ),
+    (Fault(S.RESOLVE, K.NAME_TEMPORARY), START_TLS, R.DNS_TEMPORARY, "gave no answer for smtp.example.com"),
+    (Fault(S.CONNECT, K.REFUSED), START_TLS, R.CONNECTION_REFUSED, "nothing listens on that port"),
+    (Fault(S.CONNECT, K.UNREACHABLE, detail="no route to host"), START_TLS, R.CONNECTION_LOST, "no route to host"),
+    (Fault(S.CONNECT, K.TIMEOUT), START_TLS, R.CONNECTION_TIMEOUT, "within 10s. Check connection.host"),
+    (Fault(S.CONNECT, K.TIMEOUT), PLAIN, R.CONNECTION_TIMEOUT, "block port 25"),
+    (Fault(S.MAIL, K.DEADLINE), START_TLS, R.PROBE_TIMEOUT, "during the sender address"),
+    # TLS
+    (Fault(S.GREETING, K.TLS_BYTES), START_TLS, R.IMPLICIT_TLS_EXPECTED, "Set connection.tls.mode to Implicit"),
+    (Fault(S.GREETING, K.TIMEOUT), with_server(START_TLS, port=465), R.IMPLICIT_TLS_EXPECTED, "port 465"),
+    (Fault(S.GREETING, K.LOST), with_server(PLAIN, port=465), R.IMPLICIT_TLS_EXPECTED, "tls.mode is Disabled"),
+    (Fault(S.GREETING, K.TIMEOUT), START_TLS, R.CONNECTION_TIMEOUT, "no complete greeting within 10s"),
+    (Fault(S.GREETING, K.TIMEOUT), IMPLICIT, R.CONNECTION_TIMEOUT, "the connect with a greeting within 10s"),
+    (Fault(S.GREETING, K.LOST), START_TLS, R.CONNECTION_LOST, "closed the connection"),
+    (Fault(S.TLS, K.PLAIN_BYTES), IMPLICIT, R.START_TLS_EXPECTED, "Set connection.tls.mode to StartTLS"),
+    (
+        Fault(S.TLS, K.PLAIN_BYTES, detail="wrong version number"),
+        START_TLS,
+        R.TLS_HANDSHAKE_FAILED,
+        "wrong version number",
+    ),
+    (Fault(S.TLS, K.STARTTLS_NOT_OFFERED), START_TLS, R.START_TLS_NOT_OFFERED, "does not offer STARTTLS"),
+    (Fault(S.TLS, K.TLS_VERSION), START_TLS, R.TLS_PROTOCOL_VERSION, "minVersion is TLSv1.2"),
+    (
+        Fault(S.TLS, K.CERTIFICATE_NAME),
+        with_server(START_TLS, tls_server_name="mail.acme.example"),
+        R.CERTIFICATE_NAME_MISMATCH,
+        "not valid for mail.acme.example",
+    ),
+    (
+        Fault(S.TLS, K.CERTIFICATE_DATE, detail="certificate has expired"),
+        START_TLS,
+        R.CERTIFICATE_EXPIRED,
+        "has expired",
+    ),
+    (
+        Fault(S.TLS, K.CERTIFICATE_UNTRUSTED, detail="self-signed certificate"),
+        START_TLS,
+        R.CERTIFICATE_UNTRUSTED,
+        "caBundle",
+    ),
+    (Fault(S.TLS, K.CA_BUNDLE), START_TLS, R.CA_BUNDLE_INVALID, "connection.tls.caBundle"),
+    (
+        Fault(S.TLS, K.TLS_OTHER, detail="sslv3 alert handshake failure"),
+        START_TLS,
+        R.TLS_HANDSHAKE_FAILED,
+        "handshake failure",
+    ),
+    (Fault(S.TLS, K.TIMEOUT), IMPLICIT, R.CONNECTION_TIMEOUT, "set connection.tls.mode to StartTLS"),
+    (Fault(S.TLS, K.TIMEOUT), START_TLS, R.CONNECTION_TIMEOUT, "did not answer the TLS handshake within 10s"),
+    (Fault(S.AUTH, K.LOST), START_TLS, R.CONNECTION_LOST, "instead of answering the login"),
+    (reply(S.TLS, 454, "4.7.0 TLS not available"), START_TLS, R.SERVER_TEMPORARY, "454 4.7.0"),
+    # AUTH
+    (Fault(S.AUTH, K.AUTH_AFTER_STARTTLS), PLAIN, R.START_TLS_EXPECTED, "only after STARTTLS"),
+    (Fault(S.AUTH, K.AUTH_NOT_OFFERED), START_TLS, R.AUTH_NOT_OFFERED, "the password was not sent"),
+    (
+        Fault(S.AUTH, K.MECHANISM_UNSUPPORTED, detail="GSSAPI, XOAUTH2"),
+        START_TLS,
+        R.AUTH_MECHANISM_UNSUPPORTED,
+        "by GSSAPI, XOAUTH2 only",
+    ),
+    (reply(S.MAIL, 530, "5.7.0 Must issue a STARTTLS command first"), PLAIN, R.START_TLS_EXPECTED, "demands STARTTLS"),
+    (
+        reply(S.MAIL, 451, "5.7.3 STARTTLS is required to send mail"),
+        NO_LOGIN,
+        R.START_TLS_EXPECTED,
+        '451 5.7.3 "STARTTLS is required',
+    ),
+    (reply(S.AUTH, 538, "5.7.11 not so"), PLAIN, R.START_TLS_EXPECTED, "demands encryption"),
+    (
+        reply(S.AUTH, 535, "5.7.8 Error: authentication failed"),
+        START_TLS,
+        R.BAD_CREDENTIALS,
+        'AUTH: smtp.example.com:587 refused the login with 535 5.7.8 "Error: authentication failed". '
+        "Check the user name and the password.",
+    ),
+    (reply(S.AUTH, 535, ""), START_TLS, R.BAD_CREDENTIALS, "refused the login with 535. Check"),
+    (
+        reply(
+            S.AUTH,
+            535,
+            "5.7.8 Username and Password not accepted. For more information, go to\n5.7.8  https://support.google.com/mail/?p=BadCredentials",
+        ),
+        START_TLS,
+        R.BAD_CREDENTIALS,
+        '535 5.7.8 "Username and Password not accepted. For more information, go to https://support.google.com/mail/?p=BadCredentials"',
+    ),
+    (
+        reply(S.AUTH, 535, "5.7.139 Authentication unsuccessful, the user credentials were incorrect."),
+        START_TLS,
+        R.BAD_CREDENTIALS,
+        "535 5.7.139",
+    ),
+    (
+        reply(S.AUTH, 535, "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant."),
+        START_TLS,
+        R.SERVER_REFUSED,
+        "enable SMTP AUTH",
+    ),
+    (
+        reply(S.AUTH, 550, "5.7.30 Basic authentication is not supported for Client Submission."),
+        START_TLS,
+        R.SERVER_REFUSED,
+        "550 5.7.30",
+    ),
+    (reply(S.AUTH, 534, "5.7.9 Application-specific password required."), START_TLS, R.BAD_CREDENTIALS, "app password"),
+    (reply(S.AUTH, 550, "5.7.8 no"), START_TLS, R.BAD_CREDENTIALS, "550 5.7.8"),
+    (reply(S.AUTH, 503, "5.5.1 Error: authentication not enabled"), START_TLS, R.AUTH_NOT_OFFERED, "remove auth"),
+    (
+        reply(S.AUTH, 504, "5.5.4 Unrecognized authentication type"),
+        START_TLS,
+        R.AUTH_MECHANISM_UNSUPPORTED,
+        "504 5.5.4",
+    ),
+    (reply(S.AUTH, 454, "4.7.0 Temporary authentication failure"), START_TLS, R.SERVER_TEMPORARY, "try again later"),
+    (reply(S.AUTH, 421, "4.7.0 Try again later"), START_TLS, R.SERVER_TEMPORARY, "421 4.7.0"),
+    (reply(S.AUTH, 334, ""), START_TLS, R.PROTOCOL_ERROR, "answered the login with 334"),
+    # The envelope and the mail
+    (reply(S.MAIL, 530, "5.7.0 Authentication required"), NO_LOGIN, R.AUTH_REQUIRED, "Set auth."),
+    (
+        reply(S.MAIL, 530, "5.7.57 Client not authenticated to send mail."),
+        START_TLS,
+        R.AUTH_REQUIRED,
+        "does not count this session as logged in",
+    ),
+    (reply(S.MAIL, 550, "Unauthenticated senders not allowed"), NO_LOGIN, R.AUTH_REQUIRED, "Set auth."),
+    (reply(S.MAIL, 550, "5.1.8 no"), START_TLS, R.SENDER_REFUSED, "refused the sender Acme <no-reply@acme.example>"),
+    (
+        reply(S.RCPT, 553, "5.7.1 <a@b>: Sender address rejected: not owned by user a"),
+        START_TLS,
+        R.SENDER_REFUSED,
+        "Set mailFrom",
+    ),
+    (
+        reply(S.DATA, 550, "5.7.60 SMTP; Client does not have permissions to send as this sender"),
+        START_TLS,
+        R.SENDER_REFUSED,
+        "5.7.60",
+    ),
+    (
+        reply(S.DATA, 550, "The from address does not match a verified Sender Identity."),
+        START_TLS,
+        R.SENDER_REFUSED,
+        "verified",
+    ),
+    (
+        reply(S.RCPT, 554, "5.7.1 <ops@acme.example>: Relay access denied"),
+        NO_LOGIN,
+        R.RECIPIENT_REFUSED,
+        "without a login",
+    ),
+    (
+        reply(S.RCPT, 454, "4.7.1 <ops@acme.example>: Relay access denied"),
+        START_TLS,
+        R.RECIPIENT_REFUSED,
+        "does not relay to ops@acme.example",
+    ),
+    (reply(S.RCPT, 550, "5.1.1 User unknown"), START_TLS, R.RECIPIENT_REFUSED, "Check probe.recipient"),
+    (reply(S.RCPT, 450, "4.2.0 Greylisted"), START_TLS, R.SERVER_TEMPORARY, "Greylisted"),
+    (reply(S.DATA, 554, "5.6.0 content rejected"), START_TLS, R.MESSAGE_REFUSED, "content rejected"),
+    # Otherwise
+    (reply(S.GREETING, 554, "5.7.1 blocked"), START_TLS, R.SERVER_REFUSED, "554 5.7.1"),
+    (reply(S.EHLO, 354, "what"), START_TLS, R.PROTOCOL_ERROR, "which has no place there"),
+    (Fault(S.GREETING, K.GARBAGE), START_TLS, R.PROTOCOL_ERROR, "is not SMTP"),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "request_", "reason", "says"),
+    ROWS,
+    ids=[f"{fault.stage}-{fault.kind}-{fault.code or ''}-{reason}" for fault, _, reason, _ in ROWS],
+)
+def test_each_fault(fault: Fault, request_: ProbeRequest, reason: Reason, says: str) -> None:
+    failure = diagnose(fault, request_)
+    assert failure.reason is reason
+    assert says in failure.message
+    assert failure.stage is fault.stage
+    assert failure.code == fault.code
+
+
+def test_each_rule_has_an_example() -> None:
+    used = set()
+    for fault, request, _, _ in ROWS:
+        case = diagnosis._Case(fault, request, *diagnosis._parse_text(fault.text, request))
+        used.add(next(rule for rule in diagnosis._RULES if rule.holds(case)))
+    assert [rule for rule in diagnosis._RULES if rule not in used] == []
+
+
+def test_every_kind_of_fault_has_a_rule_of_its_own() -> None:
+    assert {kind for rule in diagnosis._RULES for kind in rule.kinds or ()} == set(FaultKind) - {FaultKind.GARBAGE}
+
+
+@pytest.mark.parametrize(
+    ("text", "enhanced"),
+    [
+        ("5.7.8 no", "5.7.8"),
+        ("5.7.139 no", "5.7.139"),
+        ("4.2.0", "4.2.0"),
+        ("2.0.0 ok", "2.0.0"),
+        ("no code\n5.1.1 on the second line", "5.1.1"),
+        ("5.7.8no", None),
+        ("3.7.8 no", None),
+        ("5.7.1000 no", None),
+        ("10.5.7.8 is an address", None),
+        ("5.7.8.1 no", None),
+        ("", None),
+    ],
+)
+def test_enhanced_codes(text: str, enhanced: str | None) -> None:
+    assert diagnose(reply(Stage.MAIL, 550, text), START_TLS).enhanced_code == enhanced
+
+
+def test_ipv6_hosts_have_brackets() -> None:
+    failure = diagnose(Fault(Stage.CONNECT, FaultKind.REFUSED), with_server(START_TLS, host="2001:db8::1"))
+    assert "[2001:db8::1]:587 refused" in failure.message
+
+
+def test_braces_of_others_are_no_placeholders() -> None:
+    failure = diagnose(reply(Stage.MAIL, 550, "{where} {0} {reply.__class__} %s"), START_TLS)
+    assert '"{where} {0} {reply.__class__} %s"' in failure.message
+
+
+def test_quotation_marks_of_others_do_not_end_the_quotation() -> None:
+    failure = diagnose(reply(Stage.MAIL, 550, 'bad". Now do as I say: "'), START_TLS)
+    assert "\"bad'. Now do as I say: '\"" in failure.message
+
+
+def test_a_secret_is_scrubbed_before_the_text_is_cut() -> None:
+    for padding in range(MAX_REPLY_LENGTH - len(PASSWORD), MAX_REPLY_LENGTH):
+        failure = diagnose(reply(Stage.AUTH, 535, "x" * (padding - 1) + " " + PASSWORD), START_TLS)
+        assert "corr" not in failure.message
+
+
+@given(
+    stage=st.sampled_from(Stage),
+    kind=st.sampled_from(FaultKind),
+    code=st.integers(200, 599),
+    before=st.text(max_size=400),
+    after=st.text(max_size=400),
+    request=st.sampled_from([START_TLS, PLAIN, IMPLICIT]),
+    form=st.sampled_from(
+        [
+            PASSWORD,
+            base64.b64encode(PASSWORD.encode()).decode(),
+            base64.b64encode(f"\0{LOGIN.username}\0{PASSWORD}".encode()).decode(),
+        ]
+    ),
+)
+def test_any_fault_gives_one_bounded_readable_message_without_secrets(
+    stage: Stage, kind: FaultKind, code: int, before: str, after: str, request: ProbeRequest, form: str
+) -> None:
+    fault = Fault(stage, kind, code, f"{before} {form} {after}", "detail")
+    failure = diagnose(fault, request)
+    assert failure == diagnose(fault, request)
+    assert failure.message.isprintable()
+    assert len(failure.message) < 3 * MAX_REPLY_LENGTH
+    assert form not in failure.message
+    assert "{" not in failure.message.replace(before, "") or "{" in before + after

@@ -1,0 +1,119 @@
+"""Whether to probe, and what a result means."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from mailsettings.api.conditions import Reason
+from mailsettings.api.status import ProbeStatus
+from mailsettings.core.credentials import ResolvedSettings
+from mailsettings.core.digest import Digester
+from mailsettings.core.probe import ProbeFailure, ProbeResult, Stage
+from mailsettings.core.probing import FinishedProbe, ProbeSubject, due_at, probe_subject, record, verdict
+from tests.unit.builders import resolved
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+DIGEST = Digester(b"k" * 32)
+BAD = ProbeFailure(Stage.AUTH, Reason.BAD_CREDENTIALS, "refused", 535, "5.7.8")
+
+
+def subject(
+    settings: ResolvedSettings | None = None, *, generation: int = 1, requested_at: str | None = None, **fields: Any
+) -> ProbeSubject:
+    found = probe_subject(
+        settings or resolved(**fields),
+        DIGEST,
+        described_as="MailServerSettings acme/mail",
+        uid="uid",
+        generation=generation,
+        requested_at=requested_at,
+    )
+    assert found is not None
+    return found
+
+
+def finished(tested: ProbeSubject, failure: ProbeFailure | None = None, *, at: datetime = NOW) -> FinishedProbe:
+    return FinishedProbe(tested, ProbeResult(timedelta(milliseconds=180), failure), at)
+
+
+def passed_status(tested: ProbeSubject) -> ProbeStatus:
+    return record(finished(tested), None)
+
+
+def test_disabled_probes_have_no_subject() -> None:
+    settings = resolved(probe={"mode": "Disabled"})
+    assert (
+        probe_subject(settings, DIGEST, described_as="x", uid="u", generation=1, requested_at=None) is None
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"connection": {"host": "other.example"}},
+        {"connection": {"host": "smtp.acme.example", "port": 2525}},
+        {"connection": {"host": "smtp.acme.example", "timeout": "3s"}},
+        {"connection": {"host": "smtp.acme.example", "tls": {"minVersion": "TLSv1.3"}}},
+        {"connection": {"host": "smtp.acme.example", "tls": {"serverName": "x.example"}}},
+        {"password": b"rotated"},
+        {"auth": None},
+        {"probe": {"mode": "Connect"}},
+        {"probe": {"mode": "Send", "recipient": "a@b.example"}},
+    ],
+)
+def test_whatever_a_probe_depends_on_leads_to_a_new_one(change: dict[str, Any]) -> None:
+    status = passed_status(subject())
+    assert due_at(subject(**change), status) is None
+
+
+@pytest.mark.parametrize("change", [{"replyTo": "a@b.example"}, {"mailFrom": "other@acme.example"}])
+def test_what_a_login_does_not_depend_on_leads_to_none(change: dict[str, Any]) -> None:
+    status = passed_status(subject())
+    due = due_at(subject(**change, generation=2), status)
+    assert due is not None
+    assert NOW + timedelta(hours=5) < due <= NOW + timedelta(hours=6)
+
+
+def test_fingerprint_does_not_give_the_password_away_nor_depends_on_the_process() -> None:
+    first = subject().fingerprint
+    assert first == subject().fingerprint
+    other = probe_subject(
+        resolved(), Digester(b"x" * 32), described_as="x", uid="uid", generation=1, requested_at=None
+    )
+    assert other is not None
+    assert other.fingerprint != first
+
+
+def test_a_request_leads_to_one_probe() -> None:
+    asked = subject(requested_at="now")
+    status = passed_status(subject())
+    assert due_at(asked, status) is None
+    assert due_at(asked, record(finished(asked), status)) is not None
+
+
+def test_failures_are_counted_and_a_success_ends_the_count() -> None:
+    tested = subject()
+    once = record(finished(tested, BAD), passed_status(tested))
+    twice = record(finished(tested, BAD), once)
+    healed = record(finished(tested), twice)
+
+    assert (once.consecutive_failures, twice.consecutive_failures, healed.consecutive_failures) == (1, 2, 0)
+    assert twice.last_success_time == "2026-01-01T12:00:00Z"
+    assert twice.failure is not None
+    assert (twice.failure.stage, twice.failure.code, twice.failure.enhanced_code) == ("auth", 535, "5.7.8")
+    assert healed.failure is None
+
+
+def test_verdict_is_unknown_until_the_changed_spec_is_tested() -> None:
+    assert verdict(subject(), None).status is None
+    assert verdict(subject(password=b"x", generation=2), passed_status(subject())).status is None
+
+
+def test_verdict_stands_while_only_a_secrets_content_has_changed() -> None:
+    assert verdict(subject(password=b"rotated"), passed_status(subject())).status is True
+
+
+def test_verdict_of_a_failure_is_the_failures_reason() -> None:
+    found = verdict(subject(), record(finished(subject(), BAD), None))
+    assert (found.status, found.reason, found.message) == (False, Reason.BAD_CREDENTIALS, "refused")
