@@ -93,6 +93,22 @@ def system_secret(kube: Kube) -> Iterator[str]:
 
 
 @pytest.fixture
+def new_namespace(kube: Kube) -> Iterator[Callable[..., str]]:
+    """Creates namespaces with the given labels; their deletion begins when the test ends."""
+    created = []
+
+    def create(labels: dict[str, str] | None = None, *, prefix: str = "test") -> str:
+        name = f"{prefix}-{secrets.token_hex(4)}"
+        created.append(name)
+        kube.create("Namespace", name, metadata={"labels": labels or {}})
+        return name
+
+    yield create
+    for name in created:
+        kube.delete("Namespace", name)
+
+
+@pytest.fixture
 def cluster_settings(kube: Kube, smtp: MailServer, system_secret: str) -> Iterator[Callable[..., str]]:
     """Creates ClusterMailServerSettings for the `smtp` server; the name is random unless it is given."""
     created = []

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from mailsettings.api import crd, names
-from mailsettings.api.spec import MailServerSettingsSpec
 from pydantic import BaseModel, ValidationError
 
 from dev.cluster import Cluster
+from mailsettings.api import crd, names
+from mailsettings.api.spec import MailServerSettingsSpec
 from tests.support import specs
 from tests.support.client import DRY_RUN, Answer, Client
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from mailsettings.api import crd, names
-from mailsettings.api.reference import rules
 from pydantic import ValidationError
 
 from dev.cluster import Cluster
+from mailsettings.api import crd, names
+from mailsettings.api.reference import rules
 from tests.support.client import DRY_RUN, MERGE_PATCH, Answer, Client
 
 ROOT: Final = Path(__file__).parents[2]

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from mailsettings.api import crd, names
-from mailsettings.api.providers import OFFICE365, PROVIDERS
 
 from dev.cluster import Cluster, load
+from mailsettings.api import crd, names
+from mailsettings.api.providers import OFFICE365, PROVIDERS
 from tests.support.client import DRY_RUN, MERGE_PATCH, Answer, Client
 from tests.support.waiting import eventually
 

@@ -10,11 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
+from mailsettings.core.diagnosis import FaultKind
 from mailsettings.core.probe import ProbeFailure, Stage
-
+from mailsettings.edges import smtp
 from tests.support.smtp_probe import failure, probe, request
 from tests.support.smtp_server import (
     LOOPBACK,
@@ -92,7 +94,11 @@ VERBS = {
 )
 async def test_faults_at_each_stage(verb: str, act: Act, reason: Reason) -> None:
     async with scripted_server({verb: act}) as server:
-        check(await failure(request(server.port)), VERBS[verb], reason, server.port)
+        found = await failure(request(server.port))
+        check(found, VERBS[verb], reason, server.port)
+        # What is no SMTP reply is not shown: anything may answer on that port.
+        assert (found.code is None) == (reason is not Reason.SERVER_TEMPORARY)
+        assert '"' not in found.message or found.code is not None
         async with asyncio.timeout(10):
             await server.left.wait()
 
@@ -355,6 +361,22 @@ async def test_failed_logins_are_not_repeated() -> None:
     async with scripted_server({"AUTH": say("535 5.7.8 no")}) as server:
         await failure(request(server.port))
         assert [line.split(" ")[1] for line in server.lines if line.startswith("AUTH")] == ["PLAIN"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        # asyncio's own limit for a handshake, which may be a moment earlier than the step's
+        (ConnectionAbortedError("SSL handshake is taking longer than 10 seconds"), FaultKind.TIMEOUT),
+        (TimeoutError(), FaultKind.TIMEOUT),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), FaultKind.LOST),
+        (ssl.SSLError(1, "[SSL] unknown error"), FaultKind.TLS_OTHER),
+        (ConnectionResetError(), FaultKind.LOST),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_exceptions_that_depend_on_the_moment(error: Exception, kind: FaultKind) -> None:
+    assert smtp._translate(error, Stage.TLS).kind is kind
 
 
 async def test_nothing_listens() -> None:

@@ -10,10 +10,10 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.server import Source
 from mailsettings.edges import network
-
 from tests.support.smtp_probe import ALLOW_LOOPBACK
 from tests.support.smtp_server import LOOPBACK
 

@@ -6,16 +6,18 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core import probe as interface
 from mailsettings.core.probe import Stage
 from mailsettings.core.server import Credentials
-
+from mailsettings.edges import smtp
+from mailsettings.edges.smtp import EHLO_NAME
 from tests.support import postfix
 from tests.support.postfix import Postfix
-from tests.support.smtp_probe import failure, probe, request
+from tests.support.smtp_probe import ALLOW_LOOPBACK, PATIENT, failure, probe, request
 from tests.support.smtp_server import USERNAME
 
 pytestmark = pytest.mark.postfix
@@ -149,6 +151,12 @@ async def test_starttls_where_there_is_none(servers: Postfix) -> None:
     assert (found.stage, found.reason) == (Stage.TLS, Reason.START_TLS_NOT_OFFERED)
 
 
-async def test_the_client_introduces_itself_acceptably(servers: Postfix) -> None:
-    """`relay` checks the name for its syntax, its form and its being known, as strictly as Postfix can."""
-    assert (await probe(ask(servers, "relay", DISABLED, credentials=None, mail=mail()))).failure is None
+@pytest.mark.parametrize(
+    ("name", "accepted"), [(EHLO_NAME, True), ("pod-7d9f", False), ("mailsettings.invalid", False), ("[127.0.0", False)]
+)
+async def test_the_client_introduces_itself_acceptably(servers: Postfix, name: str, accepted: bool) -> None:
+    result = await smtp.probe(
+        ask(servers, "start_tls", START_TLS), policy=ALLOW_LOOPBACK, deadline=PATIENT, ehlo_name=name
+    )
+    assert (result.failure is None) is accepted
+    assert result.failure is None or result.failure.stage is Stage.EHLO

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
@@ -15,7 +16,6 @@ from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.probe import Stage
 from mailsettings.core.server import Credentials, Source
 from mailsettings.edges.smtp import EHLO_NAME
-
 from tests.support.smtp_probe import LOGIN, failure, probe, request
 from tests.support.smtp_server import (
     HEALTHY,
@@ -224,6 +224,13 @@ async def test_a_deadline_during_the_goodbye_is_no_failure(monkeypatch: pytest.M
         result = await probe(request(server.port), deadline=timedelta(seconds=2))
         assert result.failure is None
         assert loop.time() - started < 25
+
+
+async def test_a_deadline_during_the_goodbye_does_not_hide_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailsettings.edges.smtp.QUIT_TIMEOUT", timedelta(seconds=30))
+    async with scripted_server({"AUTH": say("535 5.7.8 no"), "QUIT": hang}) as server:
+        found = await failure(request(server.port), deadline=timedelta(seconds=2))
+        assert found.reason is Reason.BAD_CREDENTIALS
 
 
 async def test_cancelling_a_probe_closes_its_connection() -> None:

@@ -124,6 +124,26 @@ class Kube:
     def wait_ready(self, name: str, namespace: str | None = None) -> Json:
         return self.wait_condition(name, namespace, "Ready", "True")
 
+    def wait_gone(self, kind: str, name: str, namespace: str | None = None, *, timeout: float = TIMEOUT_S) -> None:
+        self.wait(lambda: self.get(kind, name, namespace) is None, f"{kind} {namespace}/{name} to go", timeout=timeout)
+
+    def wait_values(self, name: str, namespace: str, **values: str) -> Json:
+        """The Secret once it has these values among its own; `_` in a keyword stands for `-`."""
+        wanted = {key.replace("_", "-"): value for key, value in values.items()}
+        seen: list[dict[str, str] | None] = [None]
+
+        def look() -> bool:
+            seen[0] = self.secret_data(name, namespace)
+            return seen[0] is not None and wanted.items() <= seen[0].items()
+
+        try:
+            self.wait(look, f"{wanted}")
+        except AssertionError as error:
+            raise AssertionError(f"{error} in the Secret {namespace}/{name}; last seen: {seen[0]}") from None
+        secret = self.get("Secret", name, namespace)
+        assert secret is not None
+        return secret
+
 
 def is_current(settings: Mapping[str, Any]) -> bool:
     """Whether the status speaks of the present generation."""
@@ -136,6 +156,12 @@ def condition(settings: Mapping[str, Any], condition_type: str) -> Json | None:
         if found["type"] == condition_type:
             return dict(found)
     return None
+
+
+def reason_of(settings: Mapping[str, Any], condition_type: str) -> tuple[str, str] | None:
+    """Status and reason of a condition; None: it is absent."""
+    found = condition(settings, condition_type)
+    return (found["status"], found["reason"]) if found else None
 
 
 def resource_version(document: Mapping[str, Any] | None) -> str:

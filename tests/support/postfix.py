@@ -58,7 +58,7 @@ smtpd_sasl_type = dovecot
 smtpd_sasl_path = {folder}/auth-client
 smtpd_delay_reject = no
 smtpd_helo_required = yes
-smtpd_helo_restrictions = reject_invalid_helo_hostname, reject_non_fqdn_helo_hostname, reject_unknown_helo_hostname
+strict_names = reject_invalid_helo_hostname, reject_non_fqdn_helo_hostname, reject_unknown_helo_hostname
 smtpd_sender_login_maps = inline:{{ {username}={username} }}
 smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
 """
@@ -67,6 +67,7 @@ MASTER_CF: Final = """\
 {start_tls} inet n - n - - smtpd
   -o smtpd_tls_security_level=encrypt
   -o smtpd_sasl_auth_enable=yes
+  -o smtpd_helo_restrictions=$strict_names
   -o smtpd_sender_restrictions=reject_sender_login_mismatch
 {implicit} inet n - n - - smtpd
   -o smtpd_tls_wrappermode=yes
@@ -143,7 +144,8 @@ class Postfix:
     relay: int
     """Postfix in the clear, without logins; takes mail for acme.example only."""
     start_tls: int
-    """Postfix with STARTTLS and logins, both demanded; the login must own the sender."""
+    """Postfix with STARTTLS and logins, both demanded; the login must own the sender, and clients' names are checked
+    as strictly as Postfix can."""
     implicit: int
     """Postfix with implicit TLS and logins."""
     dovecot_start_tls: int

@@ -9,7 +9,6 @@ from mailsettings.core import probe as interface
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.server import Credentials, Server, Source
 from mailsettings.edges import smtp
-
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME
 
 ALLOW_LOOPBACK: Final = EgressPolicy.parse(allow="127.0.0.0/8:* [::1/128]:*")

@@ -140,9 +140,7 @@ def test_own_labels_win_over_wishes() -> None:
 
 
 def test_source_says_whose_values_they_are() -> None:
-    assert (
-        manifest()["metadata"]["annotations"]["mailsettings.dev/source"] == "MailServerSettings/acme/mail"
-    )
+    assert manifest()["metadata"]["annotations"]["mailsettings.dev/source"] == "MailServerSettings/acme/mail"
 
 
 def entry(fields: dict[str, Any], manager: str = "mailsettings-operator", operation: str = "Apply") -> dict[str, Any]:

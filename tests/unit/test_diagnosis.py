@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mailsettings.core.egress import EgressPolicy, Entry
 from mailsettings.core.server import Source
 

@@ -7,8 +7,10 @@ from email.policy import SMTP
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mailsettings.core import probe
-from mailsettings.core.message import compose, parse_mailbox
+from mailsettings.core.mailbox import parse_mailbox
+from mailsettings.core.message import compose
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
@@ -56,6 +58,14 @@ def test_headers_and_text() -> None:
         "MIME-Version": "1.0",
     }
     assert "MailServerSettings acme/smtp" in message.get_content()
+
+
+def test_texts_outside_ascii_pass_servers_that_know_only_seven_bits() -> None:
+    data = sent("no-reply@acme.example", settings="Prüfung ✓")
+    assert data.isascii()
+    message = message_from_bytes(data, policy=SMTP)
+    assert message["Subject"] == "Test mail of Prüfung ✓"
+    assert "Prüfung ✓" in message.get_content()
 
 
 @pytest.mark.parametrize(

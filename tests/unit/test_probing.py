@@ -43,9 +43,7 @@ def passed_status(tested: ProbeSubject) -> ProbeStatus:
 
 def test_disabled_probes_have_no_subject() -> None:
     settings = resolved(probe={"mode": "Disabled"})
-    assert (
-        probe_subject(settings, DIGEST, described_as="x", uid="u", generation=1, requested_at=None) is None
-    )
+    assert probe_subject(settings, DIGEST, described_as="x", uid="u", generation=1, requested_at=None) is None
 
 
 @pytest.mark.parametrize(
@@ -78,9 +76,7 @@ def test_what_a_login_does_not_depend_on_leads_to_none(change: dict[str, Any]) -
 def test_fingerprint_does_not_give_the_password_away_nor_depends_on_the_process() -> None:
     first = subject().fingerprint
     assert first == subject().fingerprint
-    other = probe_subject(
-        resolved(), Digester(b"x" * 32), described_as="x", uid="uid", generation=1, requested_at=None
-    )
+    other = probe_subject(resolved(), Digester(b"x" * 32), described_as="x", uid="uid", generation=1, requested_at=None)
     assert other is not None
     assert other.fingerprint != first
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from mailsettings.core.redact import MARK, redact
 
 PRINTABLE = st.characters(exclude_categories=["C", "Z"])

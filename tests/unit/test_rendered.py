@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
 from mailsettings.api import admission, crd, names, reference
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.providers import PROVIDERS

@@ -28,9 +28,7 @@ def test_same_object_same_delay(seed: str) -> None:
 
 
 def test_delays_of_many_objects_spread() -> None:
-    delays = {
-        delay_until_next_probe(HOUR, consecutive_failures=0, reason=None, seed=f"uid-{n}") for n in range(100)
-    }
+    delays = {delay_until_next_probe(HOUR, consecutive_failures=0, reason=None, seed=f"uid-{n}") for n in range(100)}
     assert len(delays) > 90
     assert max(delays) - min(delays) > HOUR * JITTER / 2
 

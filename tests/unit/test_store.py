@@ -168,7 +168,7 @@ def test_a_new_listing_drops_what_is_gone(woken: Woken) -> None:
     assert woken.store.secret("shop", "kept") is not None
 
 
-optional_block = st.sampled_from([None, {}])
+optional_block: st.SearchStrategy[dict[str, Any] | None] = st.sampled_from([None, {}])
 
 
 @given(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mailsettings.api.tenants import Tenants
-from mailsettings.core.tenancy import Namespace, address_of, allows, display_name_of
+from mailsettings.core.tenancy import Namespace, allows
 
 OPERATOR = "mailsettings-system"
 EVERYONE: dict[str, Any] = {"namespaceSelector": {}}
@@ -65,16 +65,3 @@ def test_the_systems_own_namespaces_never(name: str) -> None:
 
 def test_a_namespace_that_is_being_deleted_never() -> None:
     assert not admitted("shop", EVERYONE, terminating=True)
-
-
-@pytest.mark.parametrize(
-    ("mailbox", "name", "address"),
-    [
-        ("a@b.example", "", "a@b.example"),
-        ("Acme Inc. <a@b.example>", "Acme Inc.", "a@b.example"),
-        ('"Acme, Inc." <a@b.example>', "Acme, Inc.", "a@b.example"),
-        ("Müller & Söhne <a@b.example>", "Müller & Söhne", "a@b.example"),
-    ],
-)
-def test_a_mailbox_has_a_name_and_an_address(mailbox: str, name: str, address: str) -> None:
-    assert (display_name_of(mailbox), address_of(mailbox)) == (name, address)

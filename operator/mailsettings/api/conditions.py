@@ -163,6 +163,7 @@ class Reason(StrEnum):
     SERVER_REFUSED = ("ServerRefused", "The server refused the session or a command (a 5xx reply).", True)
     PROTOCOL_ERROR = ("ProtocolError", "What answers does not speak SMTP as RFC 5321 has it.", True)
     PROBE_TIMEOUT = ("ProbeTimeout", "The probe as a whole took too long, though no single step did.")
+    PROBE_BROKEN = ("ProbeBroken", "The operator itself failed during the probe; its log says where.")
 
     # Ready, Reconciling
     READY = ("Ready", "The application can send mail.")

@@ -60,3 +60,7 @@ MAX_NAME_LENGTH: Final = 63
 def default_secret_name(settings_name: str) -> str:
     """The name of the delivered Secret when `output.secretName` is absent."""
     return f"{settings_name}-smtp"
+
+
+ALWAYS_SECRET_NAME: Final = default_secret_name(DEFAULT_SETTINGS)
+"""The name of the Secret that `provision: Always` delivers."""

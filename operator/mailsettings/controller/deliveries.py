@@ -12,6 +12,20 @@ from mailsettings.core.finding import Finding, failed, passed
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_path
 
 
+class DeliveryRefusedError(Exception):
+    """A Secret was refused, and the status says so; it may be accepted later, when a quota or a policy has changed."""
+
+
+def retry_if_refused(finding: Finding | None) -> None:
+    """Has the reconciliation repeated with growing delays where nothing else would lead to another attempt.
+
+    Raises:
+        DeliveryRefusedError: the API server refused the Secret.
+    """
+    if finding is not None and finding.reason is Reason.DELIVERY_REFUSED:
+        raise DeliveryRefusedError
+
+
 class Deliveries:
     """Keeps Secrets as they are desired, without reading or writing those that are so already."""
 

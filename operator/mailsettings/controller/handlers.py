@@ -1,7 +1,6 @@
 """The kopf handlers: they unpack and hand over, nothing else.
 
-Only indices and bare event handlers are used: they add no finalizers and no annotations to anybody's objects, and kopf
-calls the event handlers only after every index has been filled, so nothing is decided on half of the picture.
+Only bare event handlers are used: they add no finalizers and no annotations to anybody's objects.
 """
 
 from collections.abc import Callable
@@ -10,48 +9,52 @@ from typing import Any
 import kopf
 
 from mailsettings.api import names
+from mailsettings.controller.barrier import Barrier
+from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.keys import Kind
 from mailsettings.controller.triggers import Triggers
 
 _PLURALS = {Kind.CLUSTER: names.CLUSTER_PLURAL, Kind.TENANT: names.TENANT_PLURAL}
 
 
-def registry(triggers: Triggers, *, login: Callable[..., Any], indexed: Callable[[], None]) -> kopf.OperatorRegistry:
+def registry(
+    triggers: Triggers, echoes: Echoes, barrier: Barrier, *, login: Callable[..., Any]
+) -> kopf.OperatorRegistry:
     """The handlers, bound to where their news goes.
 
     Args:
         triggers: gets the news.
+        echoes: tells what is none.
+        barrier: is told what has been seen.
         login: gives kopf its credentials.
-        indexed: called, perhaps more than once, when everything that exists has been seen.
     """
     handlers = kopf.OperatorRegistry()
     kopf.on.login(registry=handlers)(login)
     for kind, plural in _PLURALS.items():
-        _watch_settings(handlers, triggers, kind, plural)
-    _watch_namespaces(handlers, triggers, indexed)
+        _watch_settings(handlers, triggers, echoes, barrier, kind, plural)
+    _watch_namespaces(handlers, triggers, barrier)
     return handlers
 
 
-def _watch_settings(handlers: kopf.OperatorRegistry, triggers: Triggers, kind: Kind, plural: str) -> None:
-    resource = (names.GROUP, names.VERSION, plural)
-
-    @kopf.index(*resource, registry=handlers, id=f"{plural}_seen")
-    async def seen(body: kopf.Body, **_: object) -> None:
-        triggers.settings_changed(kind, body)
-
-    @kopf.on.event(*resource, registry=handlers, id=f"{plural}_event")
-    async def event(type: str | None, body: kopf.Body, **_: object) -> None:  # noqa: A002 - kopf's name
-        if type == "DELETED":
+def _watch_settings(
+    handlers: kopf.OperatorRegistry, triggers: Triggers, echoes: Echoes, barrier: Barrier, kind: Kind, plural: str
+) -> None:
+    @kopf.on.event(names.GROUP, names.VERSION, plural, registry=handlers, id=plural)
+    async def event(event: kopf.RawEvent, **_: object) -> None:
+        body = event["object"]
+        if event["type"] == "DELETED":
             triggers.settings_deleted(kind, body)
+        elif not echoes.is_outdated(body["metadata"]):
+            triggers.settings_changed(kind, body)
+        barrier.saw(body["metadata"]["uid"])
 
 
-def _watch_namespaces(handlers: kopf.OperatorRegistry, triggers: Triggers, indexed: Callable[[], None]) -> None:
-    @kopf.index("", "v1", "namespaces", registry=handlers, id="namespaces_seen")
-    async def seen(body: kopf.Body, **_: object) -> None:
-        triggers.namespace_changed(body)
-
-    @kopf.on.event("", "v1", "namespaces", registry=handlers, id="namespaces_event")
-    async def event(type: str | None, body: kopf.Body, **_: object) -> None:  # noqa: A002 - kopf's name
-        indexed()
-        if type == "DELETED":
+def _watch_namespaces(handlers: kopf.OperatorRegistry, triggers: Triggers, barrier: Barrier) -> None:
+    @kopf.on.event("", "v1", "namespaces", registry=handlers, id="namespaces")
+    async def event(event: kopf.RawEvent, **_: object) -> None:
+        body = event["object"]
+        if event["type"] == "DELETED":
             triggers.namespace_deleted(body)
+        else:
+            triggers.namespace_changed(body)
+        barrier.saw(body["metadata"]["uid"])

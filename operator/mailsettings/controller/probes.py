@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
 from mailsettings.controller.logs import described
-from mailsettings.core.probe import ProbeRequest, ProbeResult
+from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, Stage
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
 
 Probe = Callable[[ProbeRequest], Awaitable[ProbeResult]]
@@ -63,11 +64,19 @@ class ProbeRunner:
     async def _run(self, key: Key, subject: ProbeSubject) -> None:
         try:
             async with self._slots:
-                result = await self._probe(subject.request)
+                result = await self._result(key, subject.request)
             self._finished[key] = FinishedProbe(subject, result, datetime.now(UTC))
-        except Exception as error:
-            self._logger.error("the probe of %s broke: %s", key, described(error))  # noqa: TRY400
         finally:
             if self._running.get(key, (None, None))[1] is asyncio.current_task():
                 del self._running[key]
         self._notify_finished(key)
+
+    async def _result(self, key: Key, request: ProbeRequest) -> ProbeResult:
+        """A fault of the operator's own counts as a failed probe, so that the next one comes no sooner."""
+        try:
+            return await self._probe(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            self._logger.error("the probe of %s broke: %s", key, described(error))  # noqa: TRY400
+            where = f"{request.server.host}:{request.server.port}"
+            message = f"The operator itself failed while it tested {where}; its log says where. It is tried again."
+            return ProbeResult(timedelta(), ProbeFailure(Stage.CONNECT, Reason.PROBE_BROKEN, message))

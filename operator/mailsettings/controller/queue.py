@@ -14,6 +14,8 @@ from mailsettings.controller.logs import described
 
 FIRST_RETRY_SECONDS: Final = 0.1
 LAST_RETRY_SECONDS: Final = 300.0
+_SPARE_TIMERS: Final = 64
+"""How many timers that have lost their meaning may be kept, beside as many as have one."""
 
 Reconcile = Callable[[Key], Awaitable[None]]
 
@@ -57,6 +59,10 @@ class WorkQueue:
         if key in self._queued or self._due.get(key, due + 1) <= due:
             return
         self._due[key] = due
+        if len(self._timers) > 2 * len(self._due) + _SPARE_TIMERS:
+            # Most belong to delays that something else has forestalled; some are for weeks ahead.
+            self._timers = [timer for timer in self._timers if self._due.get(timer[2]) == timer[0]]
+            heapq.heapify(self._timers)
         heapq.heappush(self._timers, (due, next(self._order), key))
         self._wake_timer.set()
 
@@ -92,7 +98,7 @@ class WorkQueue:
     async def _work(self, key: Key) -> None:
         try:
             await self._reconcile(key)
-        except Exception as error:  # one object's trouble must not stop the others
+        except Exception as error:  # noqa: BLE001 - one object's trouble must not stop the others
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             delay = retry_delay(failures)
             self._logger.warning("%s: %s; again in %.1f s", key, described(error), delay)

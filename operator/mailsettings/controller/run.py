@@ -1,8 +1,10 @@
 """Puts the operator together and runs it."""
 
 import asyncio
+import itertools
 import os
 import platform
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +13,9 @@ import kopf
 
 from mailsettings.api import names
 from mailsettings.config import Config
+from mailsettings.controller.barrier import Barrier
 from mailsettings.controller.deliveries import Deliveries
+from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import Key, cluster_key
@@ -76,6 +80,7 @@ class _Operator:
         self._api = api
         self._config = config
         self._store = Store()
+        self._echoes = Echoes()
         self._queue = WorkQueue(self._reconcile, workers=config.workers, logger=LOGGER)
         self._probes = ProbeRunner(
             partial(probe, policy=config.egress, deadline=config.probe_deadline),
@@ -90,23 +95,34 @@ class _Operator:
             deliveries=Deliveries(api, self._store, digest, LOGGER),
             probes=self._probes,
             events=EventRecorder(api, platform.node() or "unknown", LOGGER),
+            echoes=self._echoes,
             enqueue=self._queue.add,
             enqueue_after=self._queue.add_after,
             operator_namespace=config.namespace,
             require_secret_label=config.require_secret_label,
         )
         self._triggers = Triggers(self._store, self._queue.add, self._queue.add_after)
-        self._indexed = asyncio.Event()
+        self._barrier = Barrier()
         self._secrets_listed = asyncio.Event()
 
     async def run(self, kubeconfig: Path | None, liveness: str | None) -> None:
-        handlers = registry(self._triggers, login=_login(kubeconfig), indexed=self._indexed.set)
+        handlers = registry(self._triggers, self._echoes, self._barrier, login=_login(kubeconfig))
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(self._watch_secrets()),
                 group.create_task(self._watch_config_maps()),
                 group.create_task(self._work()),
             ]
+
+            # At its end kopf waits in vain, for seconds, for tasks that are not its own; so they end before.
+            @kopf.on.cleanup(registry=handlers)
+            async def stop(**_: object) -> None:
+                LOGGER.info("stopping")
+                for task in background:
+                    task.cancel()
+                await asyncio.wait(background)
+                await self._probes.close()
+
             await kopf.operator(
                 registry=handlers,
                 settings=_kopf_settings(),
@@ -114,13 +130,18 @@ class _Operator:
                 clusterwide=True,
                 liveness_endpoint=liveness,
             )
-            LOGGER.info("stopping")
-            for task in background:
-                task.cancel()
-        await self._probes.close()
 
     async def _reconcile(self, key: Key) -> None:
         await reconcile(self._services, key)
+
+    async def _list_uids(self) -> set[str]:
+        """Of everything that kopf watches."""
+        base = f"/apis/{names.API_VERSION}"
+        paths = (
+            core_collection_path("namespaces"),
+            *(f"{base}/{p}" for p in (names.CLUSTER_PLURAL, names.TENANT_PLURAL)),
+        )
+        return {item["uid"] for path in paths for item in (await self._api.list_metadata(path))[0]}
 
     async def _watch_secrets(self) -> None:
         async for event in watch(self._api, core_collection_path("secrets"), LOGGER):
@@ -133,8 +154,7 @@ class _Operator:
             self._triggers.config_maps_seen(event)
 
     async def _work(self) -> None:
-        """Nothing is decided before everything has been seen: half of the picture looks like deletions."""
-        await self._indexed.wait()
+        await self._barrier.wait(self._list_uids)
         await self._secrets_listed.wait()
         LOGGER.info("everything has been seen; reconciling")
         async with asyncio.TaskGroup() as group:
@@ -145,11 +165,19 @@ class _Operator:
                 self._queue.add(cluster_key(name))
 
 
+class _Backoffs:
+    """Seconds that kopf waits after each failure of the API server in a row; at their end it would give up."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((1, 1, 2, 3), itertools.repeat(5))
+
+
 def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # the kinds are known; this spares the right to list CRDs
     settings.posting.enabled = False
     settings.networking.request_timeout = 60
+    settings.networking.error_backoffs = _Backoffs()
     return settings
 
 

@@ -118,6 +118,8 @@ class Store:
     namespaces: dict[str, Namespace] = field(default_factory=dict)
     systems: dict[str, SystemSettings] = field(default_factory=dict)
     """By name: what tenants see of a cluster object, once it has been worked out."""
+    served: set[str] = field(default_factory=set)
+    """The namespaces that live on `provision: Always`."""
     provision_failures: dict[str, str] = field(default_factory=dict)
     """By namespace: why `provision: Always` could not serve it."""
     settled: bool = False

@@ -36,7 +36,14 @@ class Triggers:
 
     def settings_deleted(self, kind: Kind, body: Mapping[str, Any]) -> None:
         """A settings object is gone. Its Secrets are collected through their owner references."""
-        key = settings_record(kind, body).key
+        gone = settings_record(kind, body)
+        key = gone.key
+        known = self._store.settings(key)
+        if known is not None and known.uid != gone.uid:
+            return  # it has been replaced, and the news of that was faster
+        # Its Secrets may be taken over, by whoever wants their names.
+        for secret in self._store.secrets_of(gone.uid):
+            self._wake_users("Secret", secret.namespace, secret.name)
         inheritors = [*self._store.inheritors(key.name)] if kind is Kind.CLUSTER else []
         self._store.drop_settings(key)
         self._enqueue(key)
@@ -62,6 +69,7 @@ class Triggers:
         """A namespace is gone, and all that was in it."""
         name = body["metadata"]["name"]
         self._store.namespaces.pop(name, None)
+        self._store.served.discard(name)
         self._store.provision_failures.pop(name, None)
         self._recount()
 
@@ -76,17 +84,23 @@ class Triggers:
                 if before is None or before.resource_version != record.resource_version:
                     self._wake_around_secret(before, record)
             case Deleted(metadata):
-                gone = self._store.drop_secret(metadata["namespace"], metadata["name"])
-                if gone is not None:
-                    self._wake_around_secret(gone, gone)
+                self._secret_gone(secret_record(metadata))
 
     def _secrets_listed(self, items: list[Metadata]) -> None:
         listed = {(metadata["namespace"], metadata["name"]) for metadata in items}
         for namespace, name in self._store.secret_places():
-            if (namespace, name) not in listed:
-                self.secrets_seen(Deleted({"namespace": namespace, "name": name}))
+            gone = self._store.secret(namespace, name)
+            if gone is not None and (namespace, name) not in listed:
+                self._secret_gone(gone)
         for metadata in items:
             self.secrets_seen(Changed(metadata))
+
+    def _secret_gone(self, gone: DeliveredSecret) -> None:
+        """Wakes even if the operator removed it itself: others may have waited for its name to be free."""
+        known = self._store.secret(gone.namespace, gone.name)
+        if known is not None and known.uid == gone.uid:  # else it has been made anew
+            self._store.drop_secret(gone.namespace, gone.name)
+        self._wake_around_secret(gone, gone)
 
     def config_maps_seen(self, event: Event) -> None:
         """The watch of ConfigMaps' metadata reports. After a new listing anything may have changed."""
@@ -97,6 +111,8 @@ class Triggers:
 
     def _wake_around_secret(self, before: DeliveredSecret | None, after: DeliveredSecret) -> None:
         self._wake_users("Secret", after.namespace, after.name)
+        if after.name == names.ALWAYS_SECRET_NAME:
+            self._enqueue(namespace_key(after.namespace))
         for record in (before, after):
             if record is None or record.owner is None:
                 continue

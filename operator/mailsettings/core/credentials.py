@@ -200,7 +200,8 @@ def _provider_password(provider: str, password: str) -> str:
     return stripped
 
 
-_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----", re.ASCII)
+_BEGIN: Final = "-----BEGIN CERTIFICATE-----"
+_CERTIFICATE: Final = re.compile(f"{_BEGIN}[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----", re.ASCII)
 
 
 def _bundle(values: Mapping[str, bytes]) -> str | None:
@@ -210,11 +211,15 @@ def _bundle(values: Mapping[str, bytes]) -> str | None:
             continue
         if len(raw) > MAX_BUNDLE_BYTES:
             raise _UnusableError(Reason.CA_BUNDLE_INVALID, f"{path}: the value is longer than 1 MiB")
-        certificates = _CERTIFICATE.findall(raw.decode("utf-8", errors="replace"))
-        if not certificates or not all(map(_is_certificate, certificates)):
+        text = raw.decode("utf-8", errors="replace")
+        certificates = _CERTIFICATE.findall(text)
+        # One that is broken is not passed over: a bundle must not trust less than whoever wrote it believes.
+        if len(certificates) != text.count(_BEGIN) or not all(map(_is_certificate, certificates)):
             raise _UnusableError(
-                Reason.CA_BUNDLE_INVALID, f"{path}: the value holds no readable PEM certificate (BEGIN CERTIFICATE)"
+                Reason.CA_BUNDLE_INVALID, f"{path}: the value holds a PEM certificate that is broken or cut off"
             )
+        if not certificates:
+            raise _UnusableError(Reason.CA_BUNDLE_INVALID, f"{path}: the value holds no PEM certificate ({_BEGIN})")
         return "\n".join(certificates) + "\n"
     return None
 

@@ -11,9 +11,9 @@ from mailsettings.api import names
 from mailsettings.api.output import ClusterOutput, OutputTemplate
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
+from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.presets import preset_keys, server_uri
 from mailsettings.core.server import Source
-from mailsettings.core.tenancy import address_of, display_name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +163,15 @@ def _built_in(settings: ResolvedSettings) -> dict[str, str]:
 
 def _placeholders(settings: ResolvedSettings) -> dict[str, str]:
     effective, server, login = settings.effective, settings.server, settings.credentials
+    sender = parse_mailbox(effective.mail_from)
     return {
         "host": server.host,
         "port": str(server.port),
         "protocol": server.protocol,
         "tls": str(server.tls_mode),
         "from": effective.mail_from,
-        "from-address": address_of(effective.mail_from),
-        "from-name": display_name_of(effective.mail_from),
+        "from-address": sender.addr_spec,
+        "from-name": sender.display_name,
         "reply-to": effective.reply_to or "",
         "username": login.username if login else "",
         "username:url": quote(login.username, safe="") if login else "",

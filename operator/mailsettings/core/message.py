@@ -1,14 +1,12 @@
 """The message that a probe of mode Send delivers."""
 
-import re
 from datetime import datetime
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Final
 
-from mailsettings.api.scalars import ADDRESS_PATTERN
+from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.probe import TestMail
 
 # Seven bits, so that it passes servers without 8BITMIME (RFC 6152) as it is.
@@ -21,31 +19,6 @@ This is a test mail. It shows that these settings can send mail:
 
 It was sent automatically; there is no need to answer it.
 """
-
-
-def parse_mailbox(mailbox: str) -> Address:
-    """A `Mailbox` of the spec taken apart.
-
-    Args:
-        mailbox: `no-reply@acme.example`, `Acme <no-reply@acme.example>` or `"Acme, Inc." <no-reply@acme.example>`.
-
-    Raises:
-        ValueError: There is no address in it, or it holds a line break.
-    """
-    if not mailbox.endswith(">"):
-        return _address(mailbox)
-    name, _, address = mailbox[:-1].rpartition("<")
-    name = name.strip()
-    quoted = len(name) > 1 and name.startswith('"') and name.endswith('"')
-    return _address(address, name[1:-1] if quoted else name)
-
-
-def _address(address: str, name: str = "") -> Address:
-    # The standard library's own parser of addresses raises more than ValueErrors.
-    if re.fullmatch(ADDRESS_PATTERN, address, re.ASCII) is None:
-        raise ValueError(f"{address!r} is not a mail address")
-    username, _, domain = address.rpartition("@")
-    return Address(name, username, domain)
 
 
 def compose(mail: TestMail, *, now: datetime, token: str) -> EmailMessage:
@@ -62,7 +35,7 @@ def compose(mail: TestMail, *, now: datetime, token: str) -> EmailMessage:
     sender = parse_mailbox(mail.sender)
     message = EmailMessage(policy=_POLICY)
     message["From"] = sender
-    message["To"] = _address(mail.recipient)
+    message["To"] = parse_mailbox(mail.recipient)
     message["Subject"] = f"Test mail of {mail.settings}"
     message["Date"] = format_datetime(now)
     # The sender's domain is public anyway; the machine's name is not (RFC 5322 §3.6.4 wants only uniqueness).

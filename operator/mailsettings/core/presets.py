@@ -8,7 +8,7 @@ from urllib.parse import quote
 from mailsettings.api.providers import CUSTOM, GOOGLE, OFFICE365, SENDGRID, TlsMode
 from mailsettings.api.template import Preset
 from mailsettings.core.credentials import ResolvedSettings
-from mailsettings.core.tenancy import address_of, display_name_of
+from mailsettings.core.mailbox import parse_mailbox
 
 Keys = dict[str, str]
 
@@ -35,8 +35,8 @@ def _grafana(s: ResolvedSettings) -> Keys:
         "GF_SMTP_HOST": f"{_url_host(s)}:{s.server.port}",
         "GF_SMTP_USER": _username(s),
         "GF_SMTP_PASSWORD": _password(s),
-        "GF_SMTP_FROM_ADDRESS": address_of(s.effective.mail_from),
-        "GF_SMTP_FROM_NAME": display_name_of(s.effective.mail_from),
+        "GF_SMTP_FROM_ADDRESS": parse_mailbox(s.effective.mail_from).addr_spec,
+        "GF_SMTP_FROM_NAME": parse_mailbox(s.effective.mail_from).display_name,
         "GF_SMTP_STARTTLS_POLICY": "MandatoryStartTLS" if s.server.tls_mode is TlsMode.START_TLS else "NoStartTLS",
         "GF_SMTP_SKIP_VERIFY": _boolean(s.server.tls_insecure_skip_verify),
     }
@@ -47,9 +47,9 @@ def _keycloak(s: ResolvedSettings) -> Keys:
     document = {
         "host": s.server.host,
         "port": str(s.server.port),
-        "from": address_of(s.effective.mail_from),
-        "fromDisplayName": display_name_of(s.effective.mail_from),
-        "replyTo": address_of(s.effective.reply_to or ""),
+        "from": parse_mailbox(s.effective.mail_from).addr_spec,
+        "fromDisplayName": parse_mailbox(s.effective.mail_from).display_name,
+        "replyTo": parse_mailbox(s.effective.reply_to).addr_spec if s.effective.reply_to else "",
         "ssl": _boolean(s.server.tls_mode is TlsMode.IMPLICIT),
         "starttls": _boolean(s.server.tls_mode is TlsMode.START_TLS),
         "auth": _boolean(s.credentials is not None),

@@ -82,13 +82,29 @@ def probe_subject(
     return ProbeSubject(uid, generation, request, plan.interval, digest(content), requested_at)
 
 
+def remembered(status: ProbeStatus | None) -> ProbeStatus | None:
+    """The status, unless it holds what this operator does not write: then nothing is known."""
+    if status is None:
+        return None
+    try:
+        parse_time(status.last_probe_time)
+        if status.next_probe_time is not None:
+            parse_time(status.next_probe_time)
+        if status.failure is not None:
+            Reason(status.failure.reason)
+    except ValueError:
+        return None
+    return status if status.mode in _PASSED else None
+
+
 def due_at(subject: ProbeSubject, status: ProbeStatus | None) -> datetime | None:
     """When the next probe is due; None: at once."""
     if status is None or status.fingerprint != subject.fingerprint or status.next_probe_time is None:
         return None
     if subject.requested_at is not None and subject.requested_at != status.last_handled_request:
         return None
-    return parse_time(status.next_probe_time)
+    # The interval may be shorter by now than it was then.
+    return min(parse_time(status.next_probe_time), parse_time(status.last_probe_time) + subject.interval)
 
 
 def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parseaddr
 
 from mailsettings.api.tenants import LabelSelector, LabelSelectorRequirement, SelectorOperator, Tenants
+from mailsettings.core.mailbox import parse_mailbox
 
 _SYSTEM_PREFIX = "kube-"
 
@@ -53,24 +53,14 @@ def _meets(requirement: LabelSelectorRequirement, labels: Mapping[str, str]) -> 
             return value is None
 
 
-def address_of(mailbox: str) -> str:
-    """The bare address of a `Mailbox`."""
-    return parseaddr(mailbox)[1]
-
-
-def display_name_of(mailbox: str) -> str:
-    """The display name of a `Mailbox`, or nothing."""
-    return parseaddr(mailbox)[0]
-
-
 def sender_permitted(mailbox: str, *, patterns: list[str] | None, system_from: str, namespace: str) -> bool:
     """Whether an inheriting tenant may use this address.
 
     Without patterns only the system's own address is permitted. Case does not count.
     """
-    address = address_of(mailbox).lower()
+    address = parse_mailbox(mailbox).addr_spec.lower()
     if patterns is None:
-        return address == address_of(system_from).lower()
+        return address == parse_mailbox(system_from).addr_spec.lower()
     return any(_matches(pattern, address, namespace) for pattern in patterns)
 
 

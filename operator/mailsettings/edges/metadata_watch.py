@@ -64,14 +64,14 @@ async def watch(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncI
                     yield Deleted(metadata)
                 elif kind != "BOOKMARK":
                     yield Changed(metadata)
-        except ApiError as error:
-            if error.status == GONE:
-                version = None
-                continue
-            logger.warning("watch of %s: %s", path, error)
+            retry = FIRST_RETRY_SECONDS
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("watch of %s: %s: %s", path, type(error).__name__, error)
-        else:
-            continue
+        except Exception as error:  # noqa: BLE001 - whatever the API server says, the watch must go on
+            # Such as a version that the API server does not know, or does not know any more.
+            version = None
+            if not (isinstance(error, ApiError) and error.status == GONE):
+                logger.warning("watch of %s: %s: %s", path, type(error).__name__, error)
+        # After an orderly end too: an API server that ends every watch at once must not be flooded.
         await asyncio.sleep(retry * random.uniform(0.5, 1))  # noqa: S311 - jitter
         retry = min(LAST_RETRY_SECONDS, retry * 2)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import Final
 
@@ -167,15 +167,16 @@ async def _connect_to(address: Address, port: int, share_s: float) -> socket.soc
         connection.setblocking(False)
         async with asyncio.timeout(share_s):
             await asyncio.get_running_loop().sock_connect(connection, (str(address), port))
-    except BaseException as error:
+    except OSError as error:
         connection.close()
-        if isinstance(error, OSError):
-            raise _connect_error(error) from error
+        raise _connect_error(error) from error
+    except BaseException:  # cancelled
+        connection.close()
         raise
     return connection
 
 
-def _family(address: IPv4Address | IPv6Address) -> socket.AddressFamily:
+def _family(address: Address) -> socket.AddressFamily:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 

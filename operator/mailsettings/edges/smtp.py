@@ -17,7 +17,8 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core.diagnosis import Fault, FaultKind, diagnose
 from mailsettings.core.egress import EgressPolicy
-from mailsettings.core.message import compose, parse_mailbox
+from mailsettings.core.mailbox import parse_mailbox
+from mailsettings.core.message import compose
 from mailsettings.core.probe import ProbeRequest, ProbeResult, Stage, TestMail
 from mailsettings.core.server import Credentials, Server
 from mailsettings.edges import network
@@ -65,9 +66,9 @@ async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
     except (_FaultFoundError, network.NetworkError, aiosmtplib.SMTPException, OSError) as error:
         if dialogue.passed:  # only the goodbye failed
             return None
-        if limit.expired():
+        if limit.expired() and dialogue.refusal is None:
             return Fault(dialogue.stage, FaultKind.DEADLINE)
-        return _translate(error, dialogue.stage)
+        return _translate(dialogue.refusal or error, dialogue.stage)
     return None
 
 
@@ -142,6 +143,8 @@ class _Dialogue:
         self._ehlo_name = ehlo_name
         self.stage = Stage.CONNECT
         self.passed = False
+        self.refusal: Exception | None = None
+        """Why the dialogue ended before its goodbye, which may fail in its own way."""
 
     async def run(self) -> None:
         """All steps that the mode wants, in order.
@@ -157,7 +160,8 @@ class _Dialogue:
             try:
                 for step in steps:
                     await step(client)
-            except (_FaultFoundError, aiosmtplib.SMTPResponseException):
+            except (_FaultFoundError, aiosmtplib.SMTPResponseException) as error:
+                self.refusal = error
                 await _quit(client)
                 raise
             self.passed = True
@@ -340,7 +344,7 @@ def _of_certificate(error: ssl.SSLCertVerificationError, stage: Stage) -> Fault:
 
 
 def _of_tls(error: ssl.SSLError, stage: Stage) -> Fault:
-    reason = error.reason or "unknown"
+    reason = getattr(error, "reason", None) or "unknown"  # those that Python code raises have none
     return Fault(stage, _TLS_FAULTS.get(reason, FaultKind.TLS_OTHER), detail=reason.replace("_", " ").lower())
 
 

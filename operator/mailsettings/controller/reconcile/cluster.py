@@ -130,7 +130,7 @@ def _tenants(services: Services, system: SystemSettings) -> TenantsStatus:
     inheriting = {tenant.key.namespace for tenant in store.inheritors(system.name)} & admitted
     failures: Iterable[tuple[str, str]] = ()
     if system.name == names.DEFAULT_SETTINGS and system.provisions_always:
-        inheriting |= {name for name in admitted if not store.tenants_in(name)}
+        inheriting |= store.served & admitted
         failures = sorted(store.provision_failures.items())[:MAX_FAILURES]
     return TenantsStatus(
         allowed=len(admitted),

@@ -12,6 +12,7 @@ async def reconcile(services: Services, key: Key) -> None:
 
     Raises:
         ApiError: the API server is in trouble; try again.
+        DeliveryRefusedError: the API server refused a Secret; try again.
     """
     if key.kind is Kind.NAMESPACE:
         namespace = services.store.namespaces.get(key.name)

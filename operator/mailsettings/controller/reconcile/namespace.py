@@ -1,15 +1,12 @@
 """Reconciles a namespace: its Secret by `provision: Always`, where no MailServerSettings has delivered one."""
 
-from typing import Final
-
 from mailsettings.api import names
+from mailsettings.controller.deliveries import retry_if_refused
 from mailsettings.controller.keys import COALESCE_SECONDS, cluster_key
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.core.delivery import DeliveredSecret, Owner, desired_secret
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
-
-SECRET_NAME: Final = names.default_secret_name(names.DEFAULT_SETTINGS)
 
 
 async def reconcile_namespace(services: Services, namespace: Namespace) -> None:
@@ -17,15 +14,20 @@ async def reconcile_namespace(services: Services, namespace: Namespace) -> None:
 
     Raises:
         ApiError: the API server is in trouble; try again.
+        DeliveryRefusedError: the API server refused the Secret; try again.
     """
     store = services.store
     if namespace.terminating:
+        _note_served(services, namespace.name, is_served=False)
+        _note_failure(services, namespace.name, None)
         return
     system = store.systems.get(names.DEFAULT_SETTINGS)
     if system is None and names.DEFAULT_SETTINGS in store.clusters:
         return  # not worked out yet: the cluster object's reconciliation will come back here
     held = _held(services, namespace)
-    if not _is_served(services, system, namespace):
+    is_served = _is_served(services, system, namespace)
+    _note_served(services, namespace.name, is_served=is_served)
+    if not is_served:
         await _step_aside(services, namespace, system, held)
         return
     if system is None or system.resolved is None or system.suspend:
@@ -34,15 +36,16 @@ async def reconcile_namespace(services: Services, namespace: Namespace) -> None:
         system.resolved,
         system.output,
         namespace=namespace.name,
-        name=SECRET_NAME,
+        name=names.ALWAYS_SECRET_NAME,
         owner=Owner(names.CLUSTER_KIND, system.name, system.uid),
     )
     finding = await services.deliveries.deliver(desired)
     _note_failure(services, namespace.name, None if finding.holds else str(finding.reason))
+    retry_if_refused(finding)
 
 
 def _held(services: Services, namespace: Namespace) -> DeliveredSecret | None:
-    secret = services.store.secret(namespace.name, SECRET_NAME)
+    secret = services.store.secret(namespace.name, names.ALWAYS_SECRET_NAME)
     is_ours = secret is not None and secret.owner is not None and secret.owner.kind == names.CLUSTER_KIND
     return secret if is_ours else None
 
@@ -64,6 +67,17 @@ async def _step_aside(
     _note_failure(services, namespace.name, None)
     if held is not None and (system is None or system.effective is not None):
         await services.deliveries.withdraw(held)
+
+
+def _note_served(services: Services, namespace: str, *, is_served: bool) -> None:
+    served = services.store.served
+    if (namespace in served) == is_served:
+        return
+    if is_served:
+        served.add(namespace)
+    else:
+        served.remove(namespace)
+    services.enqueue_after(cluster_key(names.DEFAULT_SETTINGS), COALESCE_SECONDS)
 
 
 def _note_failure(services: Services, namespace: str, reason: str | None) -> None:

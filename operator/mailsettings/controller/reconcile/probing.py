@@ -8,7 +8,7 @@ from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.finding import Finding
-from mailsettings.core.probing import FinishedProbe, due_at, probe_subject, record, verdict
+from mailsettings.core.probing import FinishedProbe, due_at, probe_subject, record, remembered, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,13 @@ def probe(
     if subject is None:
         services.probes.forget(key)
         return Probing()
+    before = remembered(before)
     finished = services.probes.finished(key, subject)
     status = record(finished, before) if finished else before
     if not suspend:
         wait = _seconds_until(due_at(subject, status))
-        if wait > 0:
+        # A due time further away than the interval was not set by this clock.
+        if 0 < wait <= subject.interval.total_seconds():
             services.enqueue_after(key, wait)
         else:
             services.probes.start(key, subject)

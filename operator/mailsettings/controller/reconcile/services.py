@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailsettings.controller.deliveries import Deliveries
+from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.keys import Key
 from mailsettings.controller.probes import ProbeRunner
@@ -22,6 +23,7 @@ class Services:
     deliveries: Deliveries
     probes: ProbeRunner
     events: EventRecorder
+    echoes: Echoes
     enqueue: Callable[[Key], None]
     """Has a key reconciled as soon as possible."""
     enqueue_after: Callable[[Key, float], None]

@@ -48,10 +48,12 @@ async def write_status(
     metadata = {"name": key.name, "uid": record.uid} | ({"namespace": key.namespace} if key.namespace else {})
     body = {"apiVersion": names.API_VERSION, "kind": str(key.kind), "metadata": metadata, "status": status}
     try:
-        await services.api.apply(settings_status_path(key.kind, key.namespace, key.name), body, force=True)
+        path = settings_status_path(key.kind, key.namespace, key.name)
+        applied = await services.api.apply(path, body, force=True)
     except ApiError as error:
         if error.is_not_found:
             return
         raise
+    services.echoes.wrote(applied["metadata"])
     record.set_status(status)
     await services.events.record(key, record.uid, transitions(old, new))

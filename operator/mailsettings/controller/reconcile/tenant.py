@@ -6,6 +6,7 @@ from mailsettings.api import names
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.api.status import Binding, Effective, MailServerSettingsStatus
+from mailsettings.controller.deliveries import retry_if_refused
 from mailsettings.controller.keys import namespace_key
 from mailsettings.controller.reconcile.probing import Probing, probe
 from mailsettings.controller.reconcile.references import read_references
@@ -38,6 +39,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
 
     Raises:
         ApiError: the API server is in trouble; try again.
+        DeliveryRefusedError: the API server refused the Secret; try again.
     """
     namespace = services.store.namespaces.get(record.key.namespace)
     if namespace is None or namespace.terminating:
@@ -48,17 +50,19 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
 
     before = read_status(MailServerSettingsStatus, record)
     assessment = await _assess(services, record, spec, namespace)
-    suspend = not isinstance(spec, Finding) and spec.suspend
+    suspend = not isinstance(spec, Finding) and (spec.suspend or _system_suspended(services, spec))
     secret_name = _secret_name(record, spec)
-    delivered = await _deliver(services, record, spec, assessment, secret_name)
+    delivered = None
+    if isinstance(spec, MailServerSettingsSpec) and assessment.resolved is not None and not suspend:
+        delivered = await _deliver(services, record, spec, assessment.resolved, secret_name)
     await _withdraw(services, record, namespace, keep=secret_name)
+    held = services.store.secrets_of(record.uid)
 
     probing = _probe(services, record, assessment, before, suspend=suspend)
     findings = dict(assessment.findings)
     if probing.finding is not None:
         findings[ConditionType.PROBE_SUCCEEDED] = probing.finding
-    findings[ConditionType.DELIVERED] = delivered
-    held = services.store.secrets_of(record.uid)
+    findings[ConditionType.DELIVERED] = delivered or _undelivered(assessment, held)
     after = MailServerSettingsStatus(
         effective=_effective_status(assessment, before, held),
         binding=_binding(held, secret_name),
@@ -67,6 +71,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     await write_status(services, record, before, after, findings)
     if probing.finished is not None:
         services.probes.settle(record.key, probing.finished)
+    retry_if_refused(delivered)
 
 
 def _is_premature(services: Services, spec: MailServerSettingsSpec) -> bool:
@@ -141,17 +146,13 @@ def _secret_name(record: SettingsRecord, spec: MailServerSettingsSpec | Finding)
 async def _deliver(
     services: Services,
     record: SettingsRecord,
-    spec: MailServerSettingsSpec | Finding,
-    assessment: _Assessment,
+    spec: MailServerSettingsSpec,
+    resolved: ResolvedSettings,
     secret_name: str,
 ) -> Finding:
     held = services.store.secrets_of(record.uid)
-    if isinstance(spec, Finding) or assessment.resolved is None:
-        return _last_good(held)
-    if spec.suspend or _system_suspended(services, spec):
-        return _suspended(held)
     desired = desired_secret(
-        assessment.resolved,
+        resolved,
         spec.output,
         namespace=record.key.namespace,
         name=secret_name,
@@ -169,13 +170,18 @@ def _system_suspended(services: Services, spec: MailServerSettingsSpec) -> bool:
     return system is not None and system.suspend
 
 
+def _undelivered(assessment: _Assessment, held: list[DeliveredSecret]) -> Finding:
+    """What is to be said when nothing was to be delivered: it cannot be, or it is suspended."""
+    return _last_good(held) if assessment.resolved is None else _suspended(held)
+
+
 def _last_good(held: list[DeliveredSecret]) -> Finding:
     if held:
         return failed(
             Reason.LAST_GOOD_KEPT,
             f"The Secret {held[0].name!r} still holds the last good settings; mend the other conditions first",
         )
-    return failed(Reason.NOT_DELIVERED, "There is no Secret yet; mend the other conditions first")
+    return failed(Reason.NOT_DELIVERED, "There is no Secret; mend the other conditions first")
 
 
 def _suspended(held: list[DeliveredSecret]) -> Finding:
@@ -183,7 +189,7 @@ def _suspended(held: list[DeliveredSecret]) -> Finding:
         return passed(
             Reason.SUSPENDED, f"The Secret {held[0].name!r} stays as it was delivered; suspend holds changes back"
         )
-    return failed(Reason.SUSPENDED, "There is no Secret yet; set suspend to false to have it delivered")
+    return failed(Reason.SUSPENDED, "There is no Secret; set suspend to false to have it delivered")
 
 
 async def _withdraw(services: Services, record: SettingsRecord, namespace: Namespace, *, keep: str) -> None:

@@ -1,0 +1,31 @@
+"""A sender or recipient taken apart."""
+
+import re
+from email.headerregistry import Address
+
+from mailsettings.api.scalars import ADDRESS_PATTERN
+
+
+def parse_mailbox(mailbox: str) -> Address:
+    """A `Mailbox` of the spec taken apart.
+
+    Args:
+        mailbox: `no-reply@acme.example`, `Acme <no-reply@acme.example>` or `"Acme, Inc." <no-reply@acme.example>`.
+
+    Raises:
+        ValueError: There is no address in it, or it holds a line break.
+    """
+    if not mailbox.endswith(">"):
+        return _address(mailbox)
+    name, _, address = mailbox[:-1].rpartition("<")
+    name = name.strip()
+    quoted = len(name) > 1 and name.startswith('"') and name.endswith('"')
+    return _address(address, name[1:-1] if quoted else name)
+
+
+def _address(address: str, name: str = "") -> Address:
+    # The standard library's own parser of addresses raises more than ValueErrors.
+    if re.fullmatch(ADDRESS_PATTERN, address, re.ASCII) is None:
+        raise ValueError(f"{address!r} is not a mail address")
+    username, _, domain = address.rpartition("@")
+    return Address(name, username, domain)

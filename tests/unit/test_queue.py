@@ -1,0 +1,312 @@
+"""The work queue."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailsettings.controller import queue as module
+from mailsettings.controller.keys import Key, cluster_key, tenant_key
+from mailsettings.controller.queue import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, WorkQueue, retry_delay
+
+LOGGER = logging.getLogger("test")
+A, B, C = (tenant_key("shop", name) for name in "abc")
+
+
+class Work:
+    """A reconciler that records, waits on order, and fails on order."""
+
+    def __init__(self) -> None:
+        self.done: list[Key] = []
+        self.active: set[Key] = set()
+        self.overlaps = 0
+        self.most_active = 0
+        self.failing: set[Key] = set()
+        self.gates: dict[Key, asyncio.Event] = {}
+        self.times: list[float] = []
+        self.changed = asyncio.Event()
+
+    async def __call__(self, key: Key) -> None:
+        self.overlaps += key in self.active
+        self.active.add(key)
+        self.most_active = max(self.most_active, len(self.active))
+        self.times.append(asyncio.get_running_loop().time())
+        self.changed.set()
+        try:
+            await asyncio.sleep(0)
+            if key in self.gates:
+                await self.gates[key].wait()
+            if key in self.failing:
+                raise RuntimeError("on order")
+        finally:
+            self.active.discard(key)
+            self.done.append(key)
+            self.changed.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(work: Work, *, workers: int = 4) -> AsyncIterator[WorkQueue]:
+    queue = WorkQueue(work, workers=workers, logger=LOGGER)
+    task = asyncio.create_task(queue.run())
+    try:
+        yield queue
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_keys_are_worked_on_in_the_order_in_which_they_came() -> None:
+    work = Work()
+    async with running(work, workers=1) as queue:
+        for key in (B, A, C):
+            queue.add(key)
+        await queue.wait_until_idle()
+    assert work.done == [B, A, C]
+
+
+async def test_a_waiting_key_is_worked_on_once_however_often_it_is_added() -> None:
+    work = Work()
+    async with running(work) as queue:
+        for _ in range(100):
+            queue.add(A)
+        await queue.wait_until_idle()
+    assert work.done == [A]
+
+
+async def test_a_key_that_comes_while_it_is_worked_on_is_worked_on_once_more_afterwards() -> None:
+    work = Work()
+    work.gates[A] = asyncio.Event()
+    async with running(work) as queue:
+        queue.add(A)
+        await work.until(lambda: A in work.active)
+        for _ in range(100):
+            queue.add(A)
+        await asyncio.sleep(0)
+        assert len(work.times) == 1
+        work.gates[A].set()
+        await queue.wait_until_idle()
+    assert work.done == [A, A]
+    assert work.overlaps == 0
+
+
+async def test_a_slow_key_does_not_hold_the_others_up() -> None:
+    work = Work()
+    work.gates[A] = asyncio.Event()
+    async with running(work, workers=2) as queue:
+        for key in (A, B, C):
+            queue.add(key)
+        await work.until(lambda: {B, C} <= {*work.done})
+        assert A in work.active
+        work.gates[A].set()
+
+
+async def test_no_more_are_worked_on_than_there_are_workers() -> None:
+    work = Work()
+    async with running(work, workers=3) as queue:
+        for number in range(50):
+            queue.add(cluster_key(f"c{number}"))
+        await queue.wait_until_idle()
+    assert work.most_active == 3
+    assert len(work.done) == 50
+
+
+async def test_a_failing_key_comes_back_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "retry_delay", lambda _failures: 0.001)
+    work = Work()
+    work.failing = {A}
+    async with running(work, workers=1) as queue:
+        queue.add(A)
+        queue.add(B)
+        await work.until(lambda: work.done.count(A) >= 5)
+        assert B in work.done
+        work.failing = set()
+        tries = work.done.count(A)
+        await work.until(lambda: work.done.count(A) > tries)
+        tries = work.done.count(A)
+        queue.add(C)
+        await work.until(lambda: C in work.done)
+        await asyncio.sleep(0.02)
+        assert work.done.count(A) <= tries + 1
+
+
+async def test_delays_grow_with_the_failures_and_begin_anew_after_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def delay(failures: int) -> float:
+        asked.append(failures)
+        return 0.001
+
+    monkeypatch.setattr(module, "retry_delay", delay)
+    work = Work()
+    work.failing = {A}
+    async with running(work) as queue:
+        queue.add(A)
+        await work.until(lambda: len(asked) >= 3)
+        work.failing = set()
+        tries = len(work.done)
+        await work.until(lambda: len(work.done) > tries)
+        await queue.wait_until_idle()
+        failed = len(asked)
+        work.failing = {A}
+        queue.add(A)
+        await work.until(lambda: len(asked) > failed)
+    assert asked[:failed] == [*range(1, failed + 1)]
+    assert asked[failed] == 1
+
+
+async def test_a_trigger_does_not_wait_for_the_retry() -> None:
+    work = Work()
+    work.failing = {A}
+    async with running(work) as queue:
+        for failures in range(1, 8):
+            queue.add(A)
+            await work.until(lambda failures=failures: len(work.done) >= failures)
+            await queue.wait_until_idle()
+        work.failing = set()
+        begin = asyncio.get_running_loop().time()
+        queue.add(A)
+        await work.until(lambda: not work.active and len(work.done) >= 8)
+        assert asyncio.get_running_loop().time() - begin < 1  # the eighth retry would take more than 3 s
+
+
+async def test_of_several_delays_the_shortest_holds() -> None:
+    work = Work()
+    async with running(work) as queue:
+        queue.add_after(A, 3600)
+        queue.add_after(A, 0.02)
+        queue.add_after(A, 3600)
+        queue.add_after(A, 0.5)
+        await work.until(lambda: work.done)
+        await asyncio.sleep(0.6)
+    assert work.done == [A]
+
+
+async def test_a_delay_is_kept() -> None:
+    work = Work()
+    loop = asyncio.get_running_loop()
+    async with running(work) as queue:
+        begin = loop.time()
+        queue.add_after(B, 0.1)
+        queue.add_after(A, 0.05)
+        await work.until(lambda: len(work.done) == 2)
+        assert work.done == [A, B]
+        assert [moment - begin >= least for moment, least in zip(work.times, (0.05, 0.1), strict=True)] == [True, True]
+
+
+async def test_no_delay_is_at_once() -> None:
+    work = Work()
+    async with running(work) as queue:
+        queue.add_after(A, -5)
+        await work.until(lambda: work.done)
+    assert work.done == [A]
+
+
+async def test_adding_a_key_spares_its_delay() -> None:
+    work = Work()
+    async with running(work) as queue:
+        queue.add_after(A, 0.05)
+        queue.add(A)
+        queue.add_after(A, 0.05)  # it is about to be worked on anyway
+        await queue.wait_until_idle()
+        await asyncio.sleep(0.15)
+    assert work.done == [A]
+
+
+async def test_a_delay_that_ends_while_the_key_is_worked_on_is_not_lost() -> None:
+    work = Work()
+    work.gates[A] = asyncio.Event()
+    async with running(work) as queue:
+        queue.add(A)
+        await work.until(lambda: A in work.active)
+        queue.add_after(A, 0.01)
+        await asyncio.sleep(0.05)
+        work.gates[A].set()
+        await work.until(lambda: len(work.done) == 2)
+    assert work.overlaps == 0
+
+
+async def test_delays_that_were_forestalled_do_not_pile_up() -> None:
+    """Each reconciliation asks for the next probe, perhaps weeks ahead."""
+    work = Work()
+    async with running(work) as queue:
+        for _ in range(2000):
+            queue.add_after(A, 700 * 3600)
+            queue.add(A)
+            await queue.wait_until_idle()
+        assert len(queue._timers) < 200
+        queue.add_after(B, 0.01)
+        await work.until(lambda: B in work.done)
+
+
+async def test_forestalled_delays_are_cleared_without_losing_the_others() -> None:
+    work = Work()
+    keys = [cluster_key(f"c{number}") for number in range(300)]
+    async with running(work) as queue:
+        for number, key in enumerate(keys):
+            queue.add_after(key, 0.2 + number / 10_000)
+        for _ in range(1000):
+            queue.add_after(A, 3600)
+            queue.add(A)
+        await work.until(lambda: {*keys} <= {*work.done})
+    assert [key for key in work.done if key != A] == keys
+
+
+async def test_idle_means_that_nothing_waits_and_nothing_is_worked_on() -> None:
+    work = Work()
+    work.gates[A] = asyncio.Event()
+    async with running(work, workers=1) as queue:
+        await asyncio.wait_for(queue.wait_until_idle(), 1)  # at the start
+        queue.add(A)
+        queue.add(B)
+        queue.add_after(C, 3600)  # does not count
+        idle = asyncio.create_task(queue.wait_until_idle())
+        await work.until(lambda: A in work.active)
+        queue.add(A)
+        work.gates[A].set()
+        await asyncio.wait_for(idle, 5)
+        assert sorted(work.done) == sorted([A, A, B])
+
+
+async def test_idle_is_reached_though_a_key_fails() -> None:
+    work = Work()
+    work.failing = {A}
+    async with running(work) as queue:
+        queue.add(A)
+        await asyncio.wait_for(queue.wait_until_idle(), 5)
+    assert work.done == [A]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([A, B, C]), st.integers(0, 3)), max_size=60), st.integers(1, 4))
+async def test_whatever_comes_when_no_key_overlaps_and_the_last_trigger_is_acted_on(
+    steps: list[tuple[Key, int]], workers: int
+) -> None:
+    work = Work()
+    begun_after: dict[Key, int] = {}
+    async with running(work, workers=workers) as queue:
+        for key, pauses in steps:
+            queue.add(key)
+            begun_after[key] = work.done.count(key) + (key in work.active)
+            for _ in range(pauses):
+                await asyncio.sleep(0)
+        await asyncio.wait_for(queue.wait_until_idle(), 5)
+    assert work.overlaps == 0
+    assert all(work.done.count(key) > earlier for key, earlier in begun_after.items())
+
+
+@given(st.integers(1, 10_000))
+def test_retry_delays_are_bounded_and_jittered(failures: int) -> None:
+    full = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 40))
+    delays = [retry_delay(failures) for _ in range(20)]
+    assert all(full / 2 <= delay <= full for delay in delays)
+    assert len({*delays}) > 1
