@@ -1,5 +1,6 @@
 """What the demo shows: a live table on a terminal, lines that are appended elsewhere."""
 
+import sys
 import textwrap
 from datetime import datetime
 from types import TracebackType
@@ -39,7 +40,8 @@ class Screen(Protocol):
 def open_screen() -> Screen:
     """The screen that fits the standard output."""
     console = Console(highlight=False)
-    return LiveScreen(console) if console.is_terminal else PlainScreen()
+    # Not `console.is_terminal`: some environments have it say so of pipes, for the sake of colours.
+    return LiveScreen(console) if sys.stdout.isatty() and not console.is_dumb_terminal else PlainScreen()
 
 
 class LiveScreen:

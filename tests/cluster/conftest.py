@@ -20,6 +20,7 @@ from tests.support.threads import LoopThread
 Serve = Callable[..., AbstractContextManager[MailServer]]
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own hook of this name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "operator" in getattr(item, "fixturenames", ()):

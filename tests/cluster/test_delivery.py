@@ -648,14 +648,17 @@ def test_suspended_settings_keep_what_is_delivered_and_are_not_probed(
 
     kube.delete("Secret", "mail-smtp", namespace)
     settings = kube.wait_condition("mail", namespace, "Delivered", "False", "Suspended")
+    assert reason_of(settings, "Stalled") == ("True", "Suspended")
     assert "binding" not in settings["status"]
 
     kube.patch("Secret", "smtp", namespace, stringData={"password": PASSWORD})
     kube.patch(KIND, "mail", namespace, spec={"suspend": False})
     kube.wait_ready("mail", namespace)
     kube.wait_values("mail-smtp", namespace, **{"from": "new@acme.example"})
-    settings = kube.wait_ready("mail", namespace)
-    assert settings["status"]["probe"]["lastHandledRequest"] == "now"
+    kube.wait(
+        lambda: (kube.settings("mail", namespace) or {})["status"]["probe"].get("lastHandledRequest") == "now",
+        "the probe that was asked for",
+    )
 
 
 def test_suspended_system_holds_back_what_its_tenants_would_get(

@@ -39,7 +39,6 @@ Serve = Callable[..., MailServer]
 Script = Callable[..., ScriptedServer]
 
 REQUEST: Final = "mailsettings.dev/probe-requested-at"
-NO_AUTH: Final = {"auth": None}
 
 
 @pytest.fixture
@@ -235,7 +234,7 @@ def test_the_minimum_version_is_kept(operator: OperatorProcess, kube: Kube, name
 
 def test_an_open_relay_needs_no_auth(operator: OperatorProcess, kube: Kube, namespace: str, serve: Serve) -> None:
     server = serve()
-    create(kube, namespace, spec_for(server.port, **NO_AUTH))
+    create(kube, namespace, spec_for(server.port, auth=None))
     settings = kube.wait_ready("mail", namespace)
     assert probe_status(settings)["mode"] == "Connect"
     assert reason_of(settings, "CredentialsResolved") == ("True", "NothingToResolve")
@@ -432,6 +431,14 @@ def test_loopback_is_denied_by_default(
 # When it runs
 
 
+def wait_handled(kube: Kube, namespace: str, request: str) -> None:
+    def handled() -> bool:
+        settings = kube.settings("mail", namespace)
+        return settings is not None and probe_status(settings).get("lastHandledRequest") == request
+
+    kube.wait(handled, f"the request {request!r} to be handled")
+
+
 def test_a_request_leads_to_exactly_one_probe(
     operator: OperatorProcess, kube: Kube, namespace: str, serve: Serve, smtp: MailServer
 ) -> None:
@@ -441,10 +448,7 @@ def test_a_request_leads_to_exactly_one_probe(
 
     for number, value in enumerate(("2026-01-01T00:00:00Z", "once more"), start=2):
         kube.patch("MailServerSettings", "mail", namespace, metadata={"annotations": {REQUEST: value}})
-        kube.wait(
-            lambda value=value: probe_status(kube.settings("mail", namespace) or {}).get("lastHandledRequest") == value,
-            f"the request {value!r} to be handled",
-        )
+        wait_handled(kube, namespace, value)
         settle(kube, namespace, smtp)
         assert server.connections == number
 

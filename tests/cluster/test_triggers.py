@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from dev.cluster.kube import APPLY_PATCH
 from dev.operator_process import OperatorProcess
 from tests.cluster.conftest import server_spec
 from tests.support.kube import MERGE_PATCH, Kube, condition, path, reason_of, resource_version
-from tests.support.smtp_server import PASSWORD, USERNAME, MailServer, certificate
+from tests.support.smtp_server import PASSWORD, USERNAME, MailServer, another_authority_pem, certificate
 
 Serve = Callable[..., MailServer]
 
@@ -53,7 +54,7 @@ def test_a_changed_secret_reaches_the_delivered_one(
 def test_a_changed_config_map_reaches_the_delivered_secret(
     operator: OperatorProcess, kube: Kube, namespace: str, smtp: MailServer
 ) -> None:
-    first, second = certificate("a.example").ca_pem, _another_authority()
+    first, second = certificate("a.example").ca_pem, another_authority_pem()
     kube.create("ConfigMap", "ca", namespace, data={"ca.crt": first})
     spec = untested(smtp)
     spec["connection"]["tls"] = {
@@ -66,12 +67,6 @@ def test_a_changed_config_map_reaches_the_delivered_secret(
     kube.patch("ConfigMap", "ca", namespace, data={"ca.crt": second})
 
     kube.wait_values("mail-smtp", namespace, **{"ca.crt": "\n".join(second.split("\n")[:-1]) + "\n"})
-
-
-def _another_authority() -> str:
-    from tests.support.smtp_server import another_authority_pem
-
-    return another_authority_pem()
 
 
 def test_one_secret_of_many_settings_wakes_them_all(
@@ -126,16 +121,14 @@ def test_unrelated_secrets_cost_nothing(
 
     names = crowd()
     for name in names:
-        kube.patch("Secret", name, namespace, metadata={"annotations": {"note": "changed"}})
+        kube.patch("Secret", name, namespace, metadata={"labels": {"changed": "true"}})
     settle(kube, namespace, smtp)
 
     assert resident_kb(operator) - memory < 6_000  # of 25 MB
     assert resource_version(kube.settings("mail", namespace)) == resource_version(before)
-    written = [
-        kube.get("Secret", name, namespace)["metadata"]["managedFields"]  # type: ignore[index]
-        for name in names[:5]
-    ]
-    assert "mailsettings-operator" not in json.dumps(written)
+    untouched = [kube.get("Secret", name, namespace) for name in names[:5]]
+    assert [secret and secret["metadata"]["labels"] for secret in untouched] == [{"changed": "true"}] * 5
+    assert "mailsettings-operator" not in json.dumps([secret and secret["metadata"] for secret in untouched])
 
 
 def test_large_annotations_pass_the_watch(
@@ -191,18 +184,21 @@ def test_rapid_edits_converge_to_the_last(
     assert smtp.attempts[-1] == ("PLAIN", USERNAME, PASSWORD)
 
 
+def forged_condition(condition_type: str, status: str) -> dict[str, Any]:
+    return {
+        "type": condition_type,
+        "status": status,
+        "reason": "Forged",
+        "message": "by somebody else",
+        "lastTransitionTime": "2001-01-01T00:00:00Z",
+        "observedGeneration": 1,
+    }
+
+
 FORGERIES: dict[str, dict[str, Any]] = {
-    "conditions": {
-        "conditions": [
-            {
-                "type": "Ready",
-                "status": "False",
-                "reason": "Forged",
-                "message": "by somebody else",
-                "lastTransitionTime": "2001-01-01T00:00:00Z",
-                "observedGeneration": 1,
-            }
-        ]
+    "a condition": {"conditions": [forged_condition("Ready", "False")]},
+    "more conditions": {
+        "conditions": [forged_condition(kind, "True") for kind in ("Stalled", "Ready", "Reconciling", "Accepted")]
     },
     "everything": {"conditions": None, "effective": None, "binding": None, "probe": None},
     "generation": {"observedGeneration": 99},
@@ -240,6 +236,31 @@ def test_a_status_that_somebody_else_wrote_is_corrected(
         )
 
     kube.wait(corrected, "the status to be corrected")
+
+
+def test_other_managers_may_have_conditions_of_their_own(
+    operator: OperatorProcess, kube: Kube, namespace: str, smtp: MailServer
+) -> None:
+    kube.create("MailServerSettings", "mail", namespace, spec=server_spec(smtp))
+    kube.wait_ready("mail", namespace)
+    target = f"{path('MailServerSettings', 'mail', namespace)}/status"
+    body = {
+        "apiVersion": "mailsettings.dev/v1alpha1",
+        "kind": "MailServerSettings",
+        "metadata": {"name": "mail", "namespace": namespace},
+        "status": {"conditions": [forged_condition("acme.example/Audited", "True")]},
+    }
+    kube.api.request("PATCH", target, body, content_type=APPLY_PATCH, query={"fieldManager": "auditor"})
+    settle(kube, namespace, smtp)
+    before = resource_version(kube.settings("mail", namespace))
+
+    kube.patch("Secret", "smtp", namespace, metadata={"annotations": {"note": "has it reconciled"}})
+    settle(kube, namespace, smtp)
+    assert resource_version(kube.settings("mail", namespace)) == before
+
+    kube.patch("MailServerSettings", "mail", namespace, spec={"mailFrom": "other@acme.example"})
+    settings = kube.wait_ready("mail", namespace)
+    assert reason_of(settings, "acme.example/Audited") == ("True", "Forged")
 
 
 def test_an_object_that_is_replaced_is_served_as_a_new_one(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
@@ -224,7 +225,7 @@ async def test_trouble_with_the_list_is_waited_out() -> None:
 
 
 async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubernetes, "WATCH_TIMEOUT", kubernetes.aiohttp.ClientTimeout(total=None, sock_read=0.2))
+    monkeypatch.setattr(kubernetes, "WATCH_TIMEOUT", aiohttp.ClientTimeout(total=None, sock_read=0.2))
     server = Server([send_and_hang(line("MODIFIED", "a", 11)), send_and_hang(line("MODIFIED", "a", 12))], items=[A10])
     async with watching(server) as events:
         assert await take(events, 3) == [Listed([A10]), Changed(A11), Changed(A12)]
@@ -255,7 +256,7 @@ async def test_pauses_grow_while_it_fails_and_are_short_again_afterwards(monkeyp
 
     broken = [send_and_break()] * 12
     server = Server([*broken, send(line("MODIFIED", "a", 11)), send_and_hang(line("MODIFIED", "a", 12))], items=[A10])
-    monkeypatch.setattr(module.asyncio, "sleep", record)
+    monkeypatch.setattr("mailsettings.edges.metadata_watch.asyncio.sleep", record)
     async with watching(server) as events:
         await take(events, 3)
     first, last = module.FIRST_RETRY_SECONDS, module.LAST_RETRY_SECONDS

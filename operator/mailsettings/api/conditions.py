@@ -111,7 +111,7 @@ class Reason(StrEnum):
     )
     NOT_DELIVERED = ("NotDelivered", "There is no Secret yet, because another condition is not true.")
     DELIVERY_REFUSED = ("DeliveryRefused", "The API server refused the Secret; the message says why.")
-    SUSPENDED = ("Suspended", "spec.suspend is true: changes are not delivered and nothing is probed.")
+    SUSPENDED = ("Suspended", "spec.suspend is true: changes are not delivered and nothing is probed.", True)
 
     # ProbeSucceeded: neither passed nor failed
     PROBE_PASSED = ("ProbePassed", "The last probe went as far as its mode says.")

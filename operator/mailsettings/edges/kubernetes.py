@@ -5,7 +5,7 @@ configuration, credentials and connections are used.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -124,6 +124,24 @@ class KubernetesApi:
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true" if force else "false"}
         return await self._request("PATCH", path, body=body, query=query, content="application/apply-patch+yaml")
 
+    async def remove(self, path: str, pointers: Iterable[str], *, resource_version: str) -> Json:
+        """Removes fields of an object, whoever manages them, without coming to manage anything.
+
+        Args:
+            path: the object's.
+            pointers: the fields, as JSON pointers, in an order in which each is still where it says.
+            resource_version: the version to which the pointers apply; the API server refuses if there is a newer one.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        patch = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
+            *({"op": "remove", "path": pointer} for pointer in pointers),
+        ]
+        query = {"fieldManager": names.FIELD_MANAGER}
+        return await self._request("PATCH", path, body=patch, query=query, content="application/json-patch+json")
+
     async def delete(self, path: str, *, uid: str) -> None:
         """Deletes an object if it is still the one with this uid; that it is gone already is no error.
 
@@ -187,7 +205,7 @@ class KubernetesApi:
         method: str,
         path: str,
         *,
-        body: Json | None = None,
+        body: Json | list[Json] | None = None,
         query: Mapping[str, str] | None = None,
         content: str = "application/json",
         accept: str = "application/json",
@@ -203,7 +221,7 @@ class KubernetesApi:
         method: str,
         path: str,
         *,
-        body: Json | None = None,
+        body: Json | list[Json] | None = None,
         query: Mapping[str, str] | None = None,
         content: str = "application/json",
         accept: str = "application/json",

@@ -1,12 +1,14 @@
 """Reads and writes the status of settings objects."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
 from mailsettings.api import names
-from mailsettings.api.status import ServerStatus
+from mailsettings.api.conditions import ConditionType
+from mailsettings.api.status import Condition, ServerStatus
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.clock import format_time
@@ -14,6 +16,8 @@ from mailsettings.core.conditions import Findings, conditions, summarize, transi
 from mailsettings.edges.kubernetes import ApiError, settings_status_path
 
 S = TypeVar("S", bound=ServerStatus)
+
+_OWN_TYPES: Final = frozenset(map(str, ConditionType))
 
 
 def read_status(model: type[S], record: SettingsRecord) -> S:
@@ -42,7 +46,7 @@ async def write_status(
     old = before.conditions or []
     new = conditions(summarize(findings), old, generation=record.generation, now=format_time(datetime.now(UTC)))
     status = after.model_copy(update={"conditions": new, "observed_generation": record.generation}).document()
-    if status == record.status:
+    if status == _own(record.status):
         return
     key = record.key
     metadata = {"name": key.name, "uid": record.uid} | ({"namespace": key.namespace} if key.namespace else {})
@@ -50,6 +54,10 @@ async def write_status(
     try:
         path = settings_status_path(key.kind, key.namespace, key.name)
         applied = await services.api.apply(path, body, force=True)
+        # Server-side apply leaves what others have written, also where it makes the operator's words untrue.
+        if strays := [*_strays(status, _own(applied["status"])), *_stray_conditions(new, applied["status"])]:
+            version = applied["metadata"]["resourceVersion"]
+            applied = await services.api.remove(path, strays, resource_version=version)
     except ApiError as error:
         if error.is_not_found:
             return
@@ -57,3 +65,27 @@ async def write_status(
     services.echoes.wrote(applied["metadata"])
     record.set_status(status)
     await services.events.record(key, record.uid, transitions(old, new))
+
+
+def _own(status: Mapping[str, Any]) -> dict[str, Any]:
+    """A status without the conditions of other managers, who may have some of their own."""
+    own = [condition for condition in status.get("conditions") or () if condition["type"] in _OWN_TYPES]
+    return {**status, "conditions": own}
+
+
+def _strays(wanted: Mapping[str, Any], found: Mapping[str, Any], path: str = "/status") -> Iterator[str]:
+    """Where there is a field that is not wanted."""
+    for name, value in found.items():
+        if name not in wanted:
+            yield f"{path}/{name}"
+        elif isinstance(value, dict):
+            yield from _strays(wanted[name], value, f"{path}/{name}")
+
+
+def _stray_conditions(wanted: Iterable[Condition], found: Mapping[str, Any]) -> Iterator[str]:
+    """Where there is a condition of the operator's types that does not hold, the last one first."""
+    types = {condition.type for condition in wanted}
+    conditions = found.get("conditions") or []
+    for index in reversed(range(len(conditions))):
+        if conditions[index]["type"] in _OWN_TYPES - types:
+            yield f"/status/conditions/{index}"
