@@ -26,6 +26,10 @@ class ConditionType(StrEnum):
         "CredentialsResolved",
         "Every Secret and ConfigMap that the settings refer to exists, has the key, and its value is usable.",
     )
+    AUTHORIZED = (
+        "Authorized",
+        "OAuth2 only: a live token is held and its renewal is assured. Unknown until the first one has been fetched.",
+    )
     PROBE_SUCCEEDED = (
         "ProbeSucceeded",
         "The last probe of the mail server passed. Unknown until one has run; absent when probes are disabled.",
@@ -98,6 +102,67 @@ class Reason(StrEnum):
         True,
     )
 
+    # Authorized
+    AUTHORIZED = ("Authorized", "A live token is held and its renewal is assured.")
+    TOKEN_PENDING = ("TokenPending", "No live token is held yet; one is being fetched.")
+    TOKEN_DROPPED = (
+        "TokenDropped",
+        "The token belonged to other settings (provider, grant, client, directory, account, URI, scopes): it was dropped.",
+    )
+    RENEWAL_BROKEN = ("RenewalBroken", "The operator itself failed while it renewed the token; its log says where.")
+    CONSENT_REQUIRED = ("ConsentRequired", "Nobody has consented yet that mail is sent for the account.")
+    CONSENT_DENIED = ("ConsentDenied", "Whoever was asked for the consent declined it.", True)
+    ADMIN_CONSENT_REQUIRED = (
+        "AdminConsentRequired",
+        "The directory lets only its administrator consent, and that has not happened.",
+        True,
+    )
+    WRONG_ACCOUNT = ("WrongAccount", "The account is not that of the settings, or not one of this directory.", True)
+    ACCOUNT_UNUSABLE = ("AccountUnusable", "The account is disabled, locked or deleted, or its password is due.", True)
+    TOKEN_REVOKED = (
+        "TokenRevoked",
+        "The provider no longer takes the refresh token: it was revoked, replaced, or ended by a changed password.",
+        True,
+    )
+    TOKEN_EXPIRED = ("TokenExpired", "The refresh token is past its date, or was not used for too long.", True)
+    CLIENT_UNKNOWN = ("ClientUnknown", "The provider knows no client with this ID.", True)
+    CLIENT_AUTH_INVALID = (
+        "ClientAuthInvalid",
+        "The provider refused the client secret, the certificate, the federated token or the service account's key.",
+        True,
+    )
+    CLIENT_AUTH_EXPIRED = ("ClientAuthExpired", "The client secret or the certificate is past its date.", True)
+    CLIENT_NOT_PERMITTED = (
+        "ClientNotPermitted",
+        "The client is known, but may not get tokens in this way or for this mailbox.",
+        True,
+    )
+    DIRECTORY_NOT_FOUND = ("DirectoryNotFound", "There is no such directory (tenant) in this cloud.", True)
+    SCOPE_INVALID = ("ScopeInvalid", "The provider does not know a scope, or does not grant it to this client.", True)
+    CONDITIONAL_ACCESS = (
+        "ConditionalAccess",
+        "A policy of the directory stands against it: Conditional Access, a second factor, Security defaults.",
+        True,
+    )
+    FEDERATION_UNAVAILABLE = (
+        "FederationUnavailable",
+        "The operator's own token, which clientAuth.federation sends, cannot be read.",
+        True,
+    )
+    TOKEN_REQUEST_REFUSED = ("TokenRequestRefused", "The provider refused the token for another cause.", True)
+    PROVIDER_UNREACHABLE = (
+        "ProviderUnreachable",
+        "The identity provider could not be connected to, or did not answer.",
+    )
+    PROVIDER_UNTRUSTED = ("ProviderUntrusted", "The identity provider's TLS certificate cannot be relied on.", True)
+    PROVIDER_UNAVAILABLE = ("ProviderUnavailable", "The identity provider says that it cannot serve now.")
+    PROVIDER_THROTTLED = ("ProviderThrottled", "The identity provider asks for fewer requests.")
+    PROVIDER_ANSWER_INVALID = (
+        "ProviderAnswerInvalid",
+        "What answers is no token endpoint as RFC 6749 has it, or leads to another host.",
+        True,
+    )
+
     # Delivered
     DELIVERED = ("Delivered", "The Secret holds the effective settings.")
     SECRET_NOT_OWNED = (
@@ -111,6 +176,11 @@ class Reason(StrEnum):
     )
     NOT_DELIVERED = ("NotDelivered", "There is no Secret yet, because another condition is not true.")
     DELIVERY_REFUSED = ("DeliveryRefused", "The API server refused the Secret; the message says why.")
+    RELAY_NEEDED = (
+        "RelayNeeded",
+        "output.template wants a password, and OAuth2 has none that lasts; the message says what to do.",
+        True,
+    )
     SUSPENDED = ("Suspended", "spec.suspend is true: changes are not delivered and nothing is probed.", True)
 
     # ProbeSucceeded: neither passed nor failed
@@ -151,11 +221,19 @@ class Reason(StrEnum):
     AUTH_NOT_OFFERED = ("AuthNotOffered", "The server offers no login on this connection.", True)
     AUTH_MECHANISM_UNSUPPORTED = (
         "AuthMechanismUnsupported",
-        "The server offers a login, but none of PLAIN, LOGIN and CRAM-MD5.",
+        "The server offers a login, but none for what the settings have: PLAIN, LOGIN or CRAM-MD5 for a password, "
+        "XOAUTH2 or OAUTHBEARER for an access token.",
         True,
     )
     AUTH_REQUIRED = ("AuthRequired", "The server wants a login, and the settings have none.", True)
     BAD_CREDENTIALS = ("BadCredentials", "The server refused the user name or the password.", True)
+    # Waiting can help: a renewed token may be taken, and rights that were granted take a while to hold everywhere.
+    TOKEN_REFUSED = ("TokenRefused", "The server refused the OAuth2 access token; the message says what to check.")
+    TOKEN_UNUSABLE = (
+        "TokenUnusable",
+        "The access token cannot be sent to this server: it is too long, or no token at all.",
+        True,
+    )
     SENDER_REFUSED = ("SenderRefused", "The server refused the sender address.", True)
     RECIPIENT_REFUSED = ("RecipientRefused", "The server refused the test mail's recipient.", True)
     MESSAGE_REFUSED = ("MessageRefused", "The server refused the test mail itself.", True)

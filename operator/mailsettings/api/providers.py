@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from mailsettings.api.identity import Cloud, Family, Identity
+
 
 class TlsMode(StrEnum):
     """How the connection is protected."""
@@ -52,6 +54,8 @@ class Provider:
     """Domains of user names that this provider's SMTP does not serve, and why in `refused_domains_remedy`."""
     refused_domains_remedy: str = ""
     password: PasswordRule | None = None
+    identity: Identity | None = None
+    """Where tokens for this provider come from; None: it knows no OAuth2."""
     basic_warning: str | None = None
     """Said in the `Accepted` condition and at admission when `auth.basic` is used."""
     notes: tuple[str, ...] = ()
@@ -68,6 +72,9 @@ SENDGRID: Final = "SendGrid"
 GOOGLE: Final = "Google"
 OFFICE365: Final = "Office365"
 
+BEYOND_SENDING: Final = {"https://mail.google.com/": "also reads and deletes what is in the mailbox"}
+"""OAuth2 scopes that permit more than sending, and what."""
+
 DEFAULT_PORTS: Final = {TlsMode.DISABLED: 25, TlsMode.START_TLS: 587, TlsMode.IMPLICIT: 465}
 """For a server whose port is not given. Source: RFC 8314 §3.3, RFC 6409 §3.1, RFC 5321 §4.5.4.2."""
 
@@ -76,6 +83,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
         title="any SMTP server",
         endpoints={},
         requires_auth=False,
+        identity=Identity(Family.CUSTOM, {"Public": Cloud()}),
         notes=("`connection.host` is required; without `auth` the server is an open relay for this cluster.",),
     ),
     SENDGRID: Provider(
@@ -105,6 +113,16 @@ PROVIDERS: Final[dict[str, Provider]] = {
             remedy="create an app password (16 letters; spaces do not count) for an account with 2-Step Verification: "
             "Google has refused account passwords over SMTP since 2025-05-01",
         ),
+        identity=Identity(
+            Family.GOOGLE,
+            {
+                "Public": Cloud(
+                    token_uri="https://oauth2.googleapis.com/token",  # noqa: S106 - an address
+                    delegated_scopes=("https://mail.google.com/",),
+                    application_scopes=("https://mail.google.com/",),
+                )
+            },
+        ),
         notes=(
             "`auth.basic` takes an app password of 16 letters, which needs 2-Step Verification.",
             "The Workspace relay admits by IP address too; such a relay without a login is `provider: Custom`.",
@@ -120,6 +138,26 @@ PROVIDERS: Final[dict[str, Provider]] = {
         refused_domains=("outlook.com", "hotmail.com", "live.com", "msn.com", "outlook.de", "outlook.fr"),
         refused_domains_remedy="personal Outlook.com accounts cannot be used with Office365; use the mailbox of a "
         "Microsoft 365 organisation",
+        identity=Identity(
+            Family.MICROSOFT,
+            {
+                "Public": Cloud(
+                    token_uri="https://login.microsoftonline.com",  # noqa: S106
+                    delegated_scopes=("https://outlook.office.com/SMTP.Send",),
+                    application_scopes=("https://outlook.office365.com/.default",),
+                ),
+                "USGov": Cloud(
+                    token_uri="https://login.microsoftonline.us",  # noqa: S106
+                    delegated_scopes=("https://outlook.office365.us/SMTP.Send",),
+                    application_scopes=("https://outlook.office365.us/.default",),
+                ),
+                "China": Cloud(
+                    token_uri="https://login.partner.microsoftonline.cn",  # noqa: S106
+                    delegated_scopes=("https://partner.outlook.cn/SMTP.Send",),
+                    application_scopes=("https://partner.outlook.cn/.default",),
+                ),
+            },
+        ),
         basic_warning="Microsoft is retiring Basic authentication for SMTP: at the end of December 2026 it is switched "
         "off by default for existing tenants (an administrator can switch it on again), tenants created "
         "later have it unavailable by default, and the final date will be announced in the second half of 2027",

@@ -29,6 +29,9 @@ class Purpose:
 SMTP: Final = Purpose("an SMTP port", frozenset({25, 465, 587, 2525}))
 """Sending mail. Source: RFC 5321 §4.5.4.2, RFC 8314 §3.3, RFC 6409 §3.1; 2525 is what providers offer beside them."""
 
+OAUTH2: Final = Purpose("the https port", frozenset({443}))
+"""Asking an identity provider for tokens. Source: RFC 6749 §3.2, RFC 9110 §4.2.2."""
+
 
 @dataclass(frozen=True, slots=True)
 class Denial:

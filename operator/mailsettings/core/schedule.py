@@ -14,7 +14,7 @@ FIRST_RETRY_AFTER_REFUSAL: Final = timedelta(minutes=10)
 """Servers lock accounts that fail to log in too often; and waiting does not mend what needs a person."""
 
 
-def _share(seed: str) -> float:
+def share(seed: str) -> float:
     """A number from 0 to 1 that depends on the seed alone, so that a restart does not move due times."""
     return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big") / 2**32
 
@@ -35,4 +35,4 @@ def delay_until_next_probe(
         first = FIRST_RETRY_AFTER_REFUSAL if reason and reason.needs_person else FIRST_RETRY
         doublings = min(consecutive_failures - 1, 20)
         delay = min(interval, first * 2**doublings)
-    return delay * (1 - JITTER * _share(f"{seed}/{consecutive_failures}"))
+    return delay * (1 - JITTER * share(f"{seed}/{consecutive_failures}"))

@@ -1,0 +1,44 @@
+"""What the provider data says of OAuth2: which identity platform a provider uses, and where that platform is."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Family(StrEnum):
+    """Whose rules an identity platform follows; each has its own library."""
+
+    MICROSOFT = "Microsoft"
+    GOOGLE = "Google"
+    CUSTOM = "Custom"
+    """RFC 6749 and what builds on it, nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """One instance of an identity platform, and the scopes that SMTP needs there."""
+
+    token_uri: str = ""
+    """The token endpoint; for Microsoft the authority, to which the directory's name is added."""
+    delegated_scopes: tuple[str, ...] = ()
+    """For a person's mailbox, by that person's consent."""
+    application_scopes: tuple[str, ...] = ()
+    """For an application that acts on its own; empty where there is no such thing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A provider's OAuth2."""
+
+    family: Family
+    clouds: dict[str, Cloud]
+    """By name; the first is the default."""
+
+
+LIBRARY_SCOPES: Final[dict[Family, frozenset[str]]] = {
+    # Source: `ClientApplication._decorate_scope` of msal, which refuses them where it adds them itself.
+    Family.MICROSOFT: frozenset({"openid", "profile", "offline_access"}),
+    Family.GOOGLE: frozenset(),
+    Family.CUSTOM: frozenset(),
+}
+"""The scopes that a family's library adds itself, so that they are not to be passed a second time."""

@@ -1,0 +1,1 @@
+"""Asking identity providers for tokens."""

@@ -1,0 +1,117 @@
+"""Microsoft's identity platform, by msal."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msal
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from mailsettings.core.oauth2.faults import FailureKind
+from mailsettings.core.oauth2.request import (
+    Client,
+    ClientAssertion,
+    ClientCertificate,
+    ClientSecret,
+    RefreshToken,
+    TokenRequest,
+)
+from mailsettings.edges.oauth2.assertions import read_assertion
+from mailsettings.edges.oauth2.http import FailureError, ProviderClient
+from mailsettings.edges.oauth2.keys import load_pair
+
+
+def ask(request: TokenRequest, provider: ProviderClient) -> Mapping[str, Any]:
+    """The token endpoint's answer.
+
+    Raises:
+        FailureError: There is no token.
+    """
+    transport = _Transport(provider)
+    # A new application for each call: an old one answers from what it remembers, errors for a minute too.
+    application = _application(request, transport)
+    scopes = list(request.scopes_to_pass)
+    if isinstance(request.grant, RefreshToken):
+        application.acquire_token_by_refresh_token(request.grant.token, scopes)
+    else:
+        application.acquire_token_for_client(scopes)
+    return transport.answer
+
+
+def _application(request: TokenRequest, transport: "_Transport") -> Any:  # noqa: ANN401 - msal has no types
+    client = request.client
+    if client is None:
+        raise TypeError("Microsoft has no grant without a client")
+    options: dict[str, Any] = {
+        "authority": request.endpoint,
+        "http_client": transport,
+        "token_cache": _NoCache(),
+        "instance_discovery": False,  # it would ask login.microsoftonline.com whether the authority exists
+        "azure_region": False,  # None would let the environment (MSAL_FORCE_REGION) choose another host
+    }
+    credential = _credential(client)
+    if credential is None:
+        return msal.PublicClientApplication(client.id, **options)
+    return msal.ConfidentialClientApplication(client.id, client_credential=credential, **options)
+
+
+def _credential(client: Client) -> str | dict[str, str | Callable[[], str]] | None:
+    """What msal calls a client credential; None: a public client."""
+    auth = client.auth
+    if isinstance(auth, ClientSecret):
+        return auth.value
+    if isinstance(auth, ClientAssertion):
+        return {"client_assertion": lambda: read_assertion(auth)}
+    if isinstance(auth, ClientCertificate):
+        key, _ = load_pair(auth)
+        if not isinstance(key, RSAPrivateKey):
+            raise FailureError(FailureKind.KEY, "the private key is not RSA, which Microsoft demands")
+        return {"private_key": auth.private_key, "public_certificate": auth.certificate}
+    return None
+
+
+class _NoCache(msal.TokenCache):  # type: ignore[misc]
+    """Keeps nothing and reads nothing.
+
+    Reading the answer for its cache msal may fail, over an ID token by a clock that differs or a `client_info` that is
+    no JSON; the refresh token that just replaced the old one would be lost with it.
+    """
+
+    def add(self, event: object, now: object = None) -> None:
+        """Called with each answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """What msal reads of an HTTP answer. It sees good ones only."""
+
+    text: str = field(repr=False)
+    status_code: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Transport:
+    """`http_client` of msal: `get` is for discovery documents, `post` for the token endpoint."""
+
+    def __init__(self, provider: ProviderClient) -> None:
+        self._provider = provider
+        self.answer: Mapping[str, Any] = {}
+        """What the token endpoint answered."""
+
+    def get(self, url: str, **_options: object) -> _Response:
+        return _Response(json.dumps(self._provider.discovery(url)))
+
+    def post(
+        self, url: str, *, data: Mapping[str, Any], headers: Mapping[str, str] | None = None, **_options: object
+    ) -> _Response:
+        self.answer = self._provider.token(url, headers or {}, urlencode(data).encode("ascii"))
+        # Not the ID token: msal would judge it, and fail over a clock that differs.
+        return _Response(json.dumps({name: self.answer[name] for name in _FOR_MSAL if name in self.answer}))
+
+    def close(self) -> None:
+        """There is nothing to close: each call has a connection of its own."""
+
+
+_FOR_MSAL: Final = ("access_token", "token_type", "refresh_token", "scope")

@@ -1,0 +1,108 @@
+"""Gets tokens from identity providers: the synchronous libraries in threads, their connections through the policy."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from mailsettings.api.identity import Family
+from mailsettings.core.egress import OAUTH2, EgressPolicy
+from mailsettings.core.oauth2.answers import parse_token
+from mailsettings.core.oauth2.faults import FailureKind, TokenFault, diagnose
+from mailsettings.core.oauth2.request import Token, TokenRequest
+from mailsettings.core.server import Source
+from mailsettings.edges import network
+from mailsettings.edges.oauth2 import custom, google, microsoft
+from mailsettings.edges.oauth2.http import Deadline, FailureError, ProviderClient
+
+MAX_THREADS: Final = 16
+"""How many calls run at once. A call whose provider never answers holds a thread until its deadline."""
+
+CONNECT_LIMIT: Final = timedelta(seconds=10)
+"""Of the look-up, and of the connect, so that a dead address leaves time to say so."""
+
+_THREADS: Final = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="oauth2")
+
+_FAMILIES: Final[dict[Family, Callable[[TokenRequest, ProviderClient], Mapping[str, Any]]]] = {
+    Family.MICROSOFT: microsoft.ask,
+    Family.GOOGLE: google.ask,
+    Family.CUSTOM: custom.ask,
+}
+
+T = TypeVar("T")
+
+
+class TokenError(Exception):
+    """There is no token; `fault` says why."""
+
+    def __init__(self, fault: TokenFault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+async def obtain(
+    request: TokenRequest, *, policy: EgressPolicy, level: Source, ca_bundle: str | None, deadline: timedelta
+) -> Token:
+    """A token, by one call that is never repeated here.
+
+    A provider may have replaced the refresh token as soon as the call has begun: cancelling this coroutine does not
+    end the call, and its answer is lost. Whoever may be cancelled shields it.
+
+    Args:
+        request: What to ask.
+        policy: Which addresses may be connected to; for https on port 443 whatever its purpose is.
+        level: Whose settings name the provider.
+        ca_bundle: PEM certificates to trust instead of the public authorities.
+        deadline: How long all of it may take, waiting for a thread included.
+
+    Raises:
+        TokenError: There is no token.
+    """
+    ends_at = Deadline(time.monotonic() + deadline.total_seconds())
+    provider_policy = replace(policy, purpose=OAUTH2)
+    loop = asyncio.get_running_loop()
+
+    def connect(host: str, port: int, within_s: float) -> socket.socket:
+        within = min(CONNECT_LIMIT, timedelta(seconds=within_s))
+        attempt = network.connect(host, port, level=level, policy=provider_policy, within=within)
+        return _in_loop(attempt, loop, within_s)
+
+    def call() -> Token:
+        client = ProviderClient(request.endpoint, connect=connect, ca_bundle=ca_bundle, deadline=ends_at)
+        issued_at = datetime.now(UTC)
+        return parse_token(_FAMILIES[request.family](request, client), request, issued_at=issued_at)
+
+    try:
+        return await _in_thread(call, deadline)
+    except FailureError as error:
+        failure = error.failure
+    # Outside of the handler: what the libraries and OpenSSL said stays out of tracebacks.
+    raise TokenError(diagnose(failure, request, deadline=deadline))
+
+
+async def _in_thread(call: Callable[[], T], within: timedelta) -> T:
+    """The result of a call that bounds itself in time once it runs; one that does not begin in time is not made."""
+    future = _THREADS.submit(call)
+    result = asyncio.wrap_future(future)
+    await asyncio.wait({result}, timeout=within.total_seconds())
+    if not result.done() and future.cancel():
+        raise FailureError(FailureKind.BUSY)
+    return await result
+
+
+def _in_loop(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, within_s: float) -> T:
+    """The result of a coroutine that runs in the event loop, for one of the threads.
+
+    Raises:
+        TimeoutError: It took too long and was cancelled.
+    """
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        return future.result(within_s)
+    except TimeoutError:
+        future.cancel()
+        raise

@@ -1,0 +1,492 @@
+"""An identity provider over https in the test's own event loop, shaped like Microsoft's and Google's.
+
+It works, and it can be told to misbehave: `answers` and `discoveries` hold what the next requests are answered instead.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import secrets
+import ssl
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+import jwt
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+
+from tests.support.jwt import ALGORITHM, Signer
+from tests.support.smtp_server import LOOPBACK, certificate
+
+DIRECTORY: Final = "72f988bf-0000-4000-8000-2d7cd011db47"
+CLIENT_ID: Final = "11112222-bbbb-3333-cccc-4444dddd5555"
+CLIENT_SECRET: Final = "Xy7~q+1W/e8Q=and:a~colon.of.the-secret"
+ACCOUNT: Final = "no-reply@acme.example"
+SCOPE: Final = "https://outlook.office.com/SMTP.Send"
+SERVICE_ACCOUNT: Final = "mailer@acme-project.iam.gserviceaccount.com"
+GOOGLE_AUDIENCE: Final = "https://oauth2.googleapis.com/token"
+
+
+@cache
+def _signer() -> Signer:
+    """The provider's key: slow to make and therefore made once."""
+    return Signer()
+
+
+Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
+"""What answers one request."""
+
+JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+@dataclass(frozen=True)
+class RegisteredClient:
+    """What the provider knows of a client. One with nothing but an ID is a public client."""
+
+    id: str = CLIENT_ID
+    secret: str | None = None
+    assertion_key: str | None = None
+    """The PEM of a public key: of the client's certificate, or of the issuer of federated tokens."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    form: Mapping[str, str]
+
+
+@dataclass
+class _Consent:
+    """What an account allowed a client, and the tokens that came of it."""
+
+    client_id: str
+    account: str
+    scopes: tuple[str, ...]
+    is_revoked: bool = False
+    access_tokens: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _RefreshToken:
+    consent: _Consent
+    is_replaced: bool = False
+
+
+class RefusedError(Exception):
+    """The provider refuses: an error of RFC 6749 §5.2, and Microsoft's number for it."""
+
+    def __init__(self, error: str, code: int, description: str, status: int = 400) -> None:
+        super().__init__(error)
+        self.error = error
+        self.code = code
+        self.description = description
+        self.status = status
+
+
+@dataclass
+class IdentityProvider:
+    """A working provider, what it is to do, and what it was asked."""
+
+    port: int = 0
+    ca_pem: str = field(default="", repr=False)
+    signer: Signer = field(default_factory=_signer)
+    clients: dict[str, RegisteredClient] = field(default_factory=dict)
+    accounts: set[str] = field(default_factory=lambda: {ACCOUNT})
+    service_account_key: str = ""
+    """The PEM of the service account's public key."""
+    access_life: timedelta = timedelta(hours=1)
+    rotates: bool = True
+    """A refresh gives a new refresh token."""
+    detects_reuse: bool = False
+    """A replaced refresh token that comes back ends the whole consent; else it goes on working, as Microsoft's."""
+    kills_old_access: bool = False
+    """A refresh ends the access tokens before it."""
+    answers: deque[Behaviour] = field(default_factory=deque)
+    discoveries: deque[Behaviour] = field(default_factory=deque)
+    asked: list[Asked] = field(default_factory=list)
+    _refresh_tokens: dict[str, _RefreshToken] = field(default_factory=dict)
+    _access_tokens: dict[str, _Consent] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str:
+        return f"https://{LOOPBACK}:{self.port}"
+
+    @property
+    def authority(self) -> str:
+        return f"{self.origin}/{DIRECTORY}"
+
+    @property
+    def token_uri(self) -> str:
+        return f"{self.origin}/token"
+
+    @property
+    def issuer(self) -> str:
+        return f"{self.authority}/v2.0"
+
+    @property
+    def token_requests(self) -> list[Asked]:
+        return [each for each in self.asked if each.method == "POST"]
+
+    def register(self, client: RegisteredClient) -> None:
+        self.clients[client.id] = client
+
+    def consent(self, *, client_id: str = CLIENT_ID, account: str = ACCOUNT, scopes: tuple[str, ...] = (SCOPE,)) -> str:
+        """The first refresh token of a consent."""
+        return self._new_refresh_token(_Consent(client_id, account, scopes))
+
+    def revoke(self, refresh_token: str) -> None:
+        self._refresh_tokens[refresh_token].consent.is_revoked = True
+
+    def is_live(self, access_token: str) -> bool:
+        """Whether a mail server would take the token."""
+        consent = self._access_tokens.get(access_token)
+        if consent is None or consent.is_revoked or access_token not in consent.access_tokens:
+            return False
+        return float(self.claims(access_token)["exp"]) > time.time()
+
+    def claims(self, access_token: str) -> dict[str, Any]:
+        options: Any = {"verify_exp": False, "verify_aud": False}
+        decoded = jwt.decode(access_token, self.signer.public_pem, algorithms=[ALGORITHM], options=options)
+        return dict(decoded)
+
+    # What it answers
+
+    def application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self._answer_discovery)
+        application.router.add_post("/{tenant}/oauth2/v2.0/token", self._answer_token)
+        application.router.add_post("/token", self._answer_token)
+        application.router.add_post("/introspect", self._answer_introspection)
+        return application
+
+    async def _answer_discovery(self, request: web.Request) -> web.StreamResponse:
+        await self._record(request)
+        if self.discoveries:
+            return await self.discoveries.popleft()(request)
+        if request.match_info["tenant"] != DIRECTORY:
+            return _microsoft_answer(RefusedError("invalid_tenant", 90002, "Tenant not found. Check your tenant ID."))
+        return web.json_response(self.discovery_document())
+
+    def discovery_document(self, **changes: str) -> dict[str, str]:
+        endpoints = f"{self.authority}/oauth2/v2.0"
+        return {
+            "issuer": self.issuer,
+            "authorization_endpoint": f"{endpoints}/authorize",
+            "token_endpoint": f"{endpoints}/token",
+            "device_authorization_endpoint": f"{endpoints}/devicecode",
+            **changes,
+        }
+
+    async def _answer_token(self, request: web.Request) -> web.StreamResponse:
+        form = await self._record(request)
+        if self.answers:
+            return await self.answers.popleft()(request)
+        try:
+            return web.json_response(self._grant(request, form), headers={"Cache-Control": "no-store"})
+        except RefusedError as refused:
+            return _microsoft_answer(refused) if "tenant" in request.match_info else _plain_answer(refused)
+
+    async def _answer_introspection(self, request: web.Request) -> web.StreamResponse:
+        """Source: RFC 7662 §2.2."""
+        token = (await self._record(request)).get("token", "")
+        return web.json_response({"active": True, **self.claims(token)} if self.is_live(token) else {"active": False})
+
+    async def _record(self, request: web.Request) -> dict[str, str]:
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        self.asked.append(Asked(request.method, request.path, dict(request.headers), form))
+        return form
+
+    def _grant(self, request: web.Request, form: Mapping[str, str]) -> dict[str, Any]:
+        if form.get("grant_type") == JWT_BEARER:
+            return self._service_account_grant(form)
+        client = self._authenticated(request, form)
+        if form.get("grant_type") == "refresh_token":
+            return self._refreshed(client, form)
+        if form.get("grant_type") == "client_credentials":
+            if client.secret is None and client.assertion_key is None:
+                raise RefusedError("unauthorized_client", 7000216, "A public client has no such grant.")
+            return self._new_tokens(_Consent(client.id, client.id, tuple(form.get("scope", "").split())))
+        raise RefusedError("unsupported_grant_type", 70003, "The grant type is not supported.")
+
+    def _refreshed(self, client: RegisteredClient, form: Mapping[str, str]) -> dict[str, Any]:
+        token = form.get("refresh_token", "")
+        held = self._refresh_tokens.get(token)
+        if held is None or held.consent.client_id != client.id:
+            raise RefusedError("invalid_grant", 70000, "The provided grant is invalid or malformed.")
+        if held.is_replaced and self.detects_reuse:
+            held.consent.is_revoked = True
+        if held.consent.is_revoked:
+            raise RefusedError("invalid_grant", 50173, "The provided grant has expired due to it being revoked.")
+        if self.kills_old_access:
+            held.consent.access_tokens.clear()
+        if not self.rotates:
+            return self._new_tokens(held.consent)
+        held.is_replaced = True
+        return {**self._new_tokens(held.consent), "refresh_token": self._new_refresh_token(held.consent)}
+
+    def _service_account_grant(self, form: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            claims = jwt.decode(
+                form["assertion"], self.service_account_key, algorithms=["RS256"], audience=GOOGLE_AUDIENCE
+            )
+        except jwt.InvalidTokenError as error:
+            raise RefusedError("invalid_grant", 0, "Invalid JWT Signature.") from error
+        if claims["sub"] not in self.accounts:
+            raise RefusedError("invalid_grant", 0, "Invalid email or User ID")
+        return self._new_tokens(_Consent(claims["iss"], claims["sub"], tuple(claims["scope"].split())))
+
+    def _authenticated(self, request: web.Request, form: Mapping[str, str]) -> RegisteredClient:
+        login = _basic(request.headers.get("Authorization"))
+        client_id, secret = login or (form.get("client_id", ""), form.get("client_secret"))
+        client = self.clients.get(client_id)
+        if client is None:
+            raise RefusedError("unauthorized_client", 700016, f"Application with identifier '{client_id}' not found.")
+        if "client_assertion" in form:
+            self._check_assertion(client, form, f"{self.origin}{request.path}")
+        elif (secret or None) != client.secret or (secret is None and client.assertion_key is not None):
+            raise RefusedError("invalid_client", 7000215, "Invalid client secret provided.", 401)
+        return client
+
+    def _check_assertion(self, client: RegisteredClient, form: Mapping[str, str], audience: str) -> None:
+        """Source: RFC 7523 §3."""
+        assert form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        try:
+            jwt.decode(
+                form["client_assertion"],
+                client.assertion_key or "",
+                algorithms=["RS256", "PS256", "ES256"],
+                audience=[audience, "api://AzureADTokenExchange"],
+                options={"require": ["exp", "iss", "sub", "aud"]},
+            )
+        except jwt.InvalidTokenError as error:
+            raise RefusedError("invalid_client", 700027, "The certificate is not registered.", 401) from error
+
+    def _new_tokens(self, consent: _Consent) -> dict[str, Any]:
+        now = int(time.time())
+        token = self.signer.token(
+            {
+                "iss": self.issuer,
+                "sub": consent.account,
+                "email": consent.account,
+                "aud": "https://outlook.office.com",
+                "azp": consent.client_id,
+                "scope": " ".join(consent.scopes),
+                "jti": secrets.token_hex(8),
+                "iat": now,
+                "nbf": now,
+                "exp": now + int(self.access_life.total_seconds()),
+            }
+        )
+        consent.access_tokens.append(token)
+        self._access_tokens[token] = consent
+        return {
+            "token_type": "Bearer",
+            "expires_in": int(self.access_life.total_seconds()),
+            "scope": " ".join(consent.scopes),
+            "access_token": token,
+        }
+
+    def _new_refresh_token(self, consent: _Consent) -> str:
+        token = f"0.AX{secrets.token_urlsafe(40)}"
+        self._refresh_tokens[token] = _RefreshToken(consent)
+        return token
+
+
+def _basic(header: str | None) -> tuple[str, str] | None:
+    """Source: RFC 6749 §2.3.1."""
+    if header is None or not header.startswith("Basic "):
+        return None
+    name, _, secret = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
+    return unquote_plus(name), unquote_plus(secret)
+
+
+def microsoft_error(error: str, code: int, text: str, **more: Any) -> dict[str, Any]:
+    """The JSON of Microsoft's errors: no two are the same."""
+    trace, correlation = secrets.token_hex(16), secrets.token_hex(16)
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return {
+        "error": error,
+        "error_description": f"AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {now}",
+        "error_codes": [code],
+        "timestamp": now,
+        "trace_id": trace,
+        "correlation_id": correlation,
+        "error_uri": f"https://login.microsoftonline.com/error?code={code}",
+        **more,
+    }
+
+
+def _microsoft_answer(refused: RefusedError) -> web.Response:
+    return web.json_response(microsoft_error(refused.error, refused.code, refused.description), status=refused.status)
+
+
+def _plain_answer(refused: RefusedError) -> web.Response:
+    return web.json_response({"error": refused.error, "error_description": refused.description}, status=refused.status)
+
+
+# Answers to order
+
+
+def saying(content: object, status: int = 200, **headers: str) -> Behaviour:
+    """An answer with this JSON, or with this text."""
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        text = content if isinstance(content, str) else json.dumps(content)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return web.Response(text=text, status=status, headers=named, content_type="application/json")
+
+    return answer
+
+
+def redirecting(url: str, status: int = 307) -> Behaviour:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, headers={"Location": url})
+
+    return answer
+
+
+def hanging() -> Behaviour:
+    """No answer, until the client goes."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        while request.transport is not None:  # noqa: ASYNC110 - aiohttp has no event for it
+            await asyncio.sleep(0.02)
+        return web.Response()
+
+    return answer
+
+
+def dripping(interval_s: float = 0.05) -> Behaviour:
+    """One byte after the other, without an end: no single read takes long."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while request.transport is not None:
+                await response.write(b" ")
+                await asyncio.sleep(interval_s)
+        return response
+
+    return answer
+
+
+def huge(size: int) -> Behaviour:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(size // 65536):
+                await response.write(b" " * 65536)
+        return response
+
+    return answer
+
+
+# Running
+
+
+@contextlib.asynccontextmanager
+async def identity_provider(context: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[IdentityProvider]:
+    """A provider on a free loopback port, with the client `CLIENT_ID` and its secret."""
+    issued = certificate(LOOPBACK)
+    provider = IdentityProvider(ca_pem=issued.ca_pem, **options)
+    provider.register(RegisteredClient(secret=CLIENT_SECRET))
+    runner = web.AppRunner(provider.application(), shutdown_timeout=1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, LOOPBACK, 0, ssl_context=context or issued.context)
+        await site.start()
+        provider.port = runner.addresses[0][1]
+        yield provider
+    finally:
+        await runner.cleanup()
+
+
+RawBehaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def raw_server(behaviour: RawBehaviour, context: ssl.SSLContext | None) -> AsyncIterator[int]:
+    """A server that does what it likes with a connection; gives its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await behaviour(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, LOOPBACK, 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        server.close_clients() if hasattr(server, "close_clients") else None  # Python 3.13
+
+
+# Keys of clients
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A client's key and its certificate, all PEM."""
+
+    private_key: str = field(repr=False)
+    certificate: str
+    public_key: str
+
+
+@cache
+def key_pair(kind: str = "RSA") -> KeyPair:
+    """A key pair with a self-signed certificate; `RSA`, or a curve that few take."""
+    key: CertificateIssuerPrivateKeyTypes
+    key = rsa.generate_private_key(65537, 2048) if kind == "RSA" else ec.generate_private_key(_CURVES[kind])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mailsettings")])
+    today = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name)
+        .public_key(key.public_key())
+        .serial_number(int(hashlib.sha256(kind.encode()).hexdigest()[:8], 16))
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=30))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    return KeyPair(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode(),
+        signed.public_bytes(pem).decode(),
+        key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo).decode(),
+    )
+
+
+_CURVES: Final = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}
+
+
+def service_account_key(**changes: Any) -> str:
+    """The key file of `SERVICE_ACCOUNT`."""
+    return json.dumps(
+        {
+            "type": "service_account",
+            "project_id": "acme-project",
+            "private_key_id": "f1e2d3c4",
+            "private_key": key_pair().private_key,
+            "client_email": SERVICE_ACCOUNT,
+            "client_id": "100000000000000000001",
+            "token_uri": GOOGLE_AUDIENCE,
+            **changes,
+        }
+    )
