@@ -8,8 +8,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -97,13 +97,14 @@ hostname = mail.acme.example
 ssl = required
 ssl_cert = <{folder}/server.pem
 ssl_key = <{folder}/server.pem
-auth_mechanisms = plain login
+auth_mechanisms = plain login {bearer_mechanisms}
 auth_failure_delay = 0
 mail_location = maildir:~/maildir
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN {folder}/users
 }}
+{bearer_passdb}
 userdb {{
   driver = static
   args = uid={uid} gid={gid} home={folder}/home
@@ -133,6 +134,26 @@ service submission-login {{
   }}
 }}
 """
+BEARER_PASSDB: Final = """\
+passdb {{
+  driver = oauth2
+  mechanisms = {mechanisms}
+  args = {folder}/oauth2.conf.ext
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenValidation:
+    """How Dovecot judges access tokens, and so Postfix, which asks it."""
+
+    mechanisms: tuple[str, ...]
+    """XOAUTH2, OAUTHBEARER."""
+    settings: Mapping[str, str]
+    """Source: Dovecot 2.3, Open Authentication v2.0 database."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Public keys in PEM, by `<azp or "default">/<algorithm>/<kid or "default">`; `{keys}` in the settings is their
+    folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +205,18 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def postfix() -> Iterator[Postfix]:
-    """Postfix and Dovecot until the block ends."""
+def postfix(tokens: TokenValidation | None = None) -> Iterator[Postfix]:
+    """Postfix and Dovecot until the block ends.
+
+    Args:
+        tokens: Takes access tokens too, as this says.
+    """
     # Not in pytest's own folder: that is closed to the users that the servers run as.
     folder = Path(tempfile.mkdtemp(prefix="postfix-", dir="/tmp"))
     try:
         folder.chmod(0o755)
         server = Postfix(folder, _certify(folder), *_free_ports(5))
-        _configure(server)
+        _configure(server, tokens or TokenValidation((), {}))
         master: list[Path | str] = [MASTER, "-d", "-c", folder / "etc"]
         with _running([DOVECOT, "-F", "-c", folder / "dovecot.conf"], server), _running(master, server):
             _await_greeting(server, server.relay)
@@ -216,7 +241,7 @@ def _certify(folder: Path) -> str:
     return ca.cert_pem.bytes().decode()
 
 
-def _configure(server: Postfix) -> None:
+def _configure(server: Postfix, tokens: TokenValidation) -> None:
     folder = server.folder
     owner, nobody = pwd.getpwnam("postfix"), pwd.getpwnam("nobody")
     values = {
@@ -230,6 +255,8 @@ def _configure(server: Postfix) -> None:
         "implicit": server.implicit,
         "dovecot_start_tls": server.dovecot_start_tls,
         "dovecot_implicit": server.dovecot_implicit,
+        "bearer_mechanisms": (mechanisms := " ".join(tokens.mechanisms).lower()),
+        "bearer_passdb": BEARER_PASSDB.format(mechanisms=mechanisms, folder=folder) if mechanisms else "",
     }
     for name, text in {
         "etc/main.cf": MAIN_CF,
@@ -240,6 +267,13 @@ def _configure(server: Postfix) -> None:
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text.format(**values, password=PASSWORD))
+    for name, text in {
+        "oauth2.conf.ext": "".join(f"{name} = {value}\n" for name, value in tokens.settings.items()),
+        **{f"keys/{name}": key for name, key in tokens.keys.items()},
+    }.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("{keys}", f"{folder}/keys"))
     for name in _QUEUES.split():
         path = folder / "queue" / name
         path.mkdir(parents=True)

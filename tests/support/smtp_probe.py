@@ -7,7 +7,7 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core import probe as interface
 from mailsettings.core.egress import EgressPolicy
-from mailsettings.core.server import Credentials, Server, Source
+from mailsettings.core.server import Credentials, Login, Server, Source
 from mailsettings.edges import smtp
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME
 
@@ -24,7 +24,7 @@ def request(
     port: int,
     mode: ProbeMode = ProbeMode.SEND,
     *,
-    credentials: Credentials | None = LOGIN,
+    credentials: Login | None = LOGIN,
     mail: interface.TestMail | None = MAIL,
     level: Source = Source.TENANT,
     **server: Any,

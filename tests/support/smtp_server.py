@@ -19,9 +19,12 @@ from typing import Any, Final
 import trustme
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.support.bearer import CHALLENGE, Presented, presented
+
 LOOPBACK: Final = "127.0.0.1"
 USERNAME: Final = "no-reply@acme.example"
 PASSWORD: Final = "correct horse battery staple"
+BEARER_MECHANISMS: Final = ("XOAUTH2", "OAUTHBEARER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,11 @@ class MailServer:
     port: int = 0
     mails: list[Mail] = field(default_factory=list)
     attempts: list[tuple[str, str, str]] = field(default_factory=list)
-    """Logins: mechanism, user name, password (CRAM-MD5: the digest)."""
+    """Logins: mechanism, user name, password (CRAM-MD5: the digest; XOAUTH2 and OAUTHBEARER: the access token)."""
+    presented: list[Presented] = field(default_factory=list)
+    """What came by XOAUTH2 and OAUTHBEARER."""
+    acknowledged: list[bytes] = field(default_factory=list)
+    """What clients answered to the challenge that refuses an access token."""
     ehlo_names: list[str] = field(default_factory=list)
     connections: int = 0
     open_connections: int = 0
@@ -120,6 +127,8 @@ class _Handler:
         self._login = login
         if "CRAM-MD5" in mechanisms:
             self.auth_CRAM__MD5 = self._auth_cram_md5  # aiosmtpd looks mechanisms up by such names
+        for mechanism in {*mechanisms} & {*BEARER_MECHANISMS}:
+            setattr(self, f"auth_{mechanism}", self._auth_bearer)
 
     async def handle_EHLO(  # noqa: N802
         self, _smtp: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
@@ -151,9 +160,28 @@ class _Handler:
         expected = hmac.new(self._login[1].encode(), challenge, "md5").hexdigest()
         return AuthResult(success=(username, digest) == (self._login[0], expected), handled=False)
 
+    async def _auth_bearer(self, smtp: SMTP, args: list[str]) -> AuthResult:
+        mechanism, *initial = args
+        response = base64.b64decode(initial[0]) if initial else await smtp.challenge_auth("")
+        if response is MISSING:
+            return AuthResult(success=False)
+        said = presented(mechanism, bytes(response))
+        self._server.presented.append(said)
+        self._server.attempts.append((mechanism, said.username, said.token))
+        if (said.username, said.token) == self._login:
+            return AuthResult(success=True)
+        answer = await smtp.challenge_auth(CHALLENGE)
+        if answer is MISSING:
+            return AuthResult(success=False)
+        self._server.acknowledged.append(bytes(answer))
+        return AuthResult(success=False, handled=False)
+
 
 class _Connection(SMTP):
     """aiosmtpd's connection, counted."""
+
+    line_length_limit = 12288
+    """As RFC 4954 §4 has it for what follows the AUTH command, which itself aiosmtpd holds to 512."""
 
     def __init__(self, server: MailServer, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -190,8 +218,8 @@ async def mail_server(
         implicit_tls: Speaks TLS from the first byte.
         auth_required: Refuses mail before a login.
         auth_without_tls: Offers a login in the clear.
-        mechanisms: What AUTH offers, of PLAIN, LOGIN and CRAM-MD5.
-        login: The only user name and password that it takes.
+        mechanisms: What AUTH offers, of PLAIN, LOGIN, CRAM-MD5, XOAUTH2 and OAUTHBEARER.
+        login: The only user name and password, or access token, that it takes.
     """
     server = MailServer()
     handler = _Handler(server, login, mechanisms)

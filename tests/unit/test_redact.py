@@ -116,3 +116,18 @@ def test_long_texts_take_no_longer_than_their_length() -> None:
     """A run that begins like a secret at every character, as long as a reply may be."""
     shown = redact("A" * 32_768 + "==", ["A" * 40 + "B"], identities=["A" * 40 + "C"])
     assert MARK not in shown
+
+
+TOKEN = "".join(f"{number:03}-aB.c_" for number in range(100))
+
+
+@given(start=st.integers(0, len(TOKEN) - 16), length=st.integers(16, 400), before=TEXTS, after=TEXTS)
+def test_no_piece_of_a_token_survives(start: int, length: int, before: str, after: str) -> None:
+    text = redact(f"{before} {TOKEN[start : start + length]} {after}", (), tokens=(TOKEN,))
+    assert MARK in text
+    assert not any(TOKEN[at : at + 16] in text for at in range(len(TOKEN) - 15))
+
+
+def test_what_only_resembles_a_piece_of_a_token_stays() -> None:
+    text = f"{TOKEN[:15]} https://support.google.com/mail/?p=BadCredentials 550-xy.z_551-xy.z_"
+    assert redact(text, (), tokens=(TOKEN, "", "short")) == text

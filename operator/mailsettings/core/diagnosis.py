@@ -10,6 +10,8 @@ from mailsettings.api.conditions import Reason
 from mailsettings.api.providers import TlsMode
 from mailsettings.core.probe import ProbeFailure, ProbeRequest, Stage
 from mailsettings.core.redact import redact
+from mailsettings.core.sasl import Challenge, Mechanism, initial_response, parse_challenge
+from mailsettings.core.server import BearerToken
 
 
 class FaultKind(StrEnum):
@@ -49,6 +51,8 @@ class FaultKind(StrEnum):
     """No AUTH is offered on this plain connection, but STARTTLS is."""
     MECHANISM_UNSUPPORTED = "mechanism-unsupported"
     """`detail` lists what the server offers."""
+    TOKEN_UNSENDABLE = "token-unsendable"
+    """SMTP has no way to send the access token; `detail` says why."""
     REPLY = "reply"
     """The server answered a step with an SMTP reply that is not the one hoped for: `code` and `text`."""
     GARBAGE = "garbage"
@@ -65,12 +69,17 @@ class Fault:
     """The SMTP reply code, of kind `REPLY`."""
     text: str = ""
     """The reply's text without the code, lines separated by line feeds; may hold anything, secrets too."""
+    challenge: str = ""
+    """The text of the 334 reply by which the server announced the refusal of an access token, as it wrote it."""
     detail: str = ""
     """Words of the operator, OpenSSL or the operating system. Never a server's, and never a secret."""
 
 
 MAX_REPLY_LENGTH: Final = 300
 """Of the server's text in a message, in characters: enough for the longest replies that providers document."""
+
+MAX_CHALLENGE_LENGTH: Final = 150
+"""Of what an error challenge says, in characters."""
 
 _ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ ]|$)")
 """Source: RFC 3463 §2. The class need not be the reply code's: Exchange Online says `451 5.7.3`."""
@@ -85,6 +94,13 @@ class _Case:
     enhanced_code: str | None
     text: str
     """The server's text on one line, without the enhanced code, without secrets, bounded."""
+    challenge: str
+    """What the error challenge says, likewise; empty without one that can be read."""
+
+    @property
+    def by_token(self) -> bool:
+        """Whether the login is by an access token."""
+        return isinstance(self.request.credentials, BearerToken)
 
     @property
     def words(self) -> dict[str, str]:
@@ -102,13 +118,15 @@ class _Case:
             "recipient": self.request.mail.recipient if self.request.mail else "the recipient",
             "step": _STEPS[self.fault.stage],
             "reply": self._reply,
+            "secret": "access token" if self.by_token else "password",
             "detail": self.fault.detail,
         }
 
     @property
     def _reply(self) -> str:
         codes = " ".join(filter(None, (str(self.fault.code), self.enhanced_code)))
-        return f'{codes} "{self.text}"' if self.text else codes
+        reply = f'{codes} "{self.text}"' if self.text else codes
+        return f'{reply} after the challenge "{self.challenge}"' if self.challenge else reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +149,8 @@ class _Rule:
     ports: frozenset[int] | None = None
     tls: frozenset[TlsMode] | None = None
     has_login: bool | None = None
+    by_token: bool | None = None
+    challenged: bool | None = None
 
     def holds(self, case: _Case) -> bool:
         """Whether every condition does."""
@@ -144,6 +164,8 @@ class _Rule:
             and (self.enhanced is None or self.enhanced.fullmatch(case.enhanced_code or "") is not None)
             and (self.text is None or self.text.search(case.text) is not None)
             and self.has_login in (None, case.request.credentials is not None)
+            and self.by_token in (None, case.by_token)
+            and self.challenged in (None, bool(case.challenge))
         )
 
 
@@ -153,8 +175,7 @@ def diagnose(fault: Fault, request: ProbeRequest) -> ProbeFailure:
     The message holds no secret, no time and no counter: the same fault gives the same message each time, so that the
     status is not written for nothing.
     """
-    enhanced_code, text = _parse_text(fault.text, request)
-    case = _Case(fault, request, enhanced_code, text)
+    case = _case(fault, request)
     rule = next(rule for rule in _RULES if rule.holds(case))
     sentences = f"{rule.happened} {rule.remedy}".rstrip().format_map(case.words)
     return ProbeFailure(
@@ -162,8 +183,13 @@ def diagnose(fault: Fault, request: ProbeRequest) -> ProbeFailure:
         reason=rule.reason,
         message=f"{_LABELS[fault.stage]}: {sentences}",
         code=fault.code,
-        enhanced_code=enhanced_code,
+        enhanced_code=case.enhanced_code,
     )
+
+
+def _case(fault: Fault, request: ProbeRequest) -> _Case:
+    enhanced_code, text = _parse_text(fault.text, request)
+    return _Case(fault, request, enhanced_code, text, _parse_challenge(fault.challenge, request))
 
 
 def _is_in(value: object, values: frozenset[object] | None) -> bool:
@@ -176,12 +202,33 @@ def _where(host: str, port: int) -> str:
 
 def _parse_text(text: str, request: ProbeRequest) -> tuple[str | None, str]:
     """The enhanced status code of a reply, and its text fit to be shown."""
-    lines = [" ".join(_printable(line).split()) for line in text.splitlines()]
+    lines = [_on_one_line(line) for line in text.splitlines()]
     codes = [match[1] for line in lines if (match := _ENHANCED.match(line))]
     enhanced_code = codes[0] if codes else None
     # Servers repeat the enhanced code on every line (RFC 2034 §4); once is enough for a reader.
     joined = " ".join(line.removeprefix(enhanced_code).lstrip() if enhanced_code else line for line in lines if line)
-    return enhanced_code, _shortened(_scrubbed(joined, request).replace('"', "'").strip())
+    return enhanced_code, _quotable(joined, request, MAX_REPLY_LENGTH)
+
+
+def _parse_challenge(text: str, request: ProbeRequest) -> str:
+    challenge = parse_challenge(text) or Challenge()
+    values = {
+        "status": challenge.status,
+        "scope": challenge.scope,
+        "schemes": challenge.schemes,
+        "openid-configuration": challenge.openid_configuration,
+    }
+    said = ", ".join(f"{name} {_on_one_line(value)}" for name, value in values.items() if value)
+    return _quotable(said, request, MAX_CHALLENGE_LENGTH)
+
+
+def _quotable(text: str, request: ProbeRequest, length: int) -> str:
+    """Without secrets, fit to stand in quotation marks, and no longer than that."""
+    return _shortened(_scrubbed(text, request).replace('"', "'").strip(), length)
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(_printable(text).split())
 
 
 def _printable(line: str) -> str:
@@ -199,12 +246,16 @@ def _scrubbed(text: str, request: ProbeRequest) -> str:
     login = request.credentials
     if login is None:
         return text
+    if isinstance(login, BearerToken):
+        responses = [initial_response(mechanism, login, request.server).decode("ascii") for mechanism in Mechanism]
+        token = login.access_token
+        return redact(text, (token,), identities=(login.username,), tokens=(token, *responses))
     plain = f"\0{login.username}\0{login.password}"  # SASL PLAIN, RFC 4616 §2
     return redact(text, (login.password, plain), identities=(login.username,))
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_REPLY_LENGTH else f"{text[: MAX_REPLY_LENGTH - 1]}…"
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 _LABELS: Final = {
@@ -253,6 +304,10 @@ _DISABLED: Final = frozenset({TlsMode.DISABLED})
 _ENVELOPE: Final = _at(Stage.MAIL, Stage.RCPT, Stage.DATA)
 _TEMPORARY: Final = _codes(range(400, 500))
 _PERMANENT: Final = _codes(range(500, 600))
+_CHECK_TOKEN: Final = (
+    "Check that the token is for this very mailbox and bears the scope and audience that the mail server wants, and "
+    "that the provider lets this account and application use SMTP."
+)
 _WANTS_TLS: Final = _pattern(r"STARTTLS|\bTLS\b|encrypt|secure connection")
 
 _BEFORE_AND_AT_CONNECT: Final = (
@@ -407,6 +462,81 @@ _LOST_OR_LATE: Final = (
     ),
 )
 
+_AT_AUTH_BY_TOKEN: Final = (
+    _Rule(
+        Reason.TOKEN_UNUSABLE,
+        "{where} holds the login to be too long: {reply}.",
+        "Google says so where the user name is a service account's own address: set it to the mailbox. Otherwise the "
+        "token is longer than this server takes.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_PERMANENT,
+        text=_pattern(r"(?:line|response|command|token|argument).{0,10} too long"),
+        by_token=True,
+    ),
+    _Rule(
+        Reason.TOKEN_UNUSABLE,
+        "{where} holds the login to be too long: {reply}.",
+        "The token is longer than this server takes.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_PERMANENT,
+        enhanced=re.compile(r"5\.5\.6"),  # RFC 4954 §6
+        by_token=True,
+    ),
+    _Rule(
+        Reason.TOKEN_REFUSED,
+        "{where} refused the access token with {reply}.",
+        "At Microsoft check that the scope is SMTP.Send of outlook.office.com, or for an application SMTP.SendAsApp of "
+        "outlook.office365.com with a service principal and mailbox permission in Exchange; that the user name is no "
+        "shared mailbox; and that SMTP AUTH is enabled for it.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_codes(535),
+        enhanced=re.compile(r"5\.7\.3"),
+        by_token=True,
+    ),
+    _Rule(
+        Reason.TOKEN_REFUSED,
+        "{where} refused the access token with {reply}.",
+        "The token is too close to its end for this server, which wants about ten minutes; a new one will do.",
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_PERMANENT,
+        enhanced=re.compile(r"5\.5\.127"),  # Microsoft's High Volume Email
+        by_token=True,
+    ),
+    _Rule(
+        Reason.TOKEN_REFUSED,
+        "{where} refused the access token with {reply}.",
+        _CHECK_TOKEN,
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_codes(534, 535),
+        by_token=True,
+    ),
+    _Rule(
+        Reason.TOKEN_REFUSED,
+        "{where} refused the access token with {reply}.",
+        _CHECK_TOKEN,
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_PERMANENT,
+        enhanced=re.compile(r"5\.7\.8"),
+        by_token=True,
+    ),
+    _Rule(
+        Reason.TOKEN_REFUSED,
+        "{where} refused the access token with {reply}.",
+        _CHECK_TOKEN,
+        kinds=_one(FaultKind.REPLY),
+        stages=_at(Stage.AUTH),
+        codes=_codes(334) | _PERMANENT,
+        by_token=True,
+        challenged=True,
+    ),
+)
+
 _AT_AUTH: Final = (
     _Rule(
         Reason.START_TLS_EXPECTED,
@@ -416,7 +546,7 @@ _AT_AUTH: Final = (
     ),
     _Rule(
         Reason.AUTH_NOT_OFFERED,
-        "{where} offers no login on this connection, so the password was not sent.",
+        "{where} offers no login on this connection, so the {secret} was not sent.",
         "Use the server's submission port (587 or 465), or remove auth if it wants no login.",
         kinds=_one(FaultKind.AUTH_NOT_OFFERED),
     ),
@@ -425,6 +555,20 @@ _AT_AUTH: Final = (
         "{where} offers a login by {detail} only, and not by PLAIN, LOGIN or CRAM-MD5; the password was not sent.",
         "This server cannot be used with a user name and a password.",
         kinds=_one(FaultKind.MECHANISM_UNSUPPORTED),
+        by_token=False,
+    ),
+    _Rule(
+        Reason.AUTH_MECHANISM_UNSUPPORTED,
+        "{where} offers a login by {detail} only, and not by XOAUTH2 or OAUTHBEARER; the access token was not sent.",
+        "Check connection.host; if it is right, this server cannot be used with OAuth2.",
+        kinds=_one(FaultKind.MECHANISM_UNSUPPORTED),
+        by_token=True,
+    ),
+    _Rule(
+        Reason.TOKEN_UNUSABLE,
+        "The access token cannot be sent to {where}: {detail}.",
+        "Have the provider issue a usual one: with fewer claims, groups or scopes if it is too long.",
+        kinds=_one(FaultKind.TOKEN_UNSENDABLE),
     ),
     _Rule(
         Reason.START_TLS_EXPECTED,
@@ -452,16 +596,18 @@ _AT_AUTH: Final = (
         kinds=_one(FaultKind.REPLY),
         stages=_at(Stage.AUTH),
         codes=_codes(534),
+        by_token=False,
     ),
     _Rule(
         Reason.SERVER_REFUSED,
         "{where} does not admit this way to log in: {reply}.",
-        "The user name and the password may be right; have the provider or its administrator enable SMTP AUTH.",
+        "The {secret} may be right; have the provider or its administrator enable SMTP AUTH.",
         kinds=_one(FaultKind.REPLY),
         stages=_at(Stage.AUTH),
         codes=_codes(535, 550),
         text=_pattern(r"\bdisabled\b|security defaults|did not meet the criteria|not supported"),
     ),
+    *_AT_AUTH_BY_TOKEN,
     _Rule(
         Reason.BAD_CREDENTIALS,
         "{where} refused the login with {reply}.",

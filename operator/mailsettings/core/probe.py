@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
-from mailsettings.core.server import Credentials, Server, Source
+from mailsettings.core.server import BearerToken, Credentials, Server, Source
 
 
 class Stage(StrEnum):
@@ -44,7 +44,7 @@ class ProbeRequest:
     """Connect, Authenticate or Send."""
     level: Source
     """Whose egress rules hold."""
-    credentials: Credentials | None = None
+    credentials: Credentials | BearerToken | None = None
     mail: TestMail | None = None
     """Required by mode Send."""
 

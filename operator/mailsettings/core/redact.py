@@ -14,12 +14,18 @@ MARK: Final = "[redacted]"
 _SHORT: Final = 4
 """Shorter secrets are taken out only as whole words: as parts of words they are everywhere and tell nothing."""
 
+_FRAGMENT: Final = 16
+"""So many consecutive characters of a long secret give it away."""
+
+_TOKEN_RUN: Final = re.compile(rf"[A-Za-z0-9._~+/-]{{{_FRAGMENT},}}=*")
+"""What may be a piece of an access token or of a line in base64. Source: RFC 6750 §2.1."""
+
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 
 _Span = tuple[int, int]
 
 
-def redact(text: str, secrets: Iterable[str], *, identities: Iterable[str] = ()) -> str:
+def redact(text: str, secrets: Iterable[str], *, identities: Iterable[str] = (), tokens: Iterable[str] = ()) -> str:
     """The text without the secrets, whatever the case of their letters.
 
     Recognised forms: as it is, in base64 (standard and URL-safe, at any of the three alignments, so inside a longer
@@ -31,15 +37,24 @@ def redact(text: str, secrets: Iterable[str], *, identities: Iterable[str] = ())
         secrets: Passwords and the like. Empty ones are ignored.
         identities: What is no secret in itself, such as a user name, but gives an AUTH line away: the whole base64 run
             that holds one is taken out.
+        tokens: Secrets so long that a server cuts or wraps them when it repeats them: each run of their characters that
+            holds a piece of one is taken out.
     """
     hidden = [secret for secret in secrets if secret]
     encoded = [_Encoded(value) for value in (*hidden, *filter(None, identities))]
     # All are looked for in the original text: taking one out first could cut another in two and leave a half.
+    pieces = {piece for token in tokens for piece in _pieces(token)}
     spans = [
         *(span for secret in hidden for span in _plain_spans(text, secret)),
         *(run.span() for run in _BASE64_RUN.finditer(text) if any(e.within(run[0]) for e in encoded)),
+        *(run.span() for run in _TOKEN_RUN.finditer(text) if not pieces.isdisjoint(_pieces(run[0]))),
     ]
     return _without(text, _merged(spans))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    folded = text.casefold()
+    return (folded[start : start + _FRAGMENT] for start in range(len(folded) - _FRAGMENT + 1))
 
 
 def _without(text: str, spans: Iterable[_Span]) -> str:

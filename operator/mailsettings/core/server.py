@@ -16,10 +16,22 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A login."""
+    """A login by a user name and a password."""
 
     username: str
     password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BearerToken:
+    """A login by an OAuth2 access token. Whoever holds the token can use it, so it is as secret as a password."""
+
+    username: str
+    """The mailbox that the token is for."""
+    access_token: str = field(repr=False)
+
+
+Login = Credentials | BearerToken
 
 
 @dataclass(frozen=True, slots=True)

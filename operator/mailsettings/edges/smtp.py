@@ -6,21 +6,23 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from secrets import token_hex
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import aiosmtplib
 
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
+from mailsettings.core import sasl
 from mailsettings.core.diagnosis import Fault, FaultKind, diagnose
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.message import compose
 from mailsettings.core.probe import ProbeRequest, ProbeResult, Stage, TestMail
-from mailsettings.core.server import Credentials, Server
+from mailsettings.core.server import BearerToken, Credentials, Login, Server
 from mailsettings.edges import network
 
 EHLO_NAME: Final = "[127.0.0.1]"
@@ -117,6 +119,14 @@ class _FaultFoundError(Exception):
         self.detail = detail
 
 
+class _TokenRefusedError(aiosmtplib.SMTPAuthenticationError):
+    """The server did not take the access token."""
+
+    def __init__(self, reply: aiosmtplib.SMTPResponse, challenge: str) -> None:
+        super().__init__(reply.code, reply.message)
+        self.challenge = challenge
+
+
 class _Client(aiosmtplib.SMTP):
     """aiosmtplib's client, which lets go of its connection at once.
 
@@ -130,6 +140,7 @@ class _Client(aiosmtplib.SMTP):
         super().close()
 
 
+_T = TypeVar("_T")
 _Step = Callable[[_Client], Awaitable[None]]
 
 
@@ -174,7 +185,7 @@ class _Dialogue:
             # What was said before TLS is forgotten, so EHLO again. Source: RFC 3207 §4.2.
             steps += [self._start_tls, self._ehlo]
         if request.mode is not ProbeMode.CONNECT and request.credentials is not None:
-            steps += [partial(self._log_in, credentials=request.credentials)]
+            steps += [partial(self._log_in, login=request.credentials)]
         if request.mode is ProbeMode.SEND:
             if request.mail is None:
                 raise ValueError("a probe of mode Send needs a mail")
@@ -260,19 +271,40 @@ class _Dialogue:
             raise _FaultFoundError(FaultKind.STARTTLS_NOT_OFFERED)
         await client.starttls(server_hostname=_certified_name(self._server))
 
-    async def _log_in(self, client: _Client, credentials: Credentials) -> None:
-        self.stage = Stage.AUTH
-        log_in = _MECHANISMS[self._mechanism(client)]
-        await log_in(client, credentials.username, credentials.password)
+    async def _log_in(self, client: _Client, login: Login) -> None:
+        """Logs in once: after a failure a second mechanism would count as a second failed login.
 
-    def _mechanism(self, client: _Client) -> str:
-        """The one to use. A second one after a failure would count as a second failed login."""
-        encrypted = self._server.tls_mode is not TlsMode.DISABLED
+        What is sent in the clear is sent because the settings say `Disabled`: the other modes fail without TLS.
+        """
+        self.stage = Stage.AUTH
+        if isinstance(login, BearerToken):
+            await self._present_token(client, login)
+        else:
+            await self._present_password(client, login)
+
+    async def _present_password(self, client: _Client, login: Credentials) -> None:
+        preference = _PREFERENCE[self._is_encrypted]
+        mechanism = self._mechanism(client, lambda offered: next((m for m in preference if m in offered), None))
+        await _MECHANISMS[mechanism](client, login.username, login.password)
+
+    async def _present_token(self, client: _Client, login: BearerToken) -> None:
+        mechanism = self._mechanism(client, sasl.choose)
+        try:
+            exchange = sasl.exchange(mechanism, login, self._server)
+        except sasl.UnsendableError as error:
+            raise _FaultFoundError(FaultKind.TOKEN_UNSENDABLE, str(error)) from error
+        await _authenticate(client, exchange)
+
+    @property
+    def _is_encrypted(self) -> bool:
+        return self._server.tls_mode is not TlsMode.DISABLED
+
+    def _mechanism(self, client: _Client, choose: Callable[[Sequence[str]], _T | None]) -> _T:
         offered = client.server_auth_methods
         if not offered:
-            after = not encrypted and client.supports_extension("starttls")
+            after = not self._is_encrypted and client.supports_extension("starttls")
             raise _FaultFoundError(FaultKind.AUTH_AFTER_STARTTLS if after else FaultKind.AUTH_NOT_OFFERED)
-        mechanism = next((name for name in _PREFERENCE[encrypted] if name in offered), None)
+        mechanism = choose(offered)
         if mechanism is None:
             raise _FaultFoundError(FaultKind.MECHANISM_UNSUPPORTED, _listed(offered))
         return mechanism
@@ -294,6 +326,27 @@ _MECHANISMS: Final[dict[str, Callable[[_Client, str, str], Awaitable[object]]]] 
 }
 _PREFERENCE: Final = {True: ("plain", "login", "cram-md5"), False: ("cram-md5", "plain", "login")}
 """By whether the connection is encrypted: in the clear CRAM-MD5 at least does not show the password."""
+
+
+async def _authenticate(client: _Client, exchange: sasl.Exchange) -> None:
+    """Logs in by a token.
+
+    Raises:
+        _TokenRefusedError: The server did not take it; where it says why beforehand (Microsoft does not), with that.
+    """
+    reply = await client.execute_command(*exchange.command)
+    if exchange.response is not None:
+        if reply.code != aiosmtplib.SMTPStatus.auth_continue:
+            raise _TokenRefusedError(reply, challenge="")
+        reply = await client.execute_command(exchange.response)
+    challenge = ""
+    if reply.code == aiosmtplib.SMTPStatus.auth_continue:
+        challenge, reply = reply.message, aiosmtplib.SMTPResponse(reply.code, "")
+        # The refusal is known by now: a server that breaks off instead of uttering it changes nothing.
+        with contextlib.suppress(aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError):
+            reply = await client.execute_command(exchange.acknowledgement)
+    if reply.code != aiosmtplib.SMTPStatus.auth_successful:
+        raise _TokenRefusedError(reply, challenge)
 
 
 async def _quit(client: _Client) -> None:
@@ -336,6 +389,10 @@ def _of_reply(error: aiosmtplib.SMTPResponseException, stage: Stage) -> Fault:
     if not 200 <= error.code <= 599:
         return Fault(stage, FaultKind.GARBAGE)
     return Fault(stage, FaultKind.REPLY, error.code, error.message)
+
+
+def _of_token(error: _TokenRefusedError, stage: Stage) -> Fault:
+    return replace(_of_reply(error, stage), challenge=error.challenge)
 
 
 def _of_certificate(error: ssl.SSLCertVerificationError, stage: Stage) -> Fault:
@@ -389,6 +446,7 @@ _FAULTS: Final[tuple[tuple[type[Exception], Callable[[Any, Stage], Fault]], ...]
         network.ConnectionUnreachable,
         lambda error, stage: Fault(stage, FaultKind.UNREACHABLE, detail=str(error).lower()),
     ),
+    (_TokenRefusedError, _of_token),
     (aiosmtplib.SMTPResponseException, _of_reply),
     (ssl.SSLCertVerificationError, _of_certificate),
     (ssl.SSLEOFError, _of_kind(FaultKind.LOST)),
