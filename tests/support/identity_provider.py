@@ -450,9 +450,13 @@ class KeyPair:
     public_key: str
 
 
-@cache
 def key_pair(kind: str = "RSA") -> KeyPair:
-    """A key pair with a self-signed certificate; `RSA`, or a curve that few take."""
+    """A key pair with a self-signed certificate: `RSA`, or a curve. Slow to make, and therefore made once."""
+    return _key_pair(kind)
+
+
+@cache
+def _key_pair(kind: str) -> KeyPair:
     key: CertificateIssuerPrivateKeyTypes
     key = rsa.generate_private_key(65537, 2048) if kind == "RSA" else ec.generate_private_key(_CURVES[kind])
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mailsettings")])

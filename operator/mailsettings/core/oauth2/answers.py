@@ -42,12 +42,16 @@ def read_token_answer(status: int, body: bytes, retry_after: str | None, *, now:
     wait = parse_retry_after(retry_after, now=now)
     if 300 <= status < 400:
         return Failure(FailureKind.REDIRECT, status)
-    # Some answer 200 with an error in it; and a 5xx or 429 is rarely JSON.
+    # Some answer 200 with an error in it.
     if status == 200 and content is not None and "error" not in content:
         return content if _gives_token(content) else Failure(FailureKind.NO_TOKEN, status)
-    if content is None and status not in (401, 429) and status < 500:
+    if content is None and status not in _TELLING:
         return Failure(FailureKind.NOT_JSON, status)
     return _error(status, content or {}, wait)
+
+
+_TELLING: Final = frozenset({401, 408, 429, *range(500, 600)})
+"""Statuses that say enough by themselves: what comes with them is rarely JSON."""
 
 
 def read_discovery(status: int, body: bytes, retry_after: str | None, *, now: datetime) -> dict[str, str] | Failure:
@@ -84,6 +88,7 @@ def parse_token(answer: Mapping[str, Any], request: TokenRequest, *, issued_at: 
         refresh_token=_refresh_token(answer, request),
         scopes=tuple(scope.split()) if isinstance(scope, str) and scope.strip() else request.scopes,
         account=request.grant.subject if isinstance(request.grant, ServiceAccount) else _account(answer),
+        refresh_token_expires_at=_refresh_token_end(answer, issued_at),
     )
 
 
@@ -121,12 +126,23 @@ def _gives_token(answer: Mapping[str, Any]) -> bool:
 
 
 def _life(answer: Mapping[str, Any]) -> timedelta:
-    """How long the token lives. Some providers write the number as a string, or with a fraction."""
-    value = answer.get("expires_in")
+    """How long the access token lives."""
+    seconds = _seconds(answer.get("expires_in"))
+    return ASSUMED_LIFE if seconds is None else seconds
+
+
+def _refresh_token_end(answer: Mapping[str, Any], issued_at: datetime) -> datetime | None:
+    """When the refresh token ends. No RFC has a name for it; 0 is Keycloak's word for "never"."""
+    lives = (_seconds(answer.get(name)) for name in ("refresh_token_expires_in", "refresh_expires_in"))
+    return next((issued_at + life for life in lives if life), None)
+
+
+def _seconds(value: object) -> timedelta | None:
+    """A number of seconds, which some providers write as a string or with a fraction."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value):
-        return ASSUMED_LIFE
+        return None
     return timedelta(seconds=max(0, min(value, MAX_LIFE.total_seconds())))
 
 

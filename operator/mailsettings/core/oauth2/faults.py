@@ -149,7 +149,7 @@ class _Case:
     def _said(self) -> str:
         code = self.failure.error or f"HTTP status {self.failure.status}"
         text = legible(self.failure.description, self.request)
-        shown = redact(code, self.request.secrets())
+        shown = _redacted(code, self.request)
         return f'{shown} "{text}"' if text else shown
 
 
@@ -175,7 +175,7 @@ def diagnose(failure: Failure, request: TokenRequest, *, deadline: timedelta) ->
         reason=rule.reason,
         message=f"{rule.happened} {rule.remedy}".rstrip().format_map(case.words),
         retry_after=failure.retry_after,
-        error=redact(failure.error, request.secrets()),
+        error=_redacted(failure.error, request),
         is_transient=not rule.reason.needs_person if rule.is_transient is None else rule.is_transient,
     )
 
@@ -192,12 +192,16 @@ _RUN: Final = re.compile(r"\beyJ[\w.~+/=-]+|(?<![\w./:~+=-])(?!https?://)[\w.~+/
 
 def legible(text: str, request: TokenRequest) -> str:
     """A provider's text fit to be shown: on one line, without secrets and what changes from call to call, bounded."""
-    secrets = request.secrets()
-    clean = redact("".join(map(_visible, text)), secrets, tokens=secrets)
+    clean = _redacted("".join(map(_visible, text)), request)
     for pattern, replacement in ((_QUERY, r"\1"), (_RUN, MARK), (_PER_CALL, ""), (_MOMENT, "")):
         clean = pattern.sub(replacement, clean)
     clean = " ".join(clean.split()).replace('"', "'").strip(" .,;")
     return clean if len(clean) <= MAX_TEXT_LENGTH else f"{clean[: MAX_TEXT_LENGTH - 1]}…"
+
+
+def _redacted(text: str, request: TokenRequest) -> str:
+    secrets = request.secrets()
+    return redact(text, secrets, tokens=(*secrets, *request.private_keys()))
 
 
 def _visible(char: str) -> str:
@@ -748,6 +752,14 @@ _REFRESH_TOKEN: Final = (
         families=_GOOGLE,
         grants=_REFRESH,
         errors=_set("invalid_grant"),
+    ),
+    Rule(
+        Reason.TOKEN_REVOKED,
+        "{where} has revoked the refresh token: {said}.",
+        _AUTHORIZE,
+        grants=_REFRESH,
+        errors=_set("invalid_grant"),
+        text=_pattern(r"revoked|reuse|already (?:been )?used|invalidated"),
     ),
     Rule(
         Reason.TOKEN_EXPIRED,

@@ -1,7 +1,7 @@
 """What is asked of a token endpoint, everything resolved, and what it gives."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -136,38 +136,28 @@ class TokenRequest:
         return tuple(scope for scope in self.scopes if scope not in LIBRARY_SCOPES[self.family])
 
     def secrets(self) -> list[str]:
-        """Everything of the request that no text may show."""
-        return [secret for secret in self._secrets() if secret]
+        """What no text may show, in whatever form."""
+        grant, auth = self.grant, self.client.auth if self.client else None
+        token = grant.token if isinstance(grant, RefreshToken) else ""
+        secret = auth.value if isinstance(auth, ClientSecret) else ""
+        return [value for value in (token, secret) if value]
 
-    def _secrets(self) -> Iterator[str]:
+    def private_keys(self) -> list[str]:
+        """Texts of many lines, of which no piece may be shown."""
         if isinstance(self.grant, ServiceAccount):
-            yield from _key_file_secrets(self.grant.key)
-        if isinstance(self.grant, RefreshToken):
-            yield self.grant.token
-        auth = self.client.auth if self.client else None
-        if isinstance(auth, ClientSecret):
-            yield auth.value
-        if isinstance(auth, ClientCertificate):
-            yield from _pem_secrets(auth.private_key)
+            return [_private_key(self.grant.key)]
+        auth = self.grant.client.auth
+        return [auth.private_key] if isinstance(auth, ClientCertificate) else []
 
 
-def _key_file_secrets(key: str) -> Iterator[str]:
-    yield key
+def _private_key(key_file: str) -> str:
+    """The private key in a service account's key file; all of a file that cannot be read."""
     try:
-        content = json.loads(key)
+        content = json.loads(key_file)
     except ValueError:
-        return
-    if not isinstance(content, dict):
-        return
-    private_key = content.get("private_key")
-    if isinstance(private_key, str):
-        yield from _pem_secrets(private_key)
-
-
-def _pem_secrets(pem: str) -> Iterator[str]:
-    """The key as a whole and each line of its armour's content: texts break keys at their lines."""
-    yield pem
-    yield from (line for line in pem.splitlines() if line and not line.startswith("-----"))
+        return key_file
+    key = content.get("private_key") if isinstance(content, dict) else None
+    return key if isinstance(key, str) else key_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +176,8 @@ class Token:
     account: str | None = None
     """Whose token it is, where the answer says."""
     token_type: str = "Bearer"
+    refresh_token_expires_at: datetime | None = None
+    """Aware, UTC; when the refresh token ends that counts from now on, where the provider says."""
 
     @property
     def life(self) -> timedelta:

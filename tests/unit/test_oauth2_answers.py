@@ -1,0 +1,249 @@
+"""Reading what identity providers answer."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailsettings.api.identity import Family
+from mailsettings.core.oauth2.answers import (
+    ASSUMED_LIFE,
+    MAX_LIFE,
+    MAX_RETRY_AFTER,
+    parse_retry_after,
+    parse_token,
+    read_discovery,
+    read_token_answer,
+)
+from mailsettings.core.oauth2.faults import Failure, FailureKind
+from mailsettings.core.oauth2.request import Token
+from tests.support.token_requests import REFRESH_TOKEN, refresh, service_account
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+GOOD: dict[str, Any] = {"access_token": "ya29.good", "token_type": "Bearer", "expires_in": 3599}
+
+
+def read(content: Any, status: int = 200) -> dict[str, Any] | Failure:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return read_token_answer(status, body, None, now=NOW)
+
+
+def token_of(**changes: Any) -> Token:
+    answer = read({**GOOD, **changes})
+    assert isinstance(answer, dict), answer
+    return parse_token(answer, refresh(Family.CUSTOM, scopes=("mail", "offline_access")), issued_at=NOW)
+
+
+def id_token(claims: Any) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    return f"eyJhbGciOiJSUzI1NiJ9.{payload}.c2ln"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"token_type": "bearer"}, {"token_type": "BEARER"}, {"expires_in": "3599"}, {"scope": None}, {"id_token": 7}],
+)
+def test_tokens_that_can_be_used(changes: dict[str, Any]) -> None:
+    assert token_of(**changes).access_token == "ya29.good"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"access_token": None},
+        {"access_token": ""},
+        {"access_token": 7},
+        {"access_token": "two words"},
+        {"access_token": "line\nbreak"},
+        {"access_token": "non-ascii-é"},
+        {"access_token": "x" * 65537},
+        {"token_type": "mac"},
+        {"token_type": "DPoP"},
+        {"token_type": None},
+        {"expires_in": 0},
+        {"expires_in": -5},
+    ],
+)
+def test_successes_without_a_usable_token(changes: dict[str, Any]) -> None:
+    assert read({**GOOD, **changes}) == Failure(FailureKind.NO_TOKEN, 200)
+
+
+@pytest.mark.parametrize(
+    ("value", "life"),
+    [
+        (3599, timedelta(seconds=3599)),
+        ("3599", timedelta(seconds=3599)),
+        (3599.9, timedelta(seconds=3599.9)),
+        (None, ASSUMED_LIFE),
+        ("soon", ASSUMED_LIFE),
+        (True, ASSUMED_LIFE),
+        ([], ASSUMED_LIFE),
+        (float("nan"), ASSUMED_LIFE),
+        (1e300, MAX_LIFE),
+    ],
+)
+def test_life(value: Any, life: timedelta) -> None:
+    token = token_of(expires_in=value)
+    assert token.life == life
+    assert token.expires_at == NOW + life
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("new-one", "new-one"),
+        (None, None),
+        ("", None),
+        ("null and void", None),
+        (7, None),
+        (REFRESH_TOKEN, None),
+    ],
+)
+def test_an_answer_without_a_new_refresh_token_keeps_the_old_one(value: Any, expected: str | None) -> None:
+    assert token_of(refresh_token=value).refresh_token == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, None),
+        ({"refresh_token_expires_in": 604799}, NOW + timedelta(seconds=604799)),
+        ({"refresh_expires_in": 1800}, NOW + timedelta(minutes=30)),
+        ({"refresh_expires_in": 0}, None),
+    ],
+)
+def test_end_of_the_refresh_token(changes: dict[str, Any], expected: datetime | None) -> None:
+    assert token_of(**changes).refresh_token_expires_at == expected
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [("a  b", ("a", "b")), (None, ("mail", "offline_access")), (" ", ("mail", "offline_access")), (["a"],) * 2],
+)
+def test_scopes(scope: Any, expected: Any) -> None:
+    expected = ("mail", "offline_access") if isinstance(scope, list) else expected
+    assert token_of(scope=scope).scopes == expected
+
+
+@pytest.mark.parametrize(
+    ("token", "account"),
+    [
+        (id_token({"preferred_username": "a@acme.example", "email": "b@acme.example"}), "a@acme.example"),
+        (id_token({"email": "b@acme.example"}), "b@acme.example"),
+        (id_token({"sub": "123"}), None),
+        (id_token({"email": 7}), None),
+        (id_token([]), None),
+        ("not.a!.token", None),
+        ("one.two", None),
+        (None, None),
+    ],
+)
+def test_account(token: str | None, account: str | None) -> None:
+    assert token_of(id_token=token).account == account
+
+
+def test_the_account_of_a_service_account_is_the_mailbox() -> None:
+    request = service_account(subject="ops@acme.example")
+    assert parse_token(GOOD, request, issued_at=NOW).account == "ops@acme.example"
+
+
+def test_a_success_with_an_error_in_it_is_none() -> None:
+    answer = read({**GOOD, "error": "bad_refresh_token"})
+    assert isinstance(answer, Failure)
+    assert (answer.kind, answer.error) == (FailureKind.ANSWER, "bad_refresh_token")
+
+
+@pytest.mark.parametrize("error", [7, None, "", "two words", 'quo"te', "x" * 81, "line\nbreak"])
+def test_an_error_that_is_no_code_is_left_out(error: Any) -> None:
+    answer = read({"error": error}, 400)
+    assert isinstance(answer, Failure)
+    assert answer.error == ""
+
+
+def test_errors_of_googles_other_apis() -> None:
+    answer = read({"error": {"code": 400, "message": "No.", "status": "INVALID_ARGUMENT"}}, 400)
+    assert isinstance(answer, Failure)
+    assert (answer.error, answer.description) == ("INVALID_ARGUMENT", "No.")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, None),
+        ("0", timedelta()),
+        ("120", timedelta(minutes=2)),
+        (" 120 ", timedelta(minutes=2)),
+        ("999999999", MAX_RETRY_AFTER),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("Sun, 22 Nov 2026 12:05:00 GMT", timedelta(minutes=5)),
+        ("Sun, 22 Nov 2026 11:55:00 GMT", timedelta()),
+        ("Sun, 22 Nov 2099 12:05:00 GMT", MAX_RETRY_AFTER),
+        ("Sun, 22 Nov 9999 99:99:99 GMT", None),
+    ],
+)
+def test_retry_after(text: str | None, expected: timedelta | None) -> None:
+    assert parse_retry_after(text, now=NOW) == expected
+
+
+@given(status=st.integers(100, 599), body=st.binary(max_size=200), retry_after=st.none() | st.text(max_size=40))
+def test_no_answer_makes_the_reader_fail(status: int, body: bytes, retry_after: str | None) -> None:
+    assert isinstance(read_token_answer(status, body, retry_after, now=NOW), Failure)
+    assert isinstance(read_discovery(status, body, retry_after, now=NOW), Failure)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+)
+_NAMES = [*GOOD, "refresh_token", "scope", "id_token", "error", "error_description", "error_codes", "suberror"]
+
+
+@given(
+    status=st.sampled_from([200, 400, 500]), content=st.dictionaries(st.sampled_from(_NAMES), _JSON), good=st.booleans()
+)
+def test_no_json_makes_the_reader_fail(status: int, content: dict[str, Any], good: bool) -> None:
+    answer = read({**(GOOD if good else {}), **content}, status)
+    if isinstance(answer, dict):
+        assert parse_token(answer, refresh(Family.CUSTOM), issued_at=NOW).expires_at > NOW
+
+
+def test_json_that_is_deeply_nested_is_no_answer() -> None:
+    assert read(b"[" * 200_000, 400) == Failure(FailureKind.NOT_JSON, 400)
+
+
+DOCUMENT = {
+    "issuer": "https://login.example/dir/v2.0",
+    "authorization_endpoint": "https://login.example/dir/authorize",
+    "token_endpoint": "https://login.example/dir/token",
+}
+
+
+def test_a_discovery_document_gives_its_endpoints_alone() -> None:
+    body = json.dumps({**DOCUMENT, "jwks_uri": "https://login.example/keys"}).encode()
+    assert read_discovery(200, body, None, now=NOW) == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [None, 7, "", "http://login.example/dir/token", "https://login.example", "https:///dir/token", "https://[bad/dir"],
+)
+@pytest.mark.parametrize("name", ["token_endpoint", "authorization_endpoint"])
+def test_a_discovery_document_that_msal_could_not_take(name: str, endpoint: Any) -> None:
+    body = json.dumps({**DOCUMENT, name: endpoint}).encode()
+    assert read_discovery(200, body, None, now=NOW) == Failure(FailureKind.NOT_JSON, 200)
+
+
+def test_a_discovery_that_is_refused_is_read_as_an_error() -> None:
+    failure = read_discovery(400, b'{"error": "invalid_tenant", "error_codes": [90002]}', None, now=NOW)
+    assert isinstance(failure, Failure)
+    assert (failure.error, failure.codes) == ("invalid_tenant", frozenset({90002}))
+
+
+def test_a_token_in_place_of_a_discovery_document_is_nonsense() -> None:
+    assert read_discovery(200, json.dumps(GOOD).encode(), None, now=NOW) == Failure(FailureKind.NOT_JSON, 200)
