@@ -219,10 +219,10 @@ async def test_a_custom_provider_is_asked_for_exactly_the_scopes_given(provider:
 
 
 @FAMILIES
-async def test_an_odd_id_token_does_not_lose_the_new_refresh_token(provider: IdentityProvider, family: Family) -> None:
-    """The libraries judge it, for a cache that is not used; the old refresh token may be dead already."""
+async def test_an_odd_answer_does_not_lose_the_new_refresh_token(provider: IdentityProvider, family: Family) -> None:
+    """The libraries judge what they do not need; the old refresh token may be dead already."""
     answer = {"access_token": "at", "token_type": "Bearer", "refresh_token": "rotated", "expires_in": "soon"}
-    odd = {"id_token": "not.an.id-token", "client_info": "no base64!", "scope": SCOPE}
+    odd = {"id_token": "not.an.id-token", "client_info": "no base64!", "scope": [SCOPE]}
     provider.answers.append(saying({**answer, **odd}))
     assert (await obtain(provider, refreshing(provider, family))).refresh_token == "rotated"
 

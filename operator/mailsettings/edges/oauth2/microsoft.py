@@ -47,7 +47,6 @@ def _application(request: TokenRequest, transport: "_Transport") -> Any:  # noqa
     options: dict[str, Any] = {
         "authority": request.endpoint,
         "http_client": transport,
-        "token_cache": _NoCache(),
         "instance_discovery": False,  # it would ask login.microsoftonline.com whether the authority exists
         "azure_region": False,  # None would let the environment (MSAL_FORCE_REGION) choose another host
     }
@@ -70,17 +69,6 @@ def _credential(client: Client) -> str | dict[str, str | Callable[[], str]] | No
             raise FailureError(FailureKind.KEY, "the private key is not RSA, which Microsoft demands")
         return {"private_key": auth.private_key, "public_certificate": auth.certificate}
     return None
-
-
-class _NoCache(msal.TokenCache):  # type: ignore[misc]
-    """Keeps nothing and reads nothing.
-
-    Reading the answer for its cache msal may fail, over an ID token by a clock that differs or a `client_info` that is
-    no JSON; the refresh token that just replaced the old one would be lost with it.
-    """
-
-    def add(self, event: object, now: object = None) -> None:
-        """Called with each answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +95,12 @@ class _Transport:
         self, url: str, *, data: Mapping[str, Any], headers: Mapping[str, str] | None = None, **_options: object
     ) -> _Response:
         self.answer = self._provider.token(url, headers or {}, urlencode(data).encode("ascii"))
-        # Not the ID token: msal would judge it, and fail over a clock that differs.
         return _Response(json.dumps({name: self.answer[name] for name in _FOR_MSAL if name in self.answer}))
 
     def close(self) -> None:
         """There is nothing to close: each call has a connection of its own."""
 
 
-_FOR_MSAL: Final = ("access_token", "token_type", "refresh_token", "scope")
+_FOR_MSAL: Final = ("access_token", "token_type", "refresh_token")
+"""What msal cannot fail over, as it does over a scope that is a list, a `client_info` that is no JSON, and an ID token
+where clocks differ: the refresh token that has just replaced the old one would be lost with the rest."""
