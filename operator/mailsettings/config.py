@@ -2,14 +2,24 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mailsettings.api import names
 from mailsettings.core.egress import EgressPolicy
 
 PREFIX: Final = "MAILSETTINGS_"
+
+
+def _readable(path: str) -> str:
+    if path:
+        try:
+            Path(path).read_text(encoding="ascii")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"cannot be read: {type(error).__name__}") from None
+    return path
 
 
 class Config(BaseModel):
@@ -31,6 +41,14 @@ class Config(BaseModel):
     """How long a whole probe may take."""
     probe_limit: Annotated[int, Field(ge=1, le=1000)] = 16
     """How many probes may run at a time."""
+    oauth2_ca_file: Annotated[str, AfterValidator(_readable)] = ""
+    """A file of PEM certificates that identity providers are trusted by, beside the public authorities."""
+    oauth2_token_file: Annotated[str, AfterValidator(_readable)] = ""
+    """A projected service-account token of the operator's own, for clientAuth.federation of cluster objects."""
+    oauth2_deadline_seconds: Annotated[int, Field(ge=1, le=120)] = 20
+    """How long a request for a token may take as a whole. After a crash it is repeated 10 seconds later than that."""
+    oauth2_limit: Annotated[int, Field(ge=1, le=16)] = 8
+    """How many tokens may be asked for at a time."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
@@ -40,6 +58,21 @@ class Config(BaseModel):
     def probe_deadline(self) -> timedelta:
         """How long a whole probe may take."""
         return timedelta(seconds=self.probe_deadline_seconds)
+
+    @property
+    def oauth2_deadline(self) -> timedelta:
+        """How long a request for a token may take."""
+        return timedelta(seconds=self.oauth2_deadline_seconds)
+
+    @property
+    def oauth2_ca(self) -> Path | None:
+        """Whom identity providers are trusted by beside the public authorities."""
+        return Path(self.oauth2_ca_file) if self.oauth2_ca_file else None
+
+    @property
+    def oauth2_token(self) -> Path | None:
+        """Where the operator's own token is."""
+        return Path(self.oauth2_token_file) if self.oauth2_token_file else None
 
     @property
     def egress(self) -> EgressPolicy:

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from dev.cluster import Cluster
 from dev.operator_process import NAMESPACE, ROOT, OperatorProcess
 from tests.support.kube import Kube
-from tests.support.smtp_server import PASSWORD, USERNAME, MailServer, mail_server
+from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
 from tests.support.threads import LoopThread
 
 Serve = Callable[..., AbstractContextManager[MailServer]]
@@ -39,9 +40,21 @@ def kube(installed: Cluster) -> Kube:
     return Kube(installed.api())
 
 
+def operator_environment(folder: Path) -> dict[str, str]:
+    """What the tests configure: above all that the identity provider of the tests is trusted."""
+    authority = folder / "authority.pem"
+    authority.write_text(certificate(LOOPBACK).ca_pem)
+    return {
+        "MAILSETTINGS_LOG_LEVEL": "DEBUG",
+        "MAILSETTINGS_OAUTH2_CA_FILE": str(authority),
+        "MAILSETTINGS_OAUTH2_DEADLINE_SECONDS": "3",
+    }
+
+
 @pytest.fixture(scope="session")
 def operator_process(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    process = OperatorProcess(installed, tmp_path_factory.mktemp("operator"), {"MAILSETTINGS_LOG_LEVEL": "DEBUG"})
+    folder = tmp_path_factory.mktemp("operator")
+    process = OperatorProcess(installed, folder, operator_environment(folder))
     yield process
     process.stop()
 
@@ -52,6 +65,15 @@ def operator(operator_process: OperatorProcess) -> OperatorProcess:
     if not operator_process.is_running():
         operator_process.start()
     return operator_process
+
+
+@pytest.fixture
+def another_operator(installed: Cluster, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """A second one, which nobody elects between."""
+    process = OperatorProcess(installed, tmp_path, operator_environment(tmp_path))
+    process.start()
+    yield process
+    process.stop()
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,22 @@ _LARGEST: Final[dict[str, Any]] = {
         "template": {"data": {f"{'k' * 250}{number:03}": "x" * 2048 for number in range(32)}},
     },
 }
+_LARGEST_OAUTH2: Final[dict[str, Any]] = {
+    "mailFrom": "a@b",
+    "provider": "Office365",
+    "auth": {
+        "oauth2": {
+            "username": "🎉" * 320,
+            "grant": "RefreshToken",
+            "clientID": "x" * 256,
+            "clientAuth": {"certificateRef": {"name": "a" * 253}},
+            "directoryID": "d" * 253,
+            "cloud": "China",
+            "scopes": [f"{'s' * 254}{number:02}" for number in range(32)],
+            "refreshTokenSecretRef": {"name": "a" * 253, "key": "k" * 253},
+        }
+    },
+}
 _NAMESPACES: Final = [f"{'t' * 59}{number:04}" for number in range(1024)]
 _LARGEST_TENANTS: Final = {
     "delivery": "Credentials",
@@ -129,6 +145,8 @@ EXAMPLES: Final[tuple[tuple[str, bool, crd.Kind, object], ...]] = (
     ("an empty connection means an own server", False, crd.TENANT, {"connection": {}}),
     ("every bound of the cluster kind", True, crd.CLUSTER, {**_LARGEST, "tenants": _LARGEST_TENANTS}),
     ("every bound of the tenant kind", True, crd.TENANT, _LARGEST),
+    ("every bound of OAuth2", True, crd.TENANT, _LARGEST_OAUTH2),
+    ("the password grant", False, crd.TENANT, {"auth": {"oauth2": {"username": "u", "grant": "Password"}}}),
     ("a Secret key that Kubernetes refuses", False, crd.TENANT, {"output": {"template": {"data": {"..a": "x"}}}}),
 )
 

@@ -57,6 +57,23 @@ def _server(provider: str, **basic: object) -> dict[str, Any]:
     return {"provider": provider, "auth": {"basic": {"passwordSecretRef": REF, **basic}}}
 
 
+OAUTH2: Final[dict[str, Any]] = {
+    "username": "u@acme.example",
+    "grant": "ClientCredentials",
+    "clientID": "x",
+    "clientAuth": {"secretRef": REF},
+    "tokenURI": "https://login.acme.example/token",
+}
+"""What provider Custom accepts."""
+_OFFICE: Final = {**OAUTH2, "tokenURI": None, "directoryID": "acme.example"}
+_SERVICE_ACCOUNT: Final = {"username": "u", "grant": "ServiceAccount", "serviceAccountKeyRef": REF}
+_REFRESH: Final = {**OAUTH2, "grant": "RefreshToken", "refreshTokenSecretRef": REF}
+
+
+def _oauth2(provider: str | None = None, base: dict[str, Any] = OAUTH2, **changed: object) -> dict[str, Any]:
+    return {"provider": provider, "auth": {"oauth2": {**base, **changed}}}
+
+
 BAD_KEY: Final = "a key is not of the form"
 REFUSALS: Final = (
     Refusal("", "metadata.name: at most 63", {}, name="d" * 64),
@@ -65,6 +82,32 @@ REFUSALS: Final = (
     Refusal("spec", "auth.basic.username: set it", _server("Google")),
     Refusal("spec", "auth.basic.username: with SendGrid", _server("SendGrid", username="me")),
     Refusal("spec", "auth.basic.username: personal Outlook", _server("Office365", username="Me@Outlook.com")),
+    Refusal("spec", "auth.oauth2.username: personal Outlook", _oauth2("Office365", _OFFICE, username="Me@LIVE.com")),
+    Refusal("spec", "auth.oauth2.grant: with Custom", _oauth2(base=_SERVICE_ACCOUNT, tokenURI="https://h")),
+    Refusal("spec", "auth.oauth2: SendGrid has no", _oauth2("SendGrid")),
+    Refusal("spec", "auth.oauth2.grant: with Google", _oauth2("Google")),
+    Refusal("spec", "auth.oauth2.grant: with Office365", _oauth2("Office365", _SERVICE_ACCOUNT, directoryID="a")),
+    Refusal("spec", "auth.oauth2.directoryID: Office365", _oauth2("Office365", _OFFICE, directoryID=None)),
+    Refusal("spec", "auth.oauth2.cloud: only", _oauth2(cloud="Public")),
+    Refusal("spec", "auth.oauth2.tokenURI: provider Custom", _oauth2(tokenURI=None)),
+    Refusal("spec", "auth.oauth2.tokenURI: with Office365", _oauth2("Office365", _OFFICE, tokenURI="https://h/token")),
+    Refusal(
+        "spec",
+        "auth.oauth2.clientAuth: Google takes",
+        _oauth2("Google", _REFRESH, clientAuth={"certificateRef": {"name": "a"}}),
+    ),
+    Refusal(
+        "spec",
+        "auth.oauth2.clientAuth.federation: it",
+        _oauth2(clientAuth={"federation": {"audience": "api://AzureADTokenExchange"}}),
+    ),
+    Refusal("spec.auth", "auth: set exactly one", {"auth": {}}),
+    Refusal("spec.auth.oauth2", "auth.oauth2.clientID: grant", _oauth2(clientID=None)),
+    Refusal("spec.auth.oauth2", "auth.oauth2.clientAuth: grant", _oauth2(clientAuth=None)),
+    Refusal("spec.auth.oauth2", "auth.oauth2.serviceAccountKeyRef", _oauth2(serviceAccountKeyRef=REF)),
+    Refusal("spec.auth.oauth2", "auth.oauth2.refreshTokenSecretRef", _oauth2(refreshTokenSecretRef=REF)),
+    Refusal("spec.auth.oauth2", "auth.oauth2.directoryID: common", _oauth2("Office365", _OFFICE, directoryID="Common")),
+    Refusal("spec.auth.oauth2.clientAuth", "auth.oauth2.clientAuth: set exactly", _oauth2(clientAuth={})),
     Refusal("spec", "connection.host: set it", {"connection": None}),
     Refusal("spec", "connection.host: a server of your own", {"connection": {"port": 25}}),
     Refusal("spec", "mailFrom: a server of your own", {"mailFrom": None}),

@@ -343,10 +343,13 @@ def test_retiring_login_warns_and_is_accepted(client: Client, kind: crd.Kind) ->
     assert apply("Google").warnings == ""
 
 
-def secret(name: str, kind: str, *, labelled: bool = True) -> dict[str, Any]:
+def secret(name: str, kind: str, *, labelled: bool = True, token_of: str | None = None) -> dict[str, Any]:
     metadata = {
         "name": name,
-        "labels": {names.LABEL_MANAGED_BY: names.MANAGED_BY} if labelled else {},
+        "labels": {
+            **({names.LABEL_MANAGED_BY: names.MANAGED_BY} if labelled else {}),
+            **({names.LABEL_TOKEN_OF: token_of} if token_of else {}),
+        },
         "annotations": {"kubernetes.io/service-account.name": "default"},  # which one type of Secret requires
     }
     return {"metadata": metadata, "type": kind, "data": {"password": base64.b64encode(b"x").decode()}}
@@ -364,6 +367,14 @@ REFUSED: Final = "the mailsettings operator may write only Secrets"
         pytest.param(secret("a", "Opaque"), False, False, id="of another type"),
         pytest.param(secret("a", "kubernetes.io/service-account-token"), False, False, id="a token for itself"),
         pytest.param(secret(names.OPERATOR_KEY_NAME, names.OPERATOR_KEY_TYPE), True, True, id="its key"),
+        pytest.param(secret("oauth2-1", names.TOKEN_TYPE, token_of="1"), True, True, id="a token"),
+        pytest.param(secret("oauth2-1", names.TOKEN_TYPE, token_of="1"), False, False, id="a token elsewhere"),
+        pytest.param(secret("oauth2-1", names.TOKEN_TYPE), True, False, id="a token of nobody"),
+        pytest.param(secret("oauth2-1", names.TOKEN_TYPE, token_of="2"), True, False, id="a token of another name"),
+        pytest.param(secret("oauth2-1", "Opaque", token_of="1"), True, False, id="a token's name, another type"),
+        pytest.param(
+            secret("oauth2-1", names.TOKEN_TYPE, labelled=False, token_of="1"), True, False, id="a token, no label"
+        ),
         pytest.param(secret("other-key", names.OPERATOR_KEY_TYPE), True, False, id="a key of another name"),
         pytest.param(secret(names.OPERATOR_KEY_NAME, names.OPERATOR_KEY_TYPE), False, False, id="its key elsewhere"),
         pytest.param(secret(names.OPERATOR_KEY_NAME, "Opaque"), True, False, id="its key's name, another type"),

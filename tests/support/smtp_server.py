@@ -122,9 +122,16 @@ class MailServer:
 class _Handler:
     """aiosmtpd's hooks."""
 
-    def __init__(self, server: MailServer, login: tuple[str, str], mechanisms: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        server: MailServer,
+        login: tuple[str, str],
+        mechanisms: tuple[str, ...],
+        takes: Callable[[Presented], bool] | None,
+    ) -> None:
         self._server = server
         self._login = login
+        self._takes = takes or (lambda said: (said.username, said.token) == login)
         if "CRAM-MD5" in mechanisms:
             self.auth_CRAM__MD5 = self._auth_cram_md5  # aiosmtpd looks mechanisms up by such names
         for mechanism in {*mechanisms} & {*BEARER_MECHANISMS}:
@@ -168,7 +175,7 @@ class _Handler:
         said = presented(mechanism, bytes(response))
         self._server.presented.append(said)
         self._server.attempts.append((mechanism, said.username, said.token))
-        if (said.username, said.token) == self._login:
+        if self._takes(said):
             return AuthResult(success=True)
         answer = await smtp.challenge_auth(CHALLENGE)
         if answer is MISSING:
@@ -210,6 +217,7 @@ async def mail_server(
     auth_without_tls: bool = False,
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN"),
     login: tuple[str, str] = (USERNAME, PASSWORD),
+    takes: Callable[[Presented], bool] | None = None,
 ) -> AsyncIterator[MailServer]:
     """A working server on a free loopback port.
 
@@ -220,9 +228,10 @@ async def mail_server(
         auth_without_tls: Offers a login in the clear.
         mechanisms: What AUTH offers, of PLAIN, LOGIN, CRAM-MD5, XOAUTH2 and OAUTHBEARER.
         login: The only user name and password, or access token, that it takes.
+        takes: Judges access tokens instead of `login`.
     """
     server = MailServer()
-    handler = _Handler(server, login, mechanisms)
+    handler = _Handler(server, login, mechanisms, takes)
 
     def connection() -> SMTP:
         with warnings.catch_warnings():

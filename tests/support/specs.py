@@ -166,7 +166,110 @@ _BASIC = _mostly(
     _object({"username": _USERNAME, "usernameSecretRef": _REF}, {"passwordSecretRef": _REF}),
     4,
 )
-_AUTH = _object({}, {"basic": _BASIC})
+_CLIENT_AUTH = _mostly(
+    st.one_of(
+        st.fixed_dictionaries({"secretRef": _REF}),
+        st.fixed_dictionaries({"certificateRef": _object({}, {"name": _OBJECT_NAME})}),
+    ),
+    _object(
+        {
+            "secretRef": _REF,
+            "certificateRef": _object({}, {"name": _OBJECT_NAME}),
+            "federation": _object({}, {"audience": _leaf(("api://AzureADTokenExchange", "a"), ("", "a b", "ä", 1))}),
+        }
+    ),
+    5,
+)
+_CLIENT_ID = _leaf(("11112222-bbbb", "a b", "x" * 256), ("", "x" * 257, "ä", "a\n", "\x7f", 1, True))
+_DIRECTORY_ID = _leaf(
+    ("72f988bf-0000-4000-8000-2d7cd011db47", "acme.example", "A", "d" * 253, "commons"),
+    ("", "common", "COMMON", "Organizations", "consumers", "a/b", "-a", "a-", "d" * 254, "a\n", "ä", "c\u017f", 1),
+)
+_TOKEN_URI = _leaf(
+    (
+        "https://login.acme.example/token", "https://127.0.0.1:8443", "https://h/a%20b;c?d=e&f=/?", "https://h?x",
+        f"https://h/{'p' * 502}",
+    ),
+    (
+        "", "http://h/token", "https://", "https:///token", "https://u:p@h/token", "https://h/a b", "https://h/#f",
+        "https://h:123456", "HTTPS://h", "https://h\n", "https://[::1]/", "https://hö/", f"https://h/{'p' * 503}", 1,
+    ),
+)  # fmt: skip
+_SCOPES = _mostly(
+    st.lists(
+        _leaf(("https://mail.google.com/", "mail.send", "!", "s" * 256), ("", "a b", 'a"b', "a\\b", "s" * 257, "ä", 1)),
+        max_size=3,
+        unique_by=repr,
+    ),
+    st.one_of(
+        st.just(["a", "a"]), st.sampled_from((32, 33)).map(lambda count: _long(count, lambda number: f"s{number}"))
+    ),
+)
+_OAUTH2_ODD = {
+    "clientID": _CLIENT_ID,
+    "clientAuth": _CLIENT_AUTH,
+    "directoryID": _DIRECTORY_ID,
+    "cloud": _leaf(("Public", "USGov", "China"), ("public", "Custom", "", 1)),
+    "tokenURI": _TOKEN_URI,
+    "scopes": _SCOPES,
+    "serviceAccountKeyRef": _REF,
+    "refreshTokenSecretRef": _REF,
+}
+_GRANT_FIELDS: Final[dict[str, dict[str, st.SearchStrategy[Json]]]] = {
+    "ClientCredentials": {"clientID": _CLIENT_ID, "clientAuth": _CLIENT_AUTH},
+    "RefreshToken": {"clientID": _CLIENT_ID, "refreshTokenSecretRef": _REF},
+    "ServiceAccount": {"serviceAccountKeyRef": _REF},
+}
+
+
+def _oauth2(
+    grant: str, required: dict[str, st.SearchStrategy[Json]], optional: dict[str, st.SearchStrategy[Json]]
+) -> st.SearchStrategy[Json]:
+    fixed = {"username": _USERNAME, "grant": st.just(grant), **_GRANT_FIELDS[grant], **required}
+    whole = st.fixed_dictionaries(fixed, optional={**optional, "scopes": _SCOPES})
+    return _mostly(
+        whole,
+        _object(_OAUTH2_ODD, {"username": _USERNAME, "grant": _leaf(tuple(_GRANT_FIELDS), ("Password", "", 1))}),
+        6,
+    )
+
+
+_SECRET_AUTH = {"clientAuth": st.fixed_dictionaries({"secretRef": _REF})}
+_OAUTH2_BY_PROVIDER: Final = {
+    "Custom": st.one_of(
+        *(_oauth2(grant, {"tokenURI": _TOKEN_URI}, {}) for grant in ("ClientCredentials", "RefreshToken"))
+    ),
+    "Google": st.one_of(
+        _oauth2("RefreshToken", _SECRET_AUTH, {"tokenURI": _TOKEN_URI}), _oauth2("ServiceAccount", {}, {})
+    ),
+    "Office365": st.one_of(
+        *(
+            _oauth2(grant, {"directoryID": _DIRECTORY_ID}, {"cloud": st.sampled_from(("Public", "China"))})
+            for grant in ("ClientCredentials", "RefreshToken")
+        )
+    ),
+}
+
+
+def _oauth2_server(required: dict[str, st.SearchStrategy[Json]]) -> st.SearchStrategy[Json]:
+    """Specs of a server with OAuth2: mostly such as its provider has it."""
+    return st.sampled_from(tuple(_OAUTH2_BY_PROVIDER)).flatmap(
+        lambda name: st.fixed_dictionaries(
+            {
+                **required,
+                "provider": _mostly(st.just(name), st.sampled_from(("SendGrid", *_OAUTH2_BY_PROVIDER)), 9),
+                "connection": st.just({"host": "h"}),
+                "auth": st.fixed_dictionaries({"oauth2": _OAUTH2_BY_PROVIDER[name]}),
+            }
+        )
+    )
+
+
+_AUTH = _mostly(
+    _object({}, {"basic": _BASIC}),
+    _object({"basic": _BASIC, "oauth2": st.one_of(*_OAUTH2_BY_PROVIDER.values())}),
+    12,
+)
 _SENDGRID_AUTH = _object(
     {}, {"basic": _object({"username": _leaf(("apikey",), ("a", "apikey\n"))}, {"passwordSecretRef": _REF})}
 )
@@ -296,6 +399,7 @@ def _servers(
         st.fixed_dictionaries(
             {**required, "provider": _PROVIDER, "auth": _AUTH}, optional={"connection": _CONNECTION, **optional}
         ),
+        _oauth2_server(required),
         st.fixed_dictionaries(
             {**required, "provider": st.just("SendGrid"), "auth": _SENDGRID_AUTH},
             optional={"connection": _CONNECTION, **optional},

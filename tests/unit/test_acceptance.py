@@ -27,6 +27,7 @@ def system(*, accepted: bool = True, **fields: Any) -> SystemSettings:
         output=None,
         effective=effective if accepted else None,
         resolved=None,
+        authorized=None,
         probe=None,
     )
 

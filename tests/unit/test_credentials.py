@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mailsettings.api.conditions import Reason
 from mailsettings.core.credentials import ObjectRef, Referenced, ReferencedObject, references, resolve
 from mailsettings.core.finding import Finding
+from mailsettings.core.server import Credentials
 from tests.unit.builders import effective, resolved
 
 SMTP = ObjectRef("Secret", "smtp")
@@ -47,7 +48,7 @@ def test_any_value_is_taken_as_it_is_or_refused(value: bytes) -> None:
     found, settings = resolve(effective(), {SMTP: ReferencedObject({"password": value})})
     if found.holds:
         assert settings is not None
-        assert settings.credentials is not None
+        assert isinstance(settings.credentials, Credentials)
         assert settings.credentials.password.encode() == value
     else:
         assert settings is None
@@ -99,7 +100,7 @@ def test_google_takes_app_passwords_of_sixteen_letters(value: bytes, delivered: 
         assert "app password" in found.message
     else:
         assert result is not None
-        assert result.credentials is not None
+        assert isinstance(result.credentials, Credentials)
         assert result.credentials.password == delivered
 
 

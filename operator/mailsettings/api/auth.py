@@ -1,6 +1,7 @@
 """`spec.auth`: how to log in."""
 
 from mailsettings.api.model import ApiModel, Rule
+from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.references import SecretKeyRef
 from mailsettings.api.scalars import Username
 
@@ -27,5 +28,15 @@ class BasicAuth(ApiModel):
 class Auth(ApiModel):
     """How to log in. When absent the server wants no login."""
 
-    basic: BasicAuth
+    basic: BasicAuth | None = None
     """A user name and a password."""
+    oauth2: OAuth2 | None = None
+    """Access tokens instead of a password. The operator gets them, renews them and delivers them."""
+
+    rules = (
+        Rule(
+            cel="has(self.basic) != has(self.oauth2)",
+            holds=lambda s: (s.basic is None) != (s.oauth2 is None),
+            message="auth: set exactly one of basic and oauth2",
+        ),
+    )

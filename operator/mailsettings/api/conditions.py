@@ -107,7 +107,7 @@ class Reason(StrEnum):
     TOKEN_PENDING = ("TokenPending", "No live token is held yet; one is being fetched.")
     TOKEN_DROPPED = (
         "TokenDropped",
-        "The token belonged to other settings (provider, grant, client, directory, account, URI, scopes): it was dropped.",
+        "The token was dropped: it was for another provider, grant, client, directory, cloud, account, URI or scope.",
     )
     RENEWAL_BROKEN = ("RenewalBroken", "The operator itself failed while it renewed the token; its log says where.")
     CONSENT_REQUIRED = ("ConsentRequired", "Nobody has consented yet that mail is sent for the account.")

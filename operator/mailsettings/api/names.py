@@ -28,6 +28,21 @@ OPERATOR_KEY_TYPE: Final = f"{GROUP}/operator-key"
 
 OPERATOR_KEY_NAME: Final = "mailsettings-operator-key"
 
+TOKEN_TYPE: Final = f"{GROUP}/oauth2-token"
+TOKEN_PREFIX: Final = "oauth2-"
+
+
+def token_secret_name(uid: str) -> str:
+    """The name, in the operator's namespace, of the Secret with the OAuth2 token of a settings object."""
+    return f"{TOKEN_PREFIX}{uid}"
+
+
+LABEL_TOKEN_OF: Final = f"{GROUP}/oauth2-token-of"
+"""On a Secret with an OAuth2 token: the uid of the settings object that it belongs to."""
+
+ANNOTATION_CLAIM: Final = f"{GROUP}/claim"
+"""On a Secret with an OAuth2 token: who is renewing the token, and until when nobody else may."""
+
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "mailsettings"
 LABEL_SETTINGS: Final = f"{GROUP}/settings"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from mailsettings.api.grants import Grant
 from mailsettings.api.identity import Cloud, Family, Identity
 
 
@@ -56,6 +57,8 @@ class Provider:
     password: PasswordRule | None = None
     identity: Identity | None = None
     """Where tokens for this provider come from; None: it knows no OAuth2."""
+    grants: tuple[Grant, ...] = ()
+    """The OAuth2 grants that can be used with this provider."""
     basic_warning: str | None = None
     """Said in the `Accepted` condition and at admission when `auth.basic` is used."""
     notes: tuple[str, ...] = ()
@@ -84,6 +87,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
         endpoints={},
         requires_auth=False,
         identity=Identity(Family.CUSTOM, {"Public": Cloud()}),
+        grants=(Grant.CLIENT_CREDENTIALS, Grant.REFRESH_TOKEN),
         notes=("`connection.host` is required; without `auth` the server is an open relay for this cluster.",),
     ),
     SENDGRID: Provider(
@@ -123,6 +127,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
                 )
             },
         ),
+        grants=(Grant.SERVICE_ACCOUNT, Grant.REFRESH_TOKEN),
         notes=(
             "`auth.basic` takes an app password of 16 letters, which needs 2-Step Verification.",
             "The Workspace relay admits by IP address too; such a relay without a login is `provider: Custom`.",
@@ -158,6 +163,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
                 ),
             },
         ),
+        grants=(Grant.CLIENT_CREDENTIALS, Grant.REFRESH_TOKEN),
         basic_warning="Microsoft is retiring Basic authentication for SMTP: at the end of December 2026 it is switched "
         "off by default for existing tenants (an administrator can switch it on again), tenants created "
         "later have it unavailable by default, and the final date will be announced in the second half of 2027",

@@ -37,6 +37,11 @@ _FORMS: Final = {
     scalars.USERNAME_PATTERN: "no control characters",
     scalars.LABEL_KEY_PATTERN: "a label's key",
     scalars.LABEL_VALUE_PATTERN: "a label's value",
+    scalars.HTTPS_URI_PATTERN: "an `https` URI",
+    scalars.SCOPE_PATTERN: "a scope",
+    scalars.CLIENT_ID_PATTERN: "printable ASCII",
+    scalars.DIRECTORY_ID_PATTERN: "a GUID or a domain",
+    scalars.AUDIENCE_PATTERN: "printable ASCII without blanks",
     scalars.FROM_PATTERN_PATTERN: "an address with `*` and `{namespace}`",
     PLACEHOLDER_TEXT_PATTERN: "placeholders, `$$` and any other text",
 }
@@ -51,6 +56,8 @@ _METADATA: Final = (
     (names.ANNOTATION_SOURCE, "annotation", "a delivered Secret", "the object whose server and login it holds"),
     (names.ANNOTATION_SOURCE_GENERATION, "annotation", "a delivered Secret", "that object's `metadata.generation`"),
     (names.ANNOTATION_CONTENT, "annotation", "a delivered Secret", "a keyed digest of its content"),
+    (names.LABEL_TOKEN_OF, "label", "a Secret with an OAuth2 token", "the uid of the settings that it belongs to"),
+    (names.ANNOTATION_CLAIM, "annotation", "a Secret with an OAuth2 token", "who is renewing it, and for how long"),
     (names.ANNOTATION_PROBE_REQUESTED_AT, "annotation", "settings, by you", "a new value asks for one probe now"),
     (
         names.ANNOTATION_ALLOW_DELETION,

@@ -13,6 +13,13 @@ class SecretKeyRef(ApiModel):
     """The key in the Secret's data."""
 
 
+class SecretRef(ApiModel):
+    """A Secret: in the settings' own namespace, or in the operator's for the cluster kind."""
+
+    name: ObjectName
+    """The Secret's name."""
+
+
 class ConfigMapKeyRef(ApiModel):
     """A key of a ConfigMap: in the settings' own namespace, or in the operator's for the cluster kind."""
 

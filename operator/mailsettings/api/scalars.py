@@ -32,6 +32,15 @@ LABEL_KEY_PATTERN: Final = (
 LABEL_VALUE_PATTERN: Final = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
 FROM_PATTERN_PATTERN: Final = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9*{}.-]+$"
 
+HTTPS_URI_PATTERN: Final = (
+    rf"^https://({_HOST_LABEL}\.)*{_HOST_LABEL}(:[0-9]{{1,5}})?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
+    r"(\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?$"
+)
+SCOPE_PATTERN: Final = r"^[\x21\x23-\x5b\x5d-\x7e]+$"
+CLIENT_ID_PATTERN: Final = r"^[\x20-\x7e]+$"
+DIRECTORY_ID_PATTERN: Final = "^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
+AUDIENCE_PATTERN: Final = r"^[\x21-\x7e]+$"
+
 Address = Annotated[str, Field(max_length=320, pattern=ADDRESS_PATTERN)]
 """A bare mail address, `user@example.com`. Source: the `addr-spec` of RFC 5322 §3.4.1, dot-atoms only."""
 
@@ -63,6 +72,20 @@ LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY_
 FromPattern = Annotated[str, Field(min_length=3, max_length=320, pattern=FROM_PATTERN_PATTERN)]
 """An address in which `*` stands for any text without `@`, and `{namespace}` for the tenant's namespace."""
 
+HttpsUri = Annotated[str, Field(max_length=512, pattern=HTTPS_URI_PATTERN)]
+"""An `https` URI without user information and fragment. Source: RFC 6749 §3.2, RFC 3986."""
+
+Scope = Annotated[str, Field(max_length=256, pattern=SCOPE_PATTERN)]
+"""Source: the `scope-token` of RFC 6749 §3.3."""
+
+ClientId = Annotated[str, Field(min_length=1, max_length=256, pattern=CLIENT_ID_PATTERN)]
+"""Source: the `client-id` of RFC 6749 §A.1."""
+
+DirectoryId = Annotated[str, Field(min_length=1, max_length=253, pattern=DIRECTORY_ID_PATTERN)]
+"""A GUID or a domain."""
+
+Audience = Annotated[str, Field(min_length=1, max_length=256, pattern=AUDIENCE_PATTERN)]
+
 _UNITS: Final = {
     "ms": timedelta(milliseconds=1),
     "s": timedelta(seconds=1),
@@ -81,3 +104,8 @@ def parse_duration(text: str) -> timedelta:
     if match is None:
         raise ValueError(f"{text!r} is not a duration: write one number and one unit of ms, s, m, h")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def lower_ascii(text: str) -> str:
+    """What CEL's `lowerAscii` does: it leaves other letters alone, where `str.lower` may change even the length."""
+    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)

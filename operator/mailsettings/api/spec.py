@@ -105,6 +105,12 @@ class MailServerSettingsSpec(ServerSpec):
         return (self.provider, self.connection, self.auth, self.probe) != (None,) * 4
 
     @property
+    def uses_federation(self) -> bool:
+        """Whether the operator's own token would prove who the client is."""
+        client_auth = self.auth.oauth2.client_auth if self.auth and self.auth.oauth2 else None
+        return client_auth is not None and client_auth.federation is not None
+
+    @property
     def inherits(self) -> bool:
         """Whether the system's server is used."""
         if self.use_system_settings is not None:
@@ -123,6 +129,13 @@ class MailServerSettingsSpec(ServerSpec):
             message="useSystemSettings: with true remove provider, connection, auth and probe; the system's are used",
         ),
         *provider_rules(),
+        Rule(
+            cel="!has(self.auth) || !has(self.auth.oauth2) || !has(self.auth.oauth2.clientAuth) || "
+            "!has(self.auth.oauth2.clientAuth.federation)",
+            holds=lambda s: not s.uses_federation,
+            message="auth.oauth2.clientAuth.federation: it sends the operator's own token, which a tenant may not send "
+            "anywhere; set secretRef or certificateRef",
+        ),
         Rule(
             cel=f"{_INHERITS_CEL} || has(self.mailFrom)",
             holds=lambda s: s.inherits or s.mail_from is not None,

@@ -1,5 +1,6 @@
 """The status of both kinds, as the operator reports it."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -68,7 +69,7 @@ class Effective(StatusModel):
     tls: str
     """Disabled, StartTLS or Implicit."""
     auth: str
-    """None or Basic."""
+    """None, Basic or OAuth2."""
 
 
 class Binding(StatusModel):
@@ -114,8 +115,60 @@ class ProbeStatus(StatusModel):
     """A keyed digest of what was tested. When it no longer fits, the settings are tested anew."""
     generation: Generation
     """The metadata.generation that was tested."""
+    token: str | None = None
+    """Which OAuth2 token was presented, by a name that tells nothing else."""
     failure: ProbeFailureStatus | None = None
     """Why the last probe failed; absent when it passed."""
+
+
+class TokenState(StrEnum):
+    """What has become of the OAuth2 token."""
+
+    NOT_GENERATED = "NotGenerated"
+    GENERATED = "Generated"
+    EXPIRING = "Expiring"
+    EXPIRED = "Expired"
+    REVOKED = "Revoked"
+
+
+class OAuth2Failure(StatusModel):
+    """Why the token could not be renewed, and what has to survive a restart of the operator."""
+
+    reason: str
+    """The Authorized condition's reason."""
+    message: str
+    """What happened and what to do."""
+    transient: bool
+    """Whether the token is as good as before: the provider could not be asked."""
+    time: Time
+    """When the last attempt failed."""
+    retry_at: Time
+    """When the next attempt is made, unless something changes before."""
+    consecutive_failures: Count
+    """How many attempts in a row have failed."""
+    attempt: str
+    """A keyed digest of what was attempted. When it no longer fits, the next attempt is made at once."""
+
+
+class OAuth2Status(StatusModel):
+    """The OAuth2 token."""
+
+    token_state: TokenState
+    """NotGenerated, Generated, Expiring (soon, or its renewal fails), Expired or Revoked."""
+    account: str
+    """The mailbox that the token is for."""
+    scopes: Annotated[list[str], Field(max_length=64)] | None = None
+    """What the token permits."""
+    access_token_expires_at: Time | None = None
+    """When the access token runs out."""
+    refresh_token_expires_at: Time | None = None
+    """When the refresh token runs out unless it is used before, where the provider has documented that."""
+    last_refresh_time: Time | None = None
+    """When the token was got."""
+    next_refresh_time: Time | None = None
+    """When it is to be renewed; absent while that is under way."""
+    failure: OAuth2Failure | None = None
+    """Why the last attempt failed; absent when it did not."""
 
 
 class TenantFailure(StatusModel):
@@ -159,6 +212,8 @@ class ServerStatus(StatusModel):
     """The state in parts."""
     effective: Effective | None = None
     """The settings in force."""
+    oauth2: OAuth2Status | None = None
+    """The OAuth2 token."""
     probe: ProbeStatus | None = None
     """The last probe and the next."""
 

@@ -46,11 +46,13 @@ BUILT_IN_KEYS: Final = {
     "from": "the sender",
     "reply-to": "where answers go, when the settings say so",
     "username": "the user name, where there is a login",
-    "password": "the password, where there is a login",
+    "password": "the password, where the login has one",
+    "access-token": "the OAuth2 access token, instead of a password; replaced again and again",
+    "expires-at": "when the access token runs out: `2026-11-22T16:40:00Z`",
     "ca.crt": "the certificates to trust (PEM), when the settings name their own",
-    "uri": "the server as a URL with its login",
+    "uri": "the server as a URL with its login, an access token left out",
 }
 """The keys of every delivered Secret. Source: Service Binding for Kubernetes 1.1, Well-known Secret Entries."""
 
-RESERVED_KEYS: Final = (*BUILT_IN_KEYS, "access-token", "expires-at")
+RESERVED_KEYS: Final = (*BUILT_IN_KEYS,)
 """Keys that `output.template.data` may not set."""

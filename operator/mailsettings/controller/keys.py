@@ -11,6 +11,8 @@ class Kind(StrEnum):
     TENANT = "MailServerSettings"
     NAMESPACE = "Namespace"
     """A namespace's Secret by `provision: Always`."""
+    TOKENS = "Tokens"
+    """The OAuth2 tokens of objects that are gone."""
 
 
 COALESCE_SECONDS: Final = 1.0
@@ -28,6 +30,10 @@ class Key(NamedTuple):
     def __str__(self) -> str:
         """As people write it: `MailServerSettings acme/notifications`."""
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+SWEEP: Final = Key(Kind.TOKENS, "", "orphans")
+"""Removes the tokens whose objects are gone."""
 
 
 def cluster_key(name: str) -> Key:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import kopf
 
@@ -18,19 +19,26 @@ from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
-from mailsettings.controller.keys import Key, cluster_key
+from mailsettings.controller.keys import SWEEP, Key, cluster_key
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
 from mailsettings.controller.reconcile.services import Services
+from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.store import Store
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.digest import Digester
+from mailsettings.core.oauth2.request import Token, TokenRequest
+from mailsettings.core.server import Source
+from mailsettings.edges.federation import federated_token
 from mailsettings.edges.kubernetes import KubernetesApi, core_collection_path
 from mailsettings.edges.metadata_watch import Listed, watch
+from mailsettings.edges.oauth2.tokens import obtain
+from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.smtp import probe
+from mailsettings.edges.token_store import TokenStore
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -73,6 +81,21 @@ async def _wait_for_kinds(api: KubernetesApi) -> None:
         await asyncio.sleep(min(10.0, retry_delay(attempt)))
 
 
+async def _obtain(config: Config, request: TokenRequest, level: Source) -> Token:
+    """Asks for a token as the configuration says.
+
+    Raises:
+        TokenError: there is no token.
+    """
+    return await obtain(
+        request,
+        policy=config.egress,
+        level=level,
+        ca_bundle=trusted(config.oauth2_ca),
+        deadline=config.oauth2_deadline,
+    )
+
+
 class _Operator:
     """The parts, wired."""
 
@@ -88,12 +111,25 @@ class _Operator:
             finished=self._queue.add,
             logger=LOGGER,
         )
+        tokens = TokenStore(api, config.namespace, holder=f"{platform.node()}/{uuid4().hex}", logger=LOGGER)
+        self._renewals = TokenRenewer(
+            tokens,
+            partial(_obtain, config),
+            partial(federated_token, path=config.oauth2_token),
+            deadline=config.oauth2_deadline,
+            limit=config.oauth2_limit,
+            finished=self._queue.add,
+            again=self._queue.add_after,
+            logger=LOGGER,
+        )
         self._services = Services(
             api=api,
             store=self._store,
             digest=digest,
             deliveries=Deliveries(api, self._store, digest, LOGGER),
             probes=self._probes,
+            tokens=tokens,
+            renewals=self._renewals,
             events=EventRecorder(api, platform.node() or "unknown", LOGGER),
             echoes=self._echoes,
             enqueue=self._queue.add,
@@ -121,7 +157,7 @@ class _Operator:
                 for task in background:
                     task.cancel()
                 await asyncio.wait(background)
-                await self._probes.close()
+                await asyncio.gather(self._probes.close(), self._renewals.close())
 
             await kopf.operator(
                 registry=handlers,
@@ -161,6 +197,7 @@ class _Operator:
             group.create_task(self._queue.run())
             await self._queue.wait_until_idle()
             self._store.settled = True
+            self._queue.add(SWEEP)
             for name in self._store.clusters:
                 self._queue.add(cluster_key(name))
 

@@ -107,6 +107,7 @@ def namespace_record(body: Json) -> Namespace:
         name=metadata["name"],
         labels=dict(metadata.get("labels") or {}),
         terminating="deletionTimestamp" in metadata,
+        uid=metadata["uid"],
     )
 
 
@@ -200,9 +201,18 @@ class Store:
         """Namespace and name of every known Secret."""
         return [*self._secrets]
 
-    def set_uses(self, key: Key, namespace: str, objects: Iterable[ObjectRef]) -> None:
-        """Notes which objects in a namespace a reconciliation depended on, in place of what was noted before."""
-        uses = frozenset((namespace, ref) for ref in objects)
+    def set_uses(
+        self, key: Key, namespace: str, objects: Iterable[ObjectRef], *, also: Iterable[tuple[str, ObjectRef]] = ()
+    ) -> None:
+        """Notes which objects in a namespace a reconciliation depended on, in place of what was noted before.
+
+        Args:
+            key: What depends on them.
+            namespace: Where the objects are.
+            objects: The objects.
+            also: Objects in other namespaces.
+        """
+        uses = frozenset((namespace, ref) for ref in objects) | frozenset(also)
         for use in self._uses.pop(key, frozenset()) - uses:
             self._users[use].discard(key)
             if not self._users[use]:

@@ -1,21 +1,26 @@
 """Whether settings are complete and consistent, and whether a tenant may use what it refers to."""
 
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from mailsettings.api.auth import BasicAuth
 from mailsettings.api.conditions import Reason
-from mailsettings.api.providers import PROVIDERS, TlsMode
+from mailsettings.api.oauth2 import OAuth2
+from mailsettings.api.providers import BEYOND_SENDING, PROVIDERS, TlsMode
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
 from mailsettings.api.tenants import Delivery
 from mailsettings.core.effective import EffectiveSettings, inherited_settings, own_settings
 from mailsettings.core.finding import Finding, failed, passed
+from mailsettings.core.oauth2.subject import default_scopes
 from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 
 _Spec = TypeVar("_Spec", bound=BaseModel)
+
+_SECRET: Final = {BasicAuth: "password", OAuth2: "access token", type(None): "mail"}
 
 MAX_ERRORS = 5
 """How many errors of a spec one message names."""
@@ -47,8 +52,16 @@ def accept_cluster(
     effective = own_settings(spec, source=Source.SYSTEM, name=name, generation=generation)
     warnings = [*_warnings(effective)]
     if spec.tenants is not None and spec.tenants.delivery is Delivery.CREDENTIALS and effective.auth is not None:
-        warnings.append("tenants.delivery Credentials gives every allowed namespace a copy of this login")
+        warnings += _handed_over(effective)
     return _accepted(warnings), effective
+
+
+def _handed_over(effective: EffectiveSettings) -> Iterator[str]:
+    yield "tenants.delivery Credentials gives every allowed namespace a copy of this login"
+    if isinstance(effective.auth, OAuth2):
+        for scope in default_scopes(effective.provider, effective.auth):
+            if scope in BEYOND_SENDING:
+                yield f"the access token's scope {scope} {BEYOND_SENDING[scope]}, and so may every such namespace"
 
 
 def accept_tenant(
@@ -103,14 +116,15 @@ def _not_found(spec: MailServerSettingsSpec) -> str:
 def _warnings(effective: EffectiveSettings) -> list[str]:
     server, provider = effective.server, PROVIDERS[effective.provider]
     candidates = (
-        (effective.auth is not None and provider.basic_warning is not None, provider.basic_warning or ""),
+        (isinstance(effective.auth, BasicAuth) and provider.basic_warning is not None, provider.basic_warning or ""),
         (
             effective.auth is not None and server.tls_mode is TlsMode.DISABLED,
-            "connection.tls.mode Disabled sends the password in the clear",
+            f"connection.tls.mode Disabled sends the {_SECRET[type(effective.auth)]} in the clear",
         ),
         (
             server.tls_insecure_skip_verify,
-            "connection.tls.insecureSkipVerify lets anyone between here and the server read the password",
+            "connection.tls.insecureSkipVerify lets anyone between here and the server read the "
+            f"{_SECRET[type(effective.auth)]}",
         ),
     )
     return [text for applies, text in candidates if applies]

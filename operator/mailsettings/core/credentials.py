@@ -2,22 +2,32 @@
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final, Literal
 
 from mailsettings.api import names
+from mailsettings.api.auth import BasicAuth
 from mailsettings.api.conditions import Reason
 from mailsettings.api.connection import CaBundle
+from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.provider_rules import refused_domain
 from mailsettings.api.providers import PROVIDERS
+from mailsettings.api.references import SecretKeyRef
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding, failed, passed
-from mailsettings.core.server import Credentials, Server
+from mailsettings.core.oauth2.secrets import OAuth2Secrets
+from mailsettings.core.oauth2.stored import StoredToken
+from mailsettings.core.server import BearerToken, Credentials, Login, Server
 
 MAX_VALUE_BYTES: Final = 4096
 """Of a user name or password: longer ones do not fit into an SMTP AUTH exchange. Source: RFC 4954 §4 (12288 octets)."""
+
+MAX_OAUTH2_BYTES: Final = 64 * 1024
+"""Of a client secret, refresh token or key: no provider's is nearly as long."""
 
 MAX_BUNDLE_BYTES: Final = 1024 * 1024
 
@@ -51,7 +61,34 @@ class ResolvedSettings:
 
     effective: EffectiveSettings
     server: Server
-    credentials: Credentials | None
+    credentials: Login | None
+    """With OAuth2 none until a token has been put in its place by `authorized`."""
+    oauth2: OAuth2Secrets | None = None
+    """What tokens are got with. Whoever gets a token has no business with it, so `authorized` takes it out."""
+    token: "TokenFacts | None" = None
+    """Of the access token in `credentials`."""
+
+    def authorized(self, stored: StoredToken) -> "ResolvedSettings":
+        """The settings with the access token as their login."""
+        auth = self.effective.auth
+        if not isinstance(auth, OAuth2):
+            raise TypeError("only settings with OAuth2 have tokens")
+        return replace(
+            self,
+            credentials=BearerToken(auth.username, stored.access_token),
+            oauth2=None,
+            token=TokenFacts(stored.serial, stored.fingerprint, stored.expires_at),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """What of a token is no secret."""
+
+    serial: str
+    fingerprint: str
+    """Of the configuration that it belongs to; the same for the tokens that follow one another."""
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +114,40 @@ def references(effective: EffectiveSettings) -> list[ObjectRef]:
 
 
 def _values(effective: EffectiveSettings) -> Iterator[_Value]:
-    auth = effective.auth
-    if auth is not None:
-        if auth.username_secret_ref is not None:
-            ref = auth.username_secret_ref
-            yield _Value("auth.basic.usernameSecretRef", ObjectRef("Secret", ref.name), ref.key)
-        ref = auth.password_secret_ref
-        yield _Value("auth.basic.passwordSecretRef", ObjectRef("Secret", ref.name), ref.key)
+    if isinstance(effective.auth, BasicAuth):
+        yield from _basic_values(effective.auth)
+    if isinstance(effective.auth, OAuth2):
+        yield from _oauth2_values(effective.auth)
     if effective.ca_bundle is not None:
         yield _ca_bundle_value(effective.ca_bundle)
+
+
+def _secret_value(path: str, ref: SecretKeyRef | None) -> Iterator[_Value]:
+    if ref is not None:
+        yield _Value(path, ObjectRef("Secret", ref.name), ref.key)
+
+
+def _basic_values(auth: BasicAuth) -> Iterator[_Value]:
+    yield from _secret_value("auth.basic.usernameSecretRef", auth.username_secret_ref)
+    yield from _secret_value("auth.basic.passwordSecretRef", auth.password_secret_ref)
+
+
+_CLIENT_SECRET: Final = "auth.oauth2.clientAuth.secretRef"
+_CERTIFICATE: Final = "auth.oauth2.clientAuth.certificateRef (tls.crt)"
+_PRIVATE_KEY: Final = "auth.oauth2.clientAuth.certificateRef (tls.key)"
+_SERVICE_ACCOUNT_KEY: Final = "auth.oauth2.serviceAccountKeyRef"
+_REFRESH_TOKEN: Final = "auth.oauth2.refreshTokenSecretRef"
+
+
+def _oauth2_values(auth: OAuth2) -> Iterator[_Value]:
+    if auth.client_auth is not None:
+        yield from _secret_value(_CLIENT_SECRET, auth.client_auth.secret_ref)
+        if auth.client_auth.certificate_ref is not None:
+            pair = ObjectRef("Secret", auth.client_auth.certificate_ref.name)
+            yield _Value(_CERTIFICATE, pair, "tls.crt")
+            yield _Value(_PRIVATE_KEY, pair, "tls.key")
+    yield from _secret_value(_SERVICE_ACCOUNT_KEY, auth.service_account_key_ref)
+    yield from _secret_value(_REFRESH_TOKEN, auth.refresh_token_secret_ref)
 
 
 def _ca_bundle_value(bundle: CaBundle) -> _Value:
@@ -112,6 +174,7 @@ def resolve(
     try:
         values = {value.field: _read(value, referenced, require_label) for value in _values(effective)}
         credentials = _credentials(effective, values)
+        oauth2 = _oauth2_secrets(values) if isinstance(effective.auth, OAuth2) else None
         bundle = _bundle(values)
     except _UnusableError as error:
         return failed(error.reason, str(error)), None
@@ -121,7 +184,7 @@ def resolve(
         if values
         else passed(Reason.NOTHING_TO_RESOLVE, "The settings refer to no Secret or ConfigMap.")
     )
-    return finding, ResolvedSettings(effective, server, credentials)
+    return finding, ResolvedSettings(effective, server, credentials, oauth2)
 
 
 _MISSING: Final[Mapping[ObjectKind, tuple[Reason, Reason]]] = {
@@ -150,7 +213,7 @@ def _read(value: _Value, referenced: Referenced, require_label: bool) -> bytes:
 
 def _credentials(effective: EffectiveSettings, values: Mapping[str, bytes]) -> Credentials | None:
     auth = effective.auth
-    if auth is None:
+    if not isinstance(auth, BasicAuth):
         return None
     password = _line(values, "auth.basic.passwordSecretRef")
     if auth.username_secret_ref is not None:
@@ -165,17 +228,56 @@ def _credentials(effective: EffectiveSettings, values: Mapping[str, bytes]) -> C
     return Credentials(username, _provider_password(effective.provider, password))
 
 
-def _line(values: Mapping[str, bytes], path: str) -> str:
-    """One line of text. A line break, even at the end, would end the AUTH command early or be part of the password."""
+def _oauth2_secrets(values: Mapping[str, bytes]) -> OAuth2Secrets:
+    """The values that there are; which there have to be the schema says."""
+    return OAuth2Secrets(
+        client_secret=_line(values, _CLIENT_SECRET, MAX_OAUTH2_BYTES) if _CLIENT_SECRET in values else None,
+        certificate=_pem(values, _CERTIFICATE, "CERTIFICATE") if _CERTIFICATE in values else None,
+        private_key=_pem(values, _PRIVATE_KEY, "PRIVATE KEY") if _PRIVATE_KEY in values else None,
+        service_account_key=_key_file(values) if _SERVICE_ACCOUNT_KEY in values else None,
+        refresh_token=_line(values, _REFRESH_TOKEN, MAX_OAUTH2_BYTES) if _REFRESH_TOKEN in values else None,
+    )
+
+
+def _pem(values: Mapping[str, bytes], path: str, what: str) -> str:
+    text = _text(values, path, MAX_OAUTH2_BYTES)
+    if re.search(f"-----BEGIN ([A-Z]+ )?{what}-----", text) is None:
+        raise _invalid(path, f"holds no PEM block {what}", remedy="store an unencrypted PEM file")
+    return text
+
+
+def _key_file(values: Mapping[str, bytes]) -> str:
+    """A service account's key file, as Google gives it."""
+    text = _text(values, _SERVICE_ACCOUNT_KEY, MAX_OAUTH2_BYTES)
+    remedy = "store the JSON file that Google gave when the key was made"
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _invalid(_SERVICE_ACCOUNT_KEY, "is not JSON", remedy=remedy) from None
+    if not isinstance(content, dict) or content.get("type") != "service_account":
+        raise _invalid(_SERVICE_ACCOUNT_KEY, "is no service account's key file", remedy=remedy)
+    missing = [name for name in ("client_email", "private_key") if not isinstance(content.get(name), str)]
+    if missing:
+        raise _invalid(_SERVICE_ACCOUNT_KEY, f"lacks {' and '.join(missing)}", remedy=remedy)
+    return text
+
+
+def _text(values: Mapping[str, bytes], path: str, limit: int) -> str:
     raw = values[path]
-    if len(raw) > MAX_VALUE_BYTES:
-        raise _invalid(path, f"is longer than {MAX_VALUE_BYTES} bytes")
+    if len(raw) > limit:
+        raise _invalid(path, f"is longer than {limit} bytes")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise _invalid(path, "is not UTF-8 text") from None
     if not text.strip():
         raise _invalid(path, "is empty")
+    return text
+
+
+def _line(values: Mapping[str, bytes], path: str, limit: int = MAX_VALUE_BYTES) -> str:
+    """One line of text. A line break, even at the end, would end the AUTH command early or be part of the password."""
+    text = _text(values, path, limit)
     if text.rstrip("\r\n") != text:
         raise _invalid(path, "ends with a line break (printf and --from-literal add none, echo does)")
     if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", text):
@@ -183,8 +285,8 @@ def _line(values: Mapping[str, bytes], path: str) -> str:
     return text
 
 
-def _invalid(path: str, what: str) -> _UnusableError:
-    return _UnusableError(Reason.SECRET_VALUE_INVALID, f"{path}: the value {what}; store the plain text itself")
+def _invalid(path: str, what: str, *, remedy: str = "store the plain text itself") -> _UnusableError:
+    return _UnusableError(Reason.SECRET_VALUE_INVALID, f"{path}: the value {what}; {remedy}")
 
 
 def _provider_password(provider: str, password: str) -> str:
@@ -201,7 +303,7 @@ def _provider_password(provider: str, password: str) -> str:
 
 
 _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
-_CERTIFICATE: Final = re.compile(f"{_BEGIN}[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----", re.ASCII)
+_BUNDLED: Final = re.compile(f"{_BEGIN}[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----", re.ASCII)
 
 
 def _bundle(values: Mapping[str, bytes]) -> str | None:
@@ -212,7 +314,7 @@ def _bundle(values: Mapping[str, bytes]) -> str | None:
         if len(raw) > MAX_BUNDLE_BYTES:
             raise _UnusableError(Reason.CA_BUNDLE_INVALID, f"{path}: the value is longer than 1 MiB")
         text = raw.decode("utf-8", errors="replace")
-        certificates = _CERTIFICATE.findall(text)
+        certificates = _BUNDLED.findall(text)
         # One that is broken is not passed over: a bundle must not trust less than whoever wrote it believes.
         if len(certificates) != text.count(_BEGIN) or not all(map(_is_certificate, certificates)):
             raise _UnusableError(

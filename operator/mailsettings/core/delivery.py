@@ -4,16 +4,19 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from mailsettings.api import names
+from mailsettings.api.conditions import Reason
 from mailsettings.api.output import ClusterOutput, OutputTemplate
+from mailsettings.core.clock import format_time
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
+from mailsettings.core.finding import Finding, failed
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.presets import preset_keys, server_uri
-from mailsettings.core.server import Source
+from mailsettings.core.server import BearerToken, Credentials, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,28 @@ def desired_secret(
     )
 
 
+def undeliverable(settings: ResolvedSettings, output: ClusterOutput | None) -> Finding | None:
+    """Why a Secret would be of no use: what is read once, or asks for a password, breaks when the token runs out."""
+    template = output.template if output else None
+    if template is None or not isinstance(settings.credentials, BearerToken):
+        return None
+    wanting = [
+        *(f"presets: {preset}" for preset in template.presets or ()),
+        *(f"data: {key}" for key, text in (template.data or {}).items() if _PASSWORD.search(text.replace("$$", ""))),
+    ]
+    if not wanting:
+        return None
+    return failed(
+        Reason.RELAY_NEEDED,
+        f"output.template.{wanting[0]} wants a password, and OAuth2 has none, only access tokens that are replaced "
+        "again and again. Remove it and have the application read the key access-token from the mounted Secret at each "
+        "connection (XOAUTH2 or OAUTHBEARER); an application that cannot needs a relay or auth.basic",
+    )
+
+
+_PASSWORD: Final = re.compile(r"\$\{password(:url)?\}")
+
+
 def secret_data(settings: ResolvedSettings, template: OutputTemplate | None) -> dict[str, str]:
     """The Secret's keys and values, not yet base64."""
     data = _built_in(settings)
@@ -154,8 +179,13 @@ def _built_in(settings: ResolvedSettings) -> dict[str, str]:
     }
     if effective.reply_to:
         data["reply-to"] = effective.reply_to
-    if settings.credentials:
-        data |= {"username": settings.credentials.username, "password": settings.credentials.password}
+    match settings.credentials:
+        case Credentials(username, password):
+            data |= {"username": username, "password": password}
+        case BearerToken(username, access_token):
+            data |= {"username": username, "access-token": access_token}
+    if settings.token:
+        data["expires-at"] = format_time(settings.token.expires_at)
     if server.ca_bundle:
         data["ca.crt"] = server.ca_bundle
     return data
@@ -175,8 +205,8 @@ def _placeholders(settings: ResolvedSettings) -> dict[str, str]:
         "reply-to": effective.reply_to or "",
         "username": login.username if login else "",
         "username:url": quote(login.username, safe="") if login else "",
-        "password": login.password if login else "",
-        "password:url": quote(login.password, safe="") if login else "",
+        "password": login.password if isinstance(login, Credentials) else "",
+        "password:url": quote(login.password, safe="") if isinstance(login, Credentials) else "",
         "uri": server_uri(settings),
     }
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from mailsettings.api.auth import BasicAuth
+from mailsettings.api.auth import Auth, BasicAuth
 from mailsettings.api.conditions import Reason
 from mailsettings.api.connection import CaBundle, Connection, Tls
+from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.probe import Probe, ProbeMode
-from mailsettings.api.providers import CUSTOM, DEFAULT_PORTS, PROVIDERS, TlsMode
+from mailsettings.api.providers import CUSTOM, DEFAULT_PORTS, PROVIDERS, Endpoint, TlsMode
 from mailsettings.api.scalars import parse_duration
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec, ServerSpec
 from mailsettings.core.finding import Finding, failed
@@ -39,7 +40,7 @@ class EffectiveSettings:
     server: Server
     """Without the CA bundle's text."""
     ca_bundle: CaBundle | None
-    auth: BasicAuth | None
+    auth: BasicAuth | OAuth2 | None
     probe: ProbePlan
 
 
@@ -64,17 +65,22 @@ def own_settings(
         reply_to=spec.reply_to,
         server=_server(spec, connection, tls),
         ca_bundle=tls.ca_bundle,
-        auth=spec.auth.basic if spec.auth else None,
+        auth=_login(spec.auth),
         probe=_probe_plan(spec.probe or Probe(), has_auth=spec.auth is not None),
     )
 
 
+def _login(auth: Auth | None) -> BasicAuth | OAuth2 | None:
+    return None if auth is None else auth.basic or auth.oauth2
+
+
 def _server(spec: ServerSpec, connection: Connection, tls: Tls) -> Server:
     template = PROVIDERS[spec.provider or CUSTOM]
-    host = connection.host or (template.endpoint.host if template.endpoint else None)
+    endpoint = _endpoint(spec)
+    host = connection.host or (endpoint.host if endpoint else None)
     if host is None:
         raise ValueError("a spec with a server of its own has a connection.host or a provider with one")
-    mode, port = _mode_and_port(spec.provider or CUSTOM, connection.port, tls.mode)
+    mode, port = _mode_and_port(endpoint, connection.port, tls.mode)
     return Server(
         host=host,
         port=port,
@@ -86,9 +92,15 @@ def _server(spec: ServerSpec, connection: Connection, tls: Tls) -> Server:
     )
 
 
-def _mode_and_port(provider: str, port: int | None, mode: TlsMode | None) -> tuple[TlsMode, int]:
+def _endpoint(spec: ServerSpec) -> Endpoint | None:
+    """The template's server, in the cloud that the settings' tokens come from."""
+    template = PROVIDERS[spec.provider or CUSTOM]
+    cloud = spec.auth.oauth2.cloud if spec.auth and spec.auth.oauth2 else None
+    return template.endpoints.get(cloud or "", template.endpoint)
+
+
+def _mode_and_port(endpoint: Endpoint | None, port: int | None, mode: TlsMode | None) -> tuple[TlsMode, int]:
     """What is given decides what is not: a mode its usual port, a port its usual mode, neither the template."""
-    endpoint = PROVIDERS[provider].endpoint
     if mode is None and port is None and endpoint is not None:
         return endpoint.tls_mode, endpoint.port
     if mode is None:

@@ -9,6 +9,7 @@ from mailsettings.api.providers import CUSTOM, GOOGLE, OFFICE365, SENDGRID, TlsM
 from mailsettings.api.template import Preset
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.mailbox import parse_mailbox
+from mailsettings.core.server import Credentials
 
 Keys = dict[str, str]
 
@@ -77,7 +78,7 @@ def _nodemailer(s: ResolvedSettings) -> Keys:
         "tls": tls,
     }
     if s.credentials:
-        document["auth"] = {"user": s.credentials.username, "pass": s.credentials.password}
+        document["auth"] = {"user": _username(s), "pass": _password(s)}
     return {"nodemailer.json": _json(document)}
 
 
@@ -106,7 +107,7 @@ def _spring(s: ResolvedSettings) -> Keys:
         "properties": properties,
     }
     if s.credentials:
-        mail |= {"username": s.credentials.username, "password": s.credentials.password}
+        mail |= {"username": _username(s), "password": _password(s)}
     return {"SPRING_APPLICATION_JSON": _json({"spring": {"mail": mail}})}
 
 
@@ -165,11 +166,10 @@ def preset_keys(preset: Preset, settings: ResolvedSettings) -> Keys:
 
 
 def server_uri(settings: ResolvedSettings) -> str:
-    """The server as a URL with its login: `smtp://user:password@host:587`."""
-    login = ""
-    if settings.credentials:
-        login = f"{quote(settings.credentials.username, safe='')}:{quote(settings.credentials.password, safe='')}@"
-    return f"{settings.server.protocol}://{login}{_url_host(settings)}:{settings.server.port}"
+    """The server as a URL with its login: `smtp://user:password@host:587`. An access token is left out."""
+    parts = [_username(settings), _password(settings)]
+    login = ":".join(quote(part, safe="") for part in parts if part)
+    return f"{settings.server.protocol}://{login}{'@' if login else ''}{_url_host(settings)}:{settings.server.port}"
 
 
 def _url_host(s: ResolvedSettings) -> str:
@@ -182,7 +182,8 @@ def _username(s: ResolvedSettings) -> str:
 
 
 def _password(s: ResolvedSettings) -> str:
-    return s.credentials.password if s.credentials else ""
+    """None of the presets is used with OAuth2, which has no password."""
+    return s.credentials.password if isinstance(s.credentials, Credentials) else ""
 
 
 def _milliseconds(s: ResolvedSettings) -> int:

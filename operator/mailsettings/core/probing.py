@@ -30,6 +30,8 @@ class ProbeSubject:
     """Of everything that the probe's outcome depends on."""
     requested_at: str | None
     """The annotation by which a person asks for a probe."""
+    token: str | None = None
+    """The name of the OAuth2 token that is presented; no part of the fingerprint: a renewed token is no change."""
 
     def is_same_test(self, other: "ProbeSubject") -> bool:
         """Whether one result serves both."""
@@ -79,7 +81,10 @@ def probe_subject(
     )
     content = asdict(request)
     content["server"]["timeout"] = settings.server.timeout.total_seconds()
-    return ProbeSubject(uid, generation, request, plan.interval, digest(content), requested_at)
+    if settings.token is not None:
+        content["credentials"] = settings.token.fingerprint
+    token = settings.token.serial if settings.token is not None else None
+    return ProbeSubject(uid, generation, request, plan.interval, digest(content), requested_at, token)
 
 
 def remembered(status: ProbeStatus | None) -> ProbeStatus | None:
@@ -103,8 +108,20 @@ def due_at(subject: ProbeSubject, status: ProbeStatus | None) -> datetime | None
         return None
     if subject.requested_at is not None and subject.requested_at != status.last_handled_request:
         return None
+    if _deserves_retry(subject, status):
+        return None
     # The interval may be shorter by now than it was then.
     return min(parse_time(status.next_probe_time), parse_time(status.last_probe_time) + subject.interval)
+
+
+def _deserves_retry(subject: ProbeSubject, status: ProbeStatus) -> bool:
+    """Whether a token was refused that should have been good, and another one has been got since: one more try."""
+    return (
+        status.failure is not None
+        and status.failure.reason == Reason.TOKEN_REFUSED
+        and status.consecutive_failures == 1
+        and status.token != subject.token
+    )
 
 
 def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
@@ -129,6 +146,7 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
         last_handled_request=subject.requested_at or (before.last_handled_request if before else None),
         fingerprint=subject.fingerprint,
         generation=subject.generation,
+        token=subject.token,
         failure=_failure_status(failure) if failure else None,
     )
 

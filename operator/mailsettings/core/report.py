@@ -1,7 +1,13 @@
 """The status, put together from what was found."""
 
+from typing import Final
+
+from mailsettings.api.auth import BasicAuth
+from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.status import Effective
 from mailsettings.core.effective import EffectiveSettings
+
+_AUTH: Final = {type(None): "None", BasicAuth: "Basic", OAuth2: "OAuth2"}
 
 
 def effective_status(effective: EffectiveSettings) -> Effective:
@@ -16,5 +22,5 @@ def effective_status(effective: EffectiveSettings) -> Effective:
         port=effective.server.port,
         protocol=effective.server.protocol,
         tls=str(effective.server.tls_mode),
-        auth="Basic" if effective.auth else "None",
+        auth=_AUTH[type(effective.auth)],
     )

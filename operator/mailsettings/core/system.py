@@ -22,7 +22,9 @@ class SystemSettings:
     effective: EffectiveSettings | None
     """None: the object is not accepted, and nothing is known of its tenants; what was delivered stays."""
     resolved: ResolvedSettings | None
-    """None: its credentials cannot be read."""
+    """None: its credentials cannot be read, or it holds no live token."""
+    authorized: Finding | None
+    """The verdict on its token, which tenants share; None: it has no OAuth2, or its credentials cannot be read."""
     probe: Finding | None
     """The verdict of its probe, which tenants share; None: probes are disabled."""
 

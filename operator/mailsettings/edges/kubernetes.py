@@ -124,6 +124,19 @@ class KubernetesApi:
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true" if force else "false"}
         return await self._request("PATCH", path, body=body, query=query, content="application/apply-patch+yaml")
 
+    async def merge(self, path: str, patch: Json) -> Json:
+        """Changes an object by a JSON merge patch, in which null removes a field.
+
+        Args:
+            path: the object's.
+            patch: what is to change; a `metadata.resourceVersion` in it guards the write.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        query = {"fieldManager": names.FIELD_MANAGER}
+        return await self._request("PATCH", path, body=patch, query=query, content="application/merge-patch+json")
+
     async def remove(self, path: str, pointers: Iterable[str], *, resource_version: str) -> Json:
         """Removes fields of an object, whoever manages them, without coming to manage anything.
 
@@ -272,9 +285,14 @@ def events_path(namespace: str) -> str:
     return f"/apis/events.k8s.io/v1/namespaces/{quote(namespace)}/events"
 
 
-def settings_status_path(kind: str, namespace: str, name: str) -> str:
-    """Of the status of a settings object; cluster objects have no namespace."""
+def settings_path(kind: str, namespace: str, name: str) -> str:
+    """Of a settings object; cluster objects have no namespace."""
     base = f"/apis/{names.API_VERSION}"
     if kind == names.CLUSTER_KIND:
-        return f"{base}/{names.CLUSTER_PLURAL}/{quote(name)}/status"
-    return f"{base}/namespaces/{quote(namespace)}/{names.TENANT_PLURAL}/{quote(name)}/status"
+        return f"{base}/{names.CLUSTER_PLURAL}/{quote(name)}"
+    return f"{base}/namespaces/{quote(namespace)}/{names.TENANT_PLURAL}/{quote(name)}"
+
+
+def settings_status_path(kind: str, namespace: str, name: str) -> str:
+    """Of the status of a settings object."""
+    return f"{settings_path(kind, namespace, name)}/status"

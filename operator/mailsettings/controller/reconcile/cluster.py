@@ -8,9 +8,11 @@ from mailsettings.api.conditions import ConditionType
 from mailsettings.api.spec import ClusterMailServerSettingsSpec
 from mailsettings.api.status import ClusterMailServerSettingsStatus, TenantFailure, TenantsStatus
 from mailsettings.controller.keys import namespace_key
-from mailsettings.controller.reconcile.probing import Probing, probe
+from mailsettings.controller.reconcile.authorization import authorize, token_ref
+from mailsettings.controller.reconcile.probing import probe
 from mailsettings.controller.reconcile.references import read_references
 from mailsettings.controller.reconcile.services import Services
+from mailsettings.controller.reconcile.settling import settle
 from mailsettings.controller.reconcile.status import read_status, write_status
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.acceptance import accept_cluster, parse_spec
@@ -41,6 +43,8 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
 
     accepted, effective = accept_cluster(spec, name=record.key.name, generation=record.generation)
     credentials, resolved = await _resolve(services, record, effective)
+    authorization = await authorize(services, record, resolved, before.oauth2, before.probe)
+    resolved = authorization.resolved
     probing = probe(services, record, resolved, before.probe, suspend=spec.suspend)
     system = SystemSettings(
         name=record.key.name,
@@ -50,33 +54,32 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
         output=spec.output,
         effective=effective,
         resolved=resolved,
+        authorized=authorization.finding,
         probe=probing.finding,
     )
     _publish(services, system)
     findings = {ConditionType.ACCEPTED: accepted, ConditionType.CREDENTIALS_RESOLVED: credentials}
+    if authorization.finding is not None:
+        findings[ConditionType.AUTHORIZED] = authorization.finding
     if probing.finding is not None:
         findings[ConditionType.PROBE_SUCCEEDED] = probing.finding
     after = ClusterMailServerSettingsStatus(
         effective=effective_status(effective),
+        oauth2=authorization.status,
         probe=probing.status,
         tenants=_tenants(services, system) if services.store.settled else before.tenants,
     )
     await write_status(services, record, before, after, findings)
-    _settle(services, record, probing)
+    settle(services, record, probing, authorization)
 
 
 async def _resolve(
     services: Services, record: SettingsRecord, effective: EffectiveSettings
 ) -> tuple[Finding, ResolvedSettings | None]:
     refs = references(effective)
-    services.store.set_uses(record.key, services.operator_namespace, refs)
+    services.store.set_uses(record.key, services.operator_namespace, [*refs, token_ref(record)])
     referenced = await read_references(services.api, services.operator_namespace, refs)
     return resolve(effective, referenced, require_label=services.require_secret_label)
-
-
-def _settle(services: Services, record: SettingsRecord, probing: Probing) -> None:
-    if probing.finished is not None:
-        services.probes.settle(record.key, probing.finished)
 
 
 def _unaccepted(record: SettingsRecord) -> SystemSettings:
@@ -88,6 +91,7 @@ def _unaccepted(record: SettingsRecord) -> SystemSettings:
         output=None,
         effective=None,
         resolved=None,
+        authorized=None,
         probe=None,
     )
 

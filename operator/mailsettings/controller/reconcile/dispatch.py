@@ -1,6 +1,6 @@
 """From a key of the work queue to the reconciler of its kind."""
 
-from mailsettings.controller.keys import Key, Kind
+from mailsettings.controller.keys import COALESCE_SECONDS, SWEEP, Key, Kind
 from mailsettings.controller.reconcile.cluster import reconcile_cluster
 from mailsettings.controller.reconcile.namespace import reconcile_namespace
 from mailsettings.controller.reconcile.services import Services
@@ -19,9 +19,14 @@ async def reconcile(services: Services, key: Key) -> None:
         if namespace is not None:
             await reconcile_namespace(services, namespace)
         return
+    if key.kind is Kind.TOKENS:
+        await services.tokens.sweep()
+        return
     record = services.store.settings(key)
     if record is None or record.deleting:
         services.probes.forget(key)
+        services.renewals.forget(key)
+        services.enqueue_after(SWEEP, COALESCE_SECONDS)
     elif key.kind is Kind.CLUSTER:
         await reconcile_cluster(services, record)
     else:

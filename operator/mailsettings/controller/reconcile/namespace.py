@@ -4,7 +4,7 @@ from mailsettings.api import names
 from mailsettings.controller.deliveries import retry_if_refused
 from mailsettings.controller.keys import COALESCE_SECONDS, cluster_key
 from mailsettings.controller.reconcile.services import Services
-from mailsettings.core.delivery import DeliveredSecret, Owner, desired_secret
+from mailsettings.core.delivery import DeliveredSecret, Owner, desired_secret, undeliverable
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 
@@ -31,6 +31,10 @@ async def reconcile_namespace(services: Services, namespace: Namespace) -> None:
         await _step_aside(services, namespace, system, held)
         return
     if system is None or system.resolved is None or system.suspend:
+        return
+    useless = undeliverable(system.resolved, system.output)
+    if useless is not None:
+        _note_failure(services, namespace.name, str(useless.reason))
         return
     desired = desired_secret(
         system.resolved,

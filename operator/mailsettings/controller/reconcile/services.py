@@ -8,9 +8,11 @@ from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.keys import Key
 from mailsettings.controller.probes import ProbeRunner
+from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.store import Store
 from mailsettings.core.digest import Digester
 from mailsettings.edges.kubernetes import KubernetesApi
+from mailsettings.edges.token_store import TokenStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Services:
     digest: Digester
     deliveries: Deliveries
     probes: ProbeRunner
+    tokens: TokenStore
+    renewals: TokenRenewer
     events: EventRecorder
     echoes: Echoes
     enqueue: Callable[[Key], None]

@@ -1,6 +1,6 @@
 """Reconciles a MailServerSettings: its own server, or the system's."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mailsettings.api import names
 from mailsettings.api.conditions import ConditionType, Reason
@@ -8,15 +8,17 @@ from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.api.status import Binding, Effective, MailServerSettingsStatus
 from mailsettings.controller.deliveries import retry_if_refused
 from mailsettings.controller.keys import namespace_key
+from mailsettings.controller.reconcile.authorization import Authorization, authorize, give_up_token, token_ref
 from mailsettings.controller.reconcile.probing import Probing, probe
 from mailsettings.controller.reconcile.references import read_references
 from mailsettings.controller.reconcile.services import Services
+from mailsettings.controller.reconcile.settling import settle
 from mailsettings.controller.reconcile.status import read_status, write_status
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.acceptance import accept_tenant, parse_spec
 from mailsettings.core.conditions import Findings
 from mailsettings.core.credentials import ObjectRef, ResolvedSettings, references, resolve
-from mailsettings.core.delivery import DeliveredSecret, Owner, desired_secret, withdrawn_by
+from mailsettings.core.delivery import DeliveredSecret, Owner, desired_secret, undeliverable, withdrawn_by
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding, failed, passed
 from mailsettings.core.report import effective_status
@@ -32,6 +34,8 @@ class _Assessment:
     findings: Findings
     effective: EffectiveSettings | None = None
     resolved: ResolvedSettings | None = None
+    authorization: Authorization = field(default_factory=lambda: Authorization(None))
+    """Of an own server; what is inherited is authorized once for all."""
 
 
 async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
@@ -49,7 +53,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
         return
 
     before = read_status(MailServerSettingsStatus, record)
-    assessment = await _assess(services, record, spec, namespace)
+    assessment = await _assess(services, record, spec, namespace, before)
     suspend = not isinstance(spec, Finding) and (spec.suspend or _system_suspended(services, spec))
     secret_name = _secret_name(record, spec)
     delivered = None
@@ -66,11 +70,11 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     after = MailServerSettingsStatus(
         effective=_effective_status(assessment, before, held),
         binding=_binding(held, secret_name),
+        oauth2=assessment.authorization.status,
         probe=probing.status,
     )
     await write_status(services, record, before, after, findings)
-    if probing.finished is not None:
-        services.probes.settle(record.key, probing.finished)
+    settle(services, record, probing, assessment.authorization)
     retry_if_refused(delivered)
 
 
@@ -81,10 +85,15 @@ def _is_premature(services: Services, spec: MailServerSettingsSpec) -> bool:
 
 
 async def _assess(
-    services: Services, record: SettingsRecord, spec: MailServerSettingsSpec | Finding, namespace: Namespace
+    services: Services,
+    record: SettingsRecord,
+    spec: MailServerSettingsSpec | Finding,
+    namespace: Namespace,
+    before: MailServerSettingsStatus,
 ) -> _Assessment:
     if isinstance(spec, Finding):
-        return _Assessment({ConditionType.ACCEPTED: spec})
+        unchanged = Authorization(None, status=before.oauth2)
+        return _Assessment({ConditionType.ACCEPTED: spec}, authorization=unchanged)
     system = services.store.systems.get(spec.system_settings_name) if spec.inherits else None
     accepted, effective = accept_tenant(
         spec,
@@ -100,36 +109,45 @@ async def _assess(
     if system is not None:
         _note_uses(services, record, spec, [])
         credentials, resolved = _inherited(system, effective)
+        await give_up_token(services, record, before.oauth2)
+        authorization = Authorization(resolved, _mirrored_or_none(system, system.authorized))
     else:
         refs = references(effective)
         _note_uses(services, record, spec, refs)
         referenced = await read_references(services.api, namespace.name, refs)
         credentials, resolved = resolve(effective, referenced, require_label=services.require_secret_label)
+        authorization = await authorize(services, record, resolved, before.oauth2, before.probe)
     findings: dict[ConditionType, Finding] = {
         ConditionType.ACCEPTED: accepted,
         ConditionType.CREDENTIALS_RESOLVED: credentials,
     }
+    if authorization.finding is not None:
+        findings[ConditionType.AUTHORIZED] = authorization.finding
     if system is not None and system.probe is not None:
         findings[ConditionType.PROBE_SUCCEEDED] = _mirrored(system, system.probe)
-    return _Assessment(findings, effective, resolved)
+    return _Assessment(findings, effective, authorization.resolved, authorization)
 
 
 def _note_uses(services: Services, record: SettingsRecord, spec: MailServerSettingsSpec, refs: list[ObjectRef]) -> None:
-    """Its own Secret counts too: one that stands in the way may go."""
+    """Its own Secret counts too: one that stands in the way may go. So does its token, which a replica may renew."""
     own = ObjectRef("Secret", _secret_name(record, spec))
-    services.store.set_uses(record.key, record.key.namespace, [*refs, own])
+    token = (services.operator_namespace, token_ref(record))
+    services.store.set_uses(record.key, record.key.namespace, [*refs, own], also=[token])
 
 
 def _inherited(system: SystemSettings, effective: EffectiveSettings) -> tuple[Finding, ResolvedSettings | None]:
-    if system.resolved is None:
+    if system.resolved is None and system.authorized is None:
         return failed(
             Reason.SYSTEM_CREDENTIALS_UNRESOLVED,
             f"The credentials of the system's settings {system.name!r} cannot be read; "
             "the cluster object's conditions say why",
         ), None
-    return passed(Reason.RESOLVED, f"The credentials of the system's settings {system.name!r} are used."), replace(
-        system.resolved, effective=effective
-    )
+    resolved = replace(system.resolved, effective=effective) if system.resolved is not None else None
+    return passed(Reason.RESOLVED, f"The credentials of the system's settings {system.name!r} are used."), resolved
+
+
+def _mirrored_or_none(system: SystemSettings, finding: Finding | None) -> Finding | None:
+    return None if finding is None else _mirrored(system, finding)
 
 
 def _mirrored(system: SystemSettings, finding: Finding) -> Finding:
@@ -150,6 +168,9 @@ async def _deliver(
     resolved: ResolvedSettings,
     secret_name: str,
 ) -> Finding:
+    useless = undeliverable(resolved, spec.output)
+    if useless is not None:
+        return useless
     held = services.store.secrets_of(record.uid)
     desired = desired_secret(
         resolved,

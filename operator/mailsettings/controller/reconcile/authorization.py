@@ -1,0 +1,149 @@
+"""Keeps tokens live and puts them in the place of a login."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mailsettings.api import names
+from mailsettings.api.conditions import ConditionType, Reason
+from mailsettings.api.oauth2 import OAuth2
+from mailsettings.api.status import Condition, OAuth2Status, ProbeStatus
+from mailsettings.controller.keys import Kind
+from mailsettings.controller.reconcile.services import Services
+from mailsettings.controller.renewals import Renewal
+from mailsettings.controller.store import SettingsRecord
+from mailsettings.core.clock import format_time
+from mailsettings.core.credentials import ObjectRef, ResolvedSettings
+from mailsettings.core.finding import Finding
+from mailsettings.core.oauth2 import lifecycle
+from mailsettings.core.oauth2.lifecycle import FailedRenewal
+from mailsettings.core.oauth2.subject import TokenSubject, token_subject
+from mailsettings.edges.kubernetes import Json
+from mailsettings.edges.token_store import HeldToken, TokenPlace
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """What is known of an object's token."""
+
+    resolved: ResolvedSettings | None
+    """The settings with a login that is good now; None: there is none."""
+    finding: Finding | None = None
+    """None: the settings have no OAuth2, or what it needs cannot be read."""
+    status: OAuth2Status | None = None
+    failed: FailedRenewal | None = None
+    """A failure that `status` contains and that can be dropped once it is written."""
+
+
+async def authorize(
+    services: Services,
+    record: SettingsRecord,
+    resolved: ResolvedSettings | None,
+    before: OAuth2Status | None,
+    probed: ProbeStatus | None,
+) -> Authorization:
+    """Has a token renewed when that is due, asks to be called again when it is, and puts it in place.
+
+    Args:
+        services: the shared ones.
+        record: the object.
+        resolved: its settings; None: they cannot be used as they are, so the token is left as it is.
+        before: what the status says of the token.
+        probed: what the status says of the probe, which may have found the token refused.
+
+    Raises:
+        ApiError: the API server is in trouble; try again.
+    """
+    if resolved is None:
+        return Authorization(None, status=before)
+    auth = resolved.effective.auth
+    if not isinstance(auth, OAuth2) or resolved.oauth2 is None:
+        await give_up_token(services, record, before)
+        return Authorization(resolved)
+    subject = token_subject(
+        resolved.effective.provider,
+        auth,
+        resolved.oauth2,
+        level=resolved.effective.source,
+        digest=services.digest,
+    )
+    held = await _belonging(services, record, subject)
+    stored, now = held.token if held else None, datetime.now(UTC)
+    failure = lifecycle.still_meant(before.failure if before else None, stored, subject, services.digest)
+    failed = services.renewals.failed(record.key, subject)
+    if failed is not None:
+        failure = lifecycle.record(failed, failure, services.digest, seed=record.uid)
+    refused = lifecycle.is_refused(stored, probed)
+    decision = lifecycle.decide(stored, subject, failure, now=now, seed=record.uid, refused=refused)
+    if decision.due <= now:
+        place = _place(services, record)
+        services.renewals.start(record.key, Renewal(place, subject, stored.serial if stored else None))
+    else:
+        services.enqueue_after(record.key, (decision.due - now).total_seconds())
+    if stored is not None and stored.is_live(now):
+        # By then the condition changes, whether the provider answers or not.
+        services.enqueue_after(record.key, (stored.expires_at - now).total_seconds())
+    return Authorization(
+        resolved=resolved.authorized(stored) if stored is not None and decision.finding.holds else None,
+        finding=decision.finding,
+        status=lifecycle.oauth2_status(stored, subject, decision, now),
+        failed=failed,
+    )
+
+
+def token_ref(record: SettingsRecord) -> ObjectRef:
+    """The Secret with the token of an object, in the operator's namespace."""
+    return ObjectRef("Secret", names.token_secret_name(record.uid))
+
+
+async def _belonging(services: Services, record: SettingsRecord, subject: TokenSubject) -> HeldToken | None:
+    """What is held, after a token that belongs to other settings has been dropped."""
+    held = await services.tokens.read(record.uid)
+    if held is None or not lifecycle.is_dropped(held.token, subject):
+        return held
+    held = await services.tokens.drop(_place(services, record), held)
+    dropped = Condition(
+        type=ConditionType.AUTHORIZED,
+        status="False",
+        reason=Reason.TOKEN_DROPPED,
+        message="The token belonged to the settings as they were before: it is used no more, and a new one is got.",
+        last_transition_time=format_time(datetime.now(UTC)),
+        observed_generation=record.generation,
+    )
+    await services.events.record(record.key, record.uid, [dropped])
+    return held
+
+
+async def give_up_token(services: Services, record: SettingsRecord, before: OAuth2Status | None) -> None:
+    """Settings that had OAuth2 of their own, and have it no more, keep no token.
+
+    Raises:
+        ApiError: the API server is in trouble; try again.
+    """
+    services.renewals.forget(record.key)
+    if before is None:
+        return
+    held = await services.tokens.read(record.uid)
+    if held is not None:
+        await services.tokens.remove(record.uid, held)
+
+
+def _place(services: Services, record: SettingsRecord) -> TokenPlace:
+    return TokenPlace(
+        kind=str(record.key.kind),
+        namespace=record.key.namespace,
+        name=record.key.name,
+        uid=record.uid,
+        owner=_owner(services, record),
+    )
+
+
+def _owner(services: Services, record: SettingsRecord) -> Json:
+    if record.key.kind is Kind.CLUSTER:
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": names.CLUSTER_KIND,
+            "name": record.key.name,
+            "uid": record.uid,
+        }
+    namespace = services.store.namespaces[record.key.namespace]
+    return {"apiVersion": "v1", "kind": "Namespace", "name": namespace.name, "uid": namespace.uid}

@@ -1,0 +1,173 @@
+"""Renews OAuth2 tokens beside the reconcilers, which never wait for a provider."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from mailsettings.api.conditions import Reason
+from mailsettings.controller.keys import Key
+from mailsettings.controller.logs import described
+from mailsettings.core.oauth2.faults import TokenFault
+from mailsettings.core.oauth2.lifecycle import FailedRenewal
+from mailsettings.core.oauth2.request import Token, TokenRequest
+from mailsettings.core.oauth2.stored import StoredToken
+from mailsettings.core.oauth2.subject import Federation, TokenSubject
+from mailsettings.core.server import Source
+from mailsettings.edges.oauth2.tokens import TokenError
+from mailsettings.edges.token_store import ClaimError, HeldToken, TokenPlace, TokenStore
+
+Obtain = Callable[[TokenRequest, Source], Awaitable[Token]]
+"""Asks a provider, within the deadline that the `TokenRenewer` is told."""
+
+CLAIM_MARGIN: Final = timedelta(seconds=10)
+"""How much longer a claim lasts than the call: for what comes before and after it."""
+
+STORE_GRACE: Final = timedelta(seconds=5)
+"""How long the operator's end waits, beyond the call's deadline, for a token to be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """One renewal that is wanted."""
+
+    place: TokenPlace
+    subject: TokenSubject
+    serial: str | None
+    """The token that it is to replace; None: there is none."""
+
+
+class TokenRenewer:
+    """At most one renewal for each object, and a limited number in all. None is broken off once it has begun.
+
+    A new token goes into the store, where the reconciler finds it; a failure waits here until it is in the status.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        obtain: Obtain,
+        federation: Federation,
+        *,
+        deadline: timedelta,
+        limit: int,
+        finished: Callable[[Key], None],
+        again: Callable[[Key, float], None],
+        logger: logging.Logger,
+    ) -> None:
+        """Nothing is running yet.
+
+        Args:
+            store: Where tokens are kept.
+            obtain: Asks a provider.
+            federation: Gives the operator's own token.
+            deadline: How long `obtain` takes at most.
+            limit: How many calls may run at a time.
+            finished: Is told when there is something new to know of an object.
+            again: Is told when to look at an object again.
+            logger: Is told what goes wrong.
+        """
+        self._store = store
+        self._obtain = obtain
+        self._federation = federation
+        self._deadline = deadline
+        self._slots = asyncio.Semaphore(limit)
+        self._notify_finished = finished
+        self._again = again
+        self._logger = logger
+        self._running: dict[Key, asyncio.Task[None]] = {}
+        self._failed: dict[Key, FailedRenewal] = {}
+        self._closing = False
+
+    def start(self, key: Key, renewal: Renewal) -> None:
+        """Starts a renewal unless one is running, whatever that is for: its end leads to another look."""
+        if key not in self._running and not self._closing:
+            self._running[key] = asyncio.create_task(self._run(key, renewal), name=f"renewal of {key}")
+
+    def is_running(self, key: Key) -> bool:
+        """Whether a renewal is under way."""
+        return key in self._running
+
+    def failed(self, key: Key, subject: TokenSubject) -> FailedRenewal | None:
+        """How a renewal for just this subject has failed, if one has and it is not in the status yet."""
+        failure = self._failed.get(key)
+        return failure if failure is not None and failure.subject == subject else None
+
+    def settle(self, key: Key, failure: FailedRenewal) -> None:
+        """Drops a failure that is in the status now."""
+        if self._failed.get(key) is failure:
+            del self._failed[key]
+
+    def forget(self, key: Key) -> None:
+        """Drops what is known of an object that is gone, or has no OAuth2 any more."""
+        self._failed.pop(key, None)
+
+    async def close(self) -> None:
+        """Lets what has begun come to its end and be stored, for a limited time."""
+        self._closing = True
+        if self._running:
+            _, unfinished = await asyncio.wait(
+                self._running.values(), timeout=(self._deadline + STORE_GRACE).total_seconds()
+            )
+            for task in unfinished:
+                task.cancel()
+
+    async def _run(self, key: Key, renewal: Renewal) -> None:
+        try:
+            async with self._slots:
+                if self._closing:
+                    return
+                fault = await self._renew(renewal)
+        except ClaimError as error:
+            wait = (error.until - datetime.now(UTC)).total_seconds() if error.until else 0.0
+            self._again(key, max(0.1, wait))
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            self._logger.error("the renewal for %s broke: %s", key, described(error))  # noqa: TRY400
+            fault = _broken(renewal.subject)
+        finally:
+            self._running.pop(key, None)
+        if fault is not None:
+            self._failed[key] = FailedRenewal(renewal.subject, fault, datetime.now(UTC))
+        self._notify_finished(key)
+
+    async def _renew(self, renewal: Renewal) -> TokenFault | None:
+        """Why there is no new token; None: there is, or a new look has to be taken.
+
+        Raises:
+            ClaimError: Somebody else renews it.
+            ApiError: The API server is in trouble.
+        """
+        place, subject = renewal.place, renewal.subject
+        held = await self._store.claim(place, serial=renewal.serial, lasts=self._deadline + CLAIM_MARGIN)
+        sent = subject.refresh_token(held.token)
+        try:
+            request = subject.request(sent, self._federation)
+            if not await self._store.may_begin(place, held, takes=self._deadline):
+                await self._store.release(place, held)
+                return None
+            token = await self._obtain(request, subject.level)
+        except TokenError as error:
+            await self._store.release(place, held)
+            return error.fault
+        except Exception:
+            await self._store.release(place, held)
+            raise
+        await self._keep(place, held, StoredToken.of(token, subject, sent=sent))
+        return None
+
+    async def _keep(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> None:
+        if await self._store.store(place, held, token):
+            self._logger.debug("the token of %s %s/%s was renewed", place.kind, place.namespace, place.name)
+        else:
+            self._logger.info("a new token of %s %s/%s was no longer wanted", place.kind, place.namespace, place.name)
+
+
+def _broken(subject: TokenSubject) -> TokenFault:
+    message = (
+        f"The operator itself failed while it renewed the token for {subject.oauth2.username}; its log says where. "
+        "It is tried again."
+    )
+    return TokenFault(Reason.RENEWAL_BROKEN, message, is_transient=True)

@@ -1,0 +1,196 @@
+"""What is to become of a token: kept or dropped, renewed now or later, and what is to be said. Pure and level-based.
+
+The token itself is in a Secret of its own; how the last attempts failed is in the status, so that a restart neither
+forgets a back-off nor asks a provider again what it has just refused.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from mailsettings.api.conditions import Reason
+from mailsettings.api.status import OAuth2Failure, OAuth2Status, ProbeStatus, TokenState
+from mailsettings.core.clock import format_time, parse_time
+from mailsettings.core.digest import Digester
+from mailsettings.core.finding import Finding, failed, passed, unknown
+from mailsettings.core.oauth2.faults import TokenFault
+from mailsettings.core.oauth2.renewal import is_fresh, renew_at, retry_delay
+from mailsettings.core.oauth2.stored import StoredToken
+from mailsettings.core.oauth2.subject import TokenSubject
+
+MAX_SLEEP: Final = timedelta(days=7)
+"""A due time further away was not set by this clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRenewal:
+    """An attempt that has failed and is not yet in the status."""
+
+    subject: TokenSubject
+    fault: TokenFault
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done."""
+
+    due: datetime
+    """When to renew; the past: now."""
+    finding: Finding
+    """What the `Authorized` condition says."""
+    state: TokenState
+    failure: OAuth2Failure | None
+    """What has to be remembered of earlier attempts."""
+
+
+def is_dropped(stored: StoredToken | None, subject: TokenSubject) -> bool:
+    """Whether the token is of a configuration that is no longer the object's."""
+    return stored is not None and not stored.belongs_to(subject)
+
+
+def decide(
+    stored: StoredToken | None,
+    subject: TokenSubject,
+    failure: OAuth2Failure | None,
+    *,
+    now: datetime,
+    seed: str,
+    refused: bool = False,
+) -> Decision:
+    """What is to become of the token.
+
+    Args:
+        stored: The token that is held, of this configuration; None: there is none.
+        subject: The configuration.
+        failure: How the last attempts failed, where nothing has changed since, as `still_meant` has it.
+        now: The present time.
+        seed: What jitter depends on: the object's uid.
+        refused: Whether a mail server has refused this very token.
+    """
+    due = _due(stored, subject, now=now, seed=seed, refused=refused)
+    if failure is not None:
+        due = max(due, parse_time(failure.retry_at))
+    return Decision(
+        due=due,
+        finding=_finding(stored, subject, failure, now),
+        state=_state(stored, failure, now),
+        failure=failure,
+    )
+
+
+def _due(stored: StoredToken | None, subject: TokenSubject, *, now: datetime, seed: str, refused: bool) -> datetime:
+    if stored is None or refused or not stored.was_got_by(subject):
+        return now
+    due = renew_at(stored.token, seed=seed)
+    return due if due - now <= MAX_SLEEP else now
+
+
+def _finding(
+    stored: StoredToken | None, subject: TokenSubject, failure: OAuth2Failure | None, now: datetime
+) -> Finding:
+    """A provider that is down tells nothing against a token that still lives; one that refuses does."""
+    live = stored is not None and stored.is_live(now)
+    if failure is not None and not (live and failure.transient):
+        return failed(Reason(failure.reason), failure.message)
+    if not live:
+        what = "A first token is being fetched" if stored is None else "The token has run out and is being renewed"
+        return unknown(Reason.TOKEN_PENDING, f"{what} for {subject.oauth2.username}.")
+    if failure is not None:
+        return passed(Reason.AUTHORIZED, f"The token still lives, but its renewal is delayed. {failure.message}")
+    return passed(Reason.AUTHORIZED, f"A live token for {subject.oauth2.username} is held; it is renewed in time.")
+
+
+def _state(stored: StoredToken | None, failure: OAuth2Failure | None, now: datetime) -> TokenState:
+    if failure is not None and failure.reason == Reason.TOKEN_REVOKED:
+        return TokenState.REVOKED
+    if stored is None:
+        return TokenState.NOT_GENERATED
+    if not stored.is_live(now):
+        return TokenState.EXPIRED
+    return TokenState.GENERATED if failure is None and is_fresh(stored.token, now) else TokenState.EXPIRING
+
+
+def still_meant(
+    failure: OAuth2Failure | None, stored: StoredToken | None, subject: TokenSubject, digest: Digester
+) -> OAuth2Failure | None:
+    """The failure, unless a token has come since, or what it depended on has changed, or it cannot be read."""
+    if failure is None or failure.attempt != digest(subject.attempt):
+        return None
+    try:
+        failed_at, _ = parse_time(failure.time), parse_time(failure.retry_at)
+        Reason(failure.reason)
+    except ValueError:
+        return None
+    if stored is not None and stored.was_got_by(subject) and stored.issued_at.replace(microsecond=0) > failed_at:
+        return None
+    return failure
+
+
+def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digester, *, seed: str) -> OAuth2Failure:
+    """What is to be remembered after an attempt that has failed.
+
+    A provider that cannot be reached does not take back that it has refused: the refusal stays what is said.
+
+    Args:
+        finished: The attempt.
+        before: The failure of the attempt before, as `still_meant` has it.
+        digest: Makes the fingerprint of what was attempted.
+        seed: What jitter depends on: the object's uid.
+    """
+    fault = finished.fault
+    failures = 1 + (before.consecutive_failures if before else 0)
+    delay = retry_delay(fault, consecutive_failures=failures, seed=seed)
+    stays = before is not None and not before.transient and fault.is_transient
+    told = (before.reason, before.message) if before is not None and stays else (str(fault.reason), fault.message)
+    return OAuth2Failure(
+        reason=told[0],
+        message=told[1],
+        transient=fault.is_transient and not stays,
+        time=format_time(finished.ended_at),
+        # Rounded up: the provider may have said how long to wait.
+        retry_at=format_time(finished.ended_at + delay + timedelta(seconds=1)),
+        consecutive_failures=failures,
+        attempt=digest(finished.subject.attempt),
+    )
+
+
+def is_refused(stored: StoredToken | None, probe: ProbeStatus | None) -> bool:
+    """Whether a mail server has refused the token that is held, for the first time in a row.
+
+    Only then is it renewed ahead of its time: were it for every refusal, a mailbox that lacks a right would have its
+    token renewed for ever.
+    """
+    return (
+        stored is not None
+        and probe is not None
+        and probe.failure is not None
+        and probe.failure.reason == Reason.TOKEN_REFUSED
+        and probe.consecutive_failures == 1
+        and probe.token == stored.serial
+    )
+
+
+def oauth2_status(stored: StoredToken | None, subject: TokenSubject, decision: Decision, now: datetime) -> OAuth2Status:
+    """What the status says."""
+    # An attempt that is under way or about to begin has no time of its own, which would change with every look.
+    planned = decision.due if decision.due > now else None
+    if stored is None:
+        return OAuth2Status(
+            token_state=decision.state,
+            account=subject.oauth2.username,
+            next_refresh_time=format_time(planned) if planned else None,
+            failure=decision.failure,
+        )
+    return OAuth2Status(
+        token_state=decision.state,
+        account=stored.account or subject.oauth2.username,
+        scopes=[*stored.scopes] or None,
+        access_token_expires_at=format_time(stored.expires_at),
+        refresh_token_expires_at=format_time(stored.refresh_token_expires_at)
+        if stored.refresh_token_expires_at
+        else None,
+        last_refresh_time=format_time(stored.issued_at),
+        next_refresh_time=format_time(planned) if planned else None,
+        failure=decision.failure,
+    )

@@ -1,0 +1,85 @@
+"""A token as it is kept between renewals."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, Self
+from uuid import uuid4
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from mailsettings.api.identity import Family
+from mailsettings.core.oauth2.request import Token
+from mailsettings.core.oauth2.subject import TokenSubject
+
+REFRESH_TOKEN_LIFE: Final = {Family.MICROSOFT: timedelta(days=90)}
+"""Since its last use, where it is documented. Source: Microsoft identity platform, Refresh tokens."""
+
+
+class StoredToken(BaseModel):
+    """What is known of the token that is held. Written as one JSON document, so that no half of it can be there."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    serial: str
+    """Its name, which tells nothing: by it one sees whether somebody else has renewed the token meanwhile."""
+    fingerprint: str
+    """Of the configuration that it belongs to."""
+    client: str
+    """A keyed digest of the client's authentication by which it was got."""
+    seed: str
+    """A keyed digest of the refresh token that was brought, where one was."""
+    access_token: str = Field(repr=False)
+    refresh_token: str | None = Field(default=None, repr=False)
+    issued_at: AwareDatetime
+    expires_at: AwareDatetime
+    refresh_token_expires_at: AwareDatetime | None = None
+    scopes: tuple[str, ...] = ()
+    account: str | None = None
+
+    @property
+    def token(self) -> Token:
+        """As the rules of renewal take it."""
+        return Token(access_token=self.access_token, issued_at=self.issued_at, expires_at=self.expires_at)
+
+    def belongs_to(self, subject: TokenSubject) -> bool:
+        """Whether it is a token of the configuration."""
+        return self.fingerprint == subject.fingerprint
+
+    def was_got_by(self, subject: TokenSubject) -> bool:
+        """Whether the client's authentication and the brought refresh token are still those by which it was got."""
+        return (self.client, self.seed) == (subject.client, subject.seed)
+
+    def is_live(self, now: datetime) -> bool:
+        """Whether a mail server takes it still."""
+        return now < self.expires_at
+
+    @classmethod
+    def of(cls, token: Token, subject: TokenSubject, *, sent: str | None) -> Self:
+        """What is to be kept of an answer.
+
+        Args:
+            token: The answer.
+            subject: What it was got for.
+            sent: The refresh token that was sent: without a new one in the answer it stays good.
+        """
+        life = REFRESH_TOKEN_LIFE.get(subject.family) if sent else None
+        return cls(
+            serial=uuid4().hex,
+            fingerprint=subject.fingerprint,
+            client=subject.client,
+            seed=subject.seed,
+            access_token=token.access_token,
+            refresh_token=token.refresh_token or sent,
+            issued_at=token.issued_at.astimezone(UTC),
+            expires_at=token.expires_at.astimezone(UTC),
+            refresh_token_expires_at=token.issued_at.astimezone(UTC) + life if life else None,
+            scopes=token.scopes,
+            account=token.account,
+        )
+
+    @classmethod
+    def parse(cls, document: bytes) -> Self | None:
+        """What was kept; None: it cannot be read."""
+        try:
+            return cls.model_validate_json(document)
+        except ValidationError:
+            return None

@@ -1,0 +1,151 @@
+"""What tokens are asked for: the configuration and its secrets, and the request that they make."""
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from typing import Final, Protocol
+
+from mailsettings.api.grants import Grant
+from mailsettings.api.identity import Family
+from mailsettings.api.oauth2 import OAuth2
+from mailsettings.api.providers import PROVIDERS
+from mailsettings.core.digest import Digester
+from mailsettings.core.oauth2 import request as requests
+from mailsettings.core.oauth2.clouds import cloud_of, endpoint_of, scopes_of
+from mailsettings.core.oauth2.fingerprint import fingerprint
+from mailsettings.core.oauth2.request import TokenRequest
+from mailsettings.core.oauth2.secrets import OAuth2Secrets
+from mailsettings.core.server import Source
+
+Federation = Callable[[str], str]
+"""Gives the operator's own token for an audience. Its `OSError`s are expected."""
+
+
+class KeptToken(Protocol):
+    """What of a kept token decides which refresh token is sent."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the configuration that it belongs to."""
+
+    @property
+    def seed(self) -> str:
+        """A keyed digest of the refresh token that was brought for it."""
+
+    @property
+    def refresh_token(self) -> str | None:
+        """The latest one."""
+
+
+_GRANTS: Final[dict[Grant, type[requests.Grant]]] = {
+    Grant.CLIENT_CREDENTIALS: requests.ClientCredentials,
+    Grant.SERVICE_ACCOUNT: requests.ServiceAccount,
+    Grant.REFRESH_TOKEN: requests.RefreshToken,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSubject:
+    """What a token is asked for."""
+
+    provider: str
+    oauth2: OAuth2
+    secrets: OAuth2Secrets
+    level: Source
+    """Whose egress rules hold."""
+    fingerprint: str
+    """Of the configuration: a token of another one is dropped."""
+    client: str
+    """A keyed digest of the client's authentication: when it changes the token is kept, and renewed at once."""
+    seed: str
+    """A keyed digest of the refresh token that was brought; empty: none was."""
+
+    @property
+    def family(self) -> Family:
+        """Whose rules the provider follows."""
+        identity = PROVIDERS[self.provider].identity
+        if identity is None:
+            raise ValueError(f"{self.provider} has no OAuth2")
+        return identity.family
+
+    @property
+    def attempt(self) -> str:
+        """Everything that decides what the provider answers: while it is the same, a refusal will be repeated."""
+        return f"{self.fingerprint}/{self.client}/{self.seed}"
+
+    def refresh_token(self, kept: KeptToken | None) -> str | None:
+        """The refresh token to send: the kept one, unless another one has been brought since."""
+        if self.oauth2.grant is not Grant.REFRESH_TOKEN:
+            return None
+        if kept is not None and kept.refresh_token and (kept.fingerprint, kept.seed) == (self.fingerprint, self.seed):
+            return kept.refresh_token
+        return self.secrets.refresh_token
+
+    def request(self, refresh_token: str | None, federation: Federation) -> TokenRequest:
+        """The request.
+
+        Raises:
+            ValueError: The settings say what the schema refuses.
+        """
+        cloud = cloud_of(self.provider, self.oauth2.cloud)
+        scopes = self.oauth2.scopes
+        endpoint = self.oauth2.token_uri or endpoint_of(self.family, cloud, self.oauth2.directory_id or "")
+        return TokenRequest(
+            family=self.family,
+            endpoint=endpoint,
+            grant=self._grant(refresh_token, federation),
+            scopes=scopes_of(cloud, _GRANTS[self.oauth2.grant]) if scopes is None else tuple(scopes),
+        )
+
+    def _grant(self, refresh_token: str | None, federation: Federation) -> requests.Grant:
+        match self.oauth2.grant:
+            case Grant.SERVICE_ACCOUNT:
+                return requests.ServiceAccount(_given(self.secrets.service_account_key), self.oauth2.username)
+            case Grant.CLIENT_CREDENTIALS:
+                return requests.ClientCredentials(self._client(federation))
+            case Grant.REFRESH_TOKEN:
+                return requests.RefreshToken(self._client(federation), _given(refresh_token))
+
+    def _client(self, federation: Federation) -> requests.Client:
+        return requests.Client(_given(self.oauth2.client_id), self._client_auth(federation))
+
+    def _client_auth(self, federation: Federation) -> requests.ClientAuth:
+        client_auth, secrets = self.oauth2.client_auth, self.secrets
+        if client_auth is None:
+            return requests.PublicClient()
+        if client_auth.federation is not None:
+            audience = client_auth.federation.audience
+            return requests.ClientAssertion(lambda: federation(audience))
+        if client_auth.certificate_ref is not None:
+            return requests.ClientCertificate(_given(secrets.private_key), _given(secrets.certificate))
+        return requests.ClientSecret(_given(secrets.client_secret))
+
+
+def token_subject(
+    provider: str, oauth2: OAuth2, secrets: OAuth2Secrets, *, level: Source, digest: Digester
+) -> TokenSubject:
+    """What tokens are asked for by these settings."""
+    *client, seed = astuple(secrets)
+    method = oauth2.client_auth.model_dump(mode="json") if oauth2.client_auth else None
+    return TokenSubject(
+        provider=provider,
+        oauth2=oauth2,
+        secrets=secrets,
+        level=level,
+        fingerprint=fingerprint(provider, oauth2, digest),
+        client=digest(["client", client, method and method["federation"]]),
+        seed=digest(["seed", seed]) if seed is not None else "",
+    )
+
+
+def default_scopes(provider: str, oauth2: OAuth2) -> tuple[str, ...]:
+    """What the token permits: what the settings say, or the provider's template."""
+    if oauth2.scopes is not None:
+        return tuple(oauth2.scopes)
+    return scopes_of(cloud_of(provider, oauth2.cloud), _GRANTS[oauth2.grant])
+
+
+def _given(value: str | None) -> str:
+    """A value that the schema's rules and the resolution of references have seen to."""
+    if value is None:
+        raise ValueError("the settings lack what their grant needs")
+    return value

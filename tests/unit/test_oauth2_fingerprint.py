@@ -1,0 +1,109 @@
+"""What drops a token, field by field, and what does not."""
+
+from typing import Any, Final
+
+import pytest
+
+from mailsettings.api.identity import Cloud, Family, Identity
+from mailsettings.api.oauth2 import OAuth2
+from mailsettings.api.providers import PROVIDERS
+from mailsettings.core.digest import Digester
+from mailsettings.core.oauth2.fingerprint import fingerprint
+from mailsettings.core.oauth2.secrets import OAuth2Secrets
+from mailsettings.core.oauth2.subject import TokenSubject, token_subject
+from mailsettings.core.server import Source
+
+DIGEST: Final = Digester(b"k" * 32)
+REF: Final = {"name": "oauth2", "key": "a"}
+OFFICE: Final[dict[str, Any]] = {
+    "username": "no-reply@acme.example",
+    "grant": "RefreshToken",
+    "clientID": "client",
+    "clientAuth": {"secretRef": REF},
+    "directoryID": "acme.example",
+    "refreshTokenSecretRef": REF,
+}
+
+
+def of(provider: str = "Office365", **changes: Any) -> str:
+    values = {key: value for key, value in {**OFFICE, **changes}.items() if value is not None}
+    return fingerprint(provider, OAuth2.model_validate(values), DIGEST)
+
+
+CHANGES: Final[dict[str, dict[str, Any]]] = {
+    "username": {"username": "other@acme.example"},
+    "grant": {"grant": "ClientCredentials", "refreshTokenSecretRef": None},
+    "client_id": {"clientID": "other"},
+    "directory_id": {"directoryID": "other.example"},
+    "cloud": {"cloud": "China"},
+    "token_uri": {"tokenURI": "https://other.example/token"},
+    "scopes": {"scopes": ["other"]},
+}
+SAME: Final[dict[str, dict[str, Any]]] = {
+    "client_auth": {"clientAuth": {"certificateRef": {"name": "other"}}},
+    "refresh_token_secret_ref": {"refreshTokenSecretRef": {"name": "other", "key": "b"}},
+}
+ELSEWHERE: Final = {"service_account_key_ref"}
+"""A key is the client's authentication, with another grant than `OFFICE` has."""
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_change_drops_the_token(field: str) -> None:
+    assert of(**CHANGES[field]) != of()
+
+
+@pytest.mark.parametrize("field", SAME)
+def test_change_keeps_the_token(field: str) -> None:
+    assert of(**SAME[field]) == of()
+
+
+def test_every_field_is_decided_on() -> None:
+    """A new field has to be put into one of the tables."""
+    assert {*CHANGES, *SAME, *ELSEWHERE} == {*OAuth2.model_fields}
+
+
+def test_provider_drops_the_token() -> None:
+    assert of("Google") != of("Office365")
+
+
+def test_service_account_key_may_be_replaced() -> None:
+    account = {"username": "a", "grant": "ServiceAccount", "serviceAccountKeyRef": REF}
+    other = {**account, "serviceAccountKeyRef": {"name": "other", "key": "b"}}
+    both = [fingerprint("Google", OAuth2.model_validate(each), DIGEST) for each in (account, other)]
+    assert both[0] == both[1]
+
+
+def test_naming_the_default_cloud_and_the_order_of_scopes_change_nothing() -> None:
+    assert of(cloud="Public") == of()
+    assert of(scopes=["a", "b"]) == of(scopes=["b", "a"])
+
+
+def test_what_templates_fill_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = of()
+    provider = PROVIDERS["Office365"]
+    changed = Identity(Family.MICROSOFT, {"Public": Cloud("https://new.example", ("new",), ("new",))})
+    monkeypatch.setitem(PROVIDERS, "Office365", type(provider)(provider.title, provider.endpoints, identity=changed))
+    assert of() == before
+
+
+def subject(**secrets: str) -> TokenSubject:
+    oauth2 = OAuth2.model_validate(OFFICE)
+    values = OAuth2Secrets(**{"client_secret": "old", "refresh_token": "seed", **secrets})
+    return token_subject("Office365", oauth2, values, level=Source.TENANT, digest=DIGEST)
+
+
+def test_rotated_client_secret_drops_nothing_but_is_noticed() -> None:
+    before, after = subject(), subject(client_secret="new")
+    assert (before.fingerprint, before.seed) == (after.fingerprint, after.seed)
+    assert before.client != after.client
+
+
+def test_new_seed_drops_nothing_but_is_noticed() -> None:
+    before, after = subject(), subject(refresh_token="new")
+    assert (before.fingerprint, before.client) == (after.fingerprint, after.client)
+    assert before.seed != after.seed
+
+
+def test_no_secret_can_be_read_out_of_a_subject() -> None:
+    assert "old" not in repr(subject())
+    assert "'seed'" not in repr(subject())

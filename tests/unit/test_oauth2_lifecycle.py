@@ -1,0 +1,178 @@
+"""What becomes of a token: kept, renewed, told."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from mailsettings.api.conditions import Reason
+from mailsettings.api.probe import ProbeMode
+from mailsettings.api.status import OAuth2Failure, ProbeFailureStatus, ProbeStatus, TokenState
+from mailsettings.core.clock import parse_time
+from mailsettings.core.oauth2.faults import TokenFault
+from mailsettings.core.oauth2.lifecycle import (
+    Decision,
+    FailedRenewal,
+    decide,
+    is_dropped,
+    is_refused,
+    oauth2_status,
+    record,
+    still_meant,
+)
+from mailsettings.core.oauth2.request import Token
+from mailsettings.core.oauth2.stored import StoredToken
+from tests.unit.test_oauth2_fingerprint import DIGEST, subject
+
+NOW: Final = datetime(2026, 11, 22, 16, 40, tzinfo=UTC)
+HOUR: Final = timedelta(hours=1)
+UNREACHABLE: Final = TokenFault(Reason.PROVIDER_UNREACHABLE, "No answer.", is_transient=True)
+REVOKED: Final = TokenFault(Reason.TOKEN_REVOKED, "Revoked.")
+
+
+def stored(age: timedelta = timedelta(), life: timedelta = HOUR, **changes: Any) -> StoredToken:
+    token = Token("access", NOW - age, NOW - age + life, refresh_token="rotated")
+    return StoredToken.of(token, subject(), sent="seed").model_copy(update=changes)
+
+
+def failure(fault: TokenFault, ago: timedelta = timedelta(), before: OAuth2Failure | None = None) -> OAuth2Failure:
+    return record(FailedRenewal(subject(), fault, NOW - ago), before, DIGEST, seed="uid")
+
+
+def decided(token: StoredToken | None, failed: OAuth2Failure | None = None, **options: Any) -> Decision:
+    return decide(token, subject(), failed, now=NOW, seed="uid", **options)
+
+
+def test_first_token_is_got_at_once_and_nothing_is_known_meanwhile() -> None:
+    decision = decided(None)
+    assert decision.due <= NOW
+    assert (decision.finding.status, decision.finding.reason) == (None, Reason.TOKEN_PENDING)
+    assert decision.state is TokenState.NOT_GENERATED
+
+
+def test_live_token_is_kept_until_it_is_due() -> None:
+    decision = decided(stored())
+    assert NOW + timedelta(minutes=20) < decision.due <= NOW + timedelta(minutes=30)
+    assert (decision.finding.status, decision.state) == (True, TokenState.GENERATED)
+
+
+def test_expired_token_is_renewed_at_once() -> None:
+    decision = decided(stored(age=2 * HOUR))
+    assert decision.due <= NOW
+    assert (decision.finding.status, decision.state) == (None, TokenState.EXPIRED)
+
+
+@pytest.mark.parametrize("changed", [{"client": "other"}, {"seed": "other"}])
+def test_changed_client_secret_or_seed_is_verified_at_once(changed: dict[str, Any]) -> None:
+    decision = decided(stored(**changed))
+    assert decision.due <= NOW
+    assert decision.finding.holds, "the token itself is as good as before"
+
+
+def test_only_another_configuration_drops() -> None:
+    assert not is_dropped(None, subject())
+    assert not is_dropped(stored(), subject(client_secret="new", refresh_token="new"))
+    assert is_dropped(stored(fingerprint="other"), subject())
+
+
+def test_outage_takes_nothing_from_a_live_token() -> None:
+    decision = decided(stored(age=timedelta(minutes=40)), failure(UNREACHABLE))
+    assert decision.finding.holds
+    assert "No answer." in decision.finding.message
+    assert decision.due > NOW
+    assert decision.state is TokenState.EXPIRING
+
+
+def test_outage_that_outlasts_the_token_is_told() -> None:
+    decision = decided(stored(age=2 * HOUR), failure(UNREACHABLE))
+    assert (decision.finding.status, decision.finding.reason) == (False, Reason.PROVIDER_UNREACHABLE)
+
+
+def test_refusal_counts_although_the_token_lives() -> None:
+    decision = decided(stored(), failure(REVOKED))
+    assert (decision.finding.status, decision.finding.reason) == (False, Reason.TOKEN_REVOKED)
+    assert decision.state is TokenState.REVOKED
+
+
+def test_outage_does_not_take_a_refusal_back() -> None:
+    told = failure(UNREACHABLE, before=failure(REVOKED, ago=HOUR))
+    assert (told.reason, told.transient, told.consecutive_failures) == ("TokenRevoked", False, 2)
+    assert not decided(stored(), told).finding.holds
+
+
+def test_refusal_after_an_outage_is_told() -> None:
+    assert failure(REVOKED, before=failure(UNREACHABLE, ago=HOUR)).reason == "TokenRevoked"
+
+
+def test_provider_that_asks_for_time_gets_it() -> None:
+    throttled = TokenFault(Reason.PROVIDER_THROTTLED, "Later.", retry_after=timedelta(minutes=7), is_transient=True)
+    assert parse_time(failure(throttled).retry_at) >= NOW + timedelta(minutes=7)
+
+
+def test_failure_is_meant_until_something_changes() -> None:
+    told = failure(REVOKED)
+    assert still_meant(told, stored(age=HOUR), subject(), DIGEST) == told
+    assert still_meant(told, None, subject(client_secret="new"), DIGEST) is None
+    assert still_meant(told, None, subject(refresh_token="new"), DIGEST) is None
+    later = stored(age=-timedelta(seconds=5))
+    assert still_meant(told, later, subject(), DIGEST) is None, "a token has come since"
+    assert still_meant(told.model_copy(update={"retry_at": "soon"}), None, subject(), DIGEST) is None
+    assert still_meant(told.model_copy(update={"reason": "Gone"}), None, subject(), DIGEST) is None
+
+
+def probed(token: str, failures: int = 1, reason: Reason = Reason.TOKEN_REFUSED) -> ProbeStatus:
+    return ProbeStatus(
+        mode=ProbeMode.AUTHENTICATE,
+        last_probe_time="2026-11-22T16:39:00Z",
+        duration="1ms",
+        consecutive_failures=failures,
+        fingerprint="x",
+        generation=1,
+        token=token,
+        failure=ProbeFailureStatus(stage="auth", reason=reason, message=""),
+    )
+
+
+def test_refused_token_is_renewed_once() -> None:
+    token = stored()
+    assert is_refused(token, probed(token.serial))
+    assert decided(token, refused=True).due <= NOW
+    assert not is_refused(token, probed("another"))
+    assert not is_refused(token, probed(token.serial, failures=2))
+    assert not is_refused(token, probed(token.serial, reason=Reason.CONNECTION_TIMEOUT))
+    assert not is_refused(None, probed(token.serial))
+    assert not is_refused(token, None)
+
+
+def test_answer_without_a_refresh_token_keeps_the_old_one() -> None:
+    kept = StoredToken.of(Token("access", NOW, NOW + HOUR), subject(), sent="seed")
+    assert kept.refresh_token == "seed"
+    assert stored().refresh_token == "rotated"
+
+
+def test_stored_refresh_token_wins_until_another_one_is_brought() -> None:
+    kept = stored()
+    assert subject().refresh_token(kept) == "rotated"
+    assert subject(client_secret="new").refresh_token(kept) == "rotated"
+    assert subject(refresh_token="new").refresh_token(kept) == "new"
+    assert subject().refresh_token(stored(fingerprint="other")) == "seed"
+    assert subject().refresh_token(None) == "seed"
+
+
+def test_stored_token_survives_its_document_and_shows_no_secret() -> None:
+    kept = stored()
+    assert StoredToken.parse(kept.model_dump_json().encode()) == kept
+    assert "access'" not in repr(kept)
+    assert "rotated" not in repr(kept)
+    for broken in (b"", b"{}", b"\xff", b"[]", b'{"serial": 1}'):
+        assert StoredToken.parse(broken) is None
+
+
+def test_status_tells_times_but_no_secret() -> None:
+    token = stored()
+    status = oauth2_status(token, subject(), decided(token), NOW)
+    assert status.access_token_expires_at == "2026-11-22T17:40:00Z"
+    assert status.refresh_token_expires_at == "2027-02-20T16:40:00Z"
+    assert status.account == "no-reply@acme.example"
+    assert "rotated" not in status.model_dump_json()
+    assert oauth2_status(None, subject(), decided(None), NOW).next_refresh_time is None
