@@ -1,0 +1,641 @@
+"""OAuth2 end to end: tokens are got, kept, renewed and delivered; an application keeps sending and never knows."""
+
+import asyncio
+import base64
+import json
+import smtplib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+import pytest
+from aiohttp import web
+
+from dev.operator_process import NAMESPACE, OperatorProcess
+from mailsettings.api import names
+from tests.support.history import events_about
+from tests.support.identity_provider import (
+    ACCOUNT,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    Behaviour,
+    IdentityProvider,
+    RegisteredClient,
+    identity_provider,
+    key_pair,
+    saying,
+    service_account_key,
+)
+from tests.support.kube import Json, Kube, condition, reason_of
+from tests.support.smtp_server import MailServer
+from tests.support.threads import LoopThread
+
+KIND: Final = "MailServerSettings"
+SHORT: Final = timedelta(seconds=6)
+"""Such tokens are renewed about every two seconds."""
+CLAIM_S: Final = 13.0
+"""How long a claim lasts in the tests: the deadline that they set, and the margin."""
+
+
+@pytest.fixture
+def provide(loop_thread: LoopThread) -> Iterator[Callable[..., IdentityProvider]]:
+    """Starts identity providers with the options of `identity_provider`."""
+    managers = []
+
+    def start(**options: Any) -> IdentityProvider:
+        manager = loop_thread.entered(identity_provider(**options))
+        managers.append(manager)
+        provider = manager.__enter__()
+        provider.service_account_key = key_pair().public_key
+        return provider
+
+    yield start
+    for manager in managers:
+        manager.__exit__(None, None, None)
+
+
+@pytest.fixture
+def provider(provide: Callable[..., IdentityProvider]) -> IdentityProvider:
+    return provide()
+
+
+@pytest.fixture
+def mail_server_of(serve: Callable[..., MailServer]) -> Callable[[IdentityProvider], MailServer]:
+    """A mail server that takes what is live at an identity provider."""
+    return lambda provider: serve(
+        auth_required=True,
+        auth_without_tls=True,
+        mechanisms=("XOAUTH2",),
+        takes=lambda said: said.username == ACCOUNT and provider.is_live(said.token),
+    )
+
+
+def oauth2_spec(provider: IdentityProvider, server: MailServer, grant: str, **oauth2: Any) -> Json:
+    """The spec of settings whose secrets are in the Secret `oauth2`."""
+    by_grant: dict[str, Json] = {
+        "ClientCredentials": {"clientID": CLIENT_ID, "clientAuth": {"secretRef": _ref("secret")}},
+        "RefreshToken": {
+            "clientID": CLIENT_ID,
+            "clientAuth": {"secretRef": _ref("secret")},
+            "refreshTokenSecretRef": _ref("refresh-token"),
+        },
+        "ServiceAccount": {"serviceAccountKeyRef": _ref("key.json")},
+    }
+    return {
+        "mailFrom": "Acme <no-reply@acme.example>",
+        "provider": "Google" if grant == "ServiceAccount" else "Custom",
+        "connection": {"host": "127.0.0.1", "port": server.port, "timeout": "3s", "tls": {"mode": "Disabled"}},
+        "auth": {
+            "oauth2": {
+                "username": ACCOUNT,
+                "grant": grant,
+                "tokenURI": provider.token_uri,
+                **by_grant[grant],
+                **oauth2,
+            }
+        },
+    }
+
+
+def _ref(key: str) -> Json:
+    return {"name": "oauth2", "key": key}
+
+
+def give_secret(kube: Kube, namespace: str, provider: IdentityProvider, **changes: str) -> None:
+    values = {"secret": CLIENT_SECRET, "refresh-token": provider.consent(), "key.json": service_account_key()}
+    kube.secret("oauth2", namespace, **{**values, **changes})
+
+
+def stored(kube: Kube, uid: str) -> Json | None:
+    """The token of an object as the operator keeps it."""
+    values = kube.secret_data(names.token_secret_name(uid), NAMESPACE)
+    return json.loads(values["token.json"]) if values and "token.json" in values else None
+
+
+def uid_of(kube: Kube, name: str, namespace: str | None = None) -> str:
+    settings = kube.settings(name, namespace)
+    assert settings is not None
+    return str(settings["metadata"]["uid"])
+
+
+def wait_requests(kube: Kube, provider: IdentityProvider, count: int, *, timeout: float = 30) -> None:
+    kube.wait(lambda: len(provider.token_requests) >= count, f"{count} requests for tokens", timeout=timeout)
+
+
+Create = Callable[..., Json]
+
+
+@pytest.fixture
+def create(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+) -> Create:
+    """Creates the settings `mail`, whose tokens a provider gives."""
+
+    def create_settings(provider: IdentityProvider, grant: str = "RefreshToken", **oauth2: Any) -> Json:
+        if kube.get("Secret", "oauth2", namespace) is None:
+            give_secret(kube, namespace, provider)
+        spec = oauth2_spec(provider, mail_server_of(provider), grant, **oauth2)
+        return kube.create(KIND, "mail", namespace, spec=spec)
+
+    return create_settings
+
+
+# --- grants ---
+
+
+@pytest.mark.parametrize("grant", ["ClientCredentials", "RefreshToken", "ServiceAccount"])
+def test_grant_leads_to_ready_and_a_token_that_works(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider, grant: str
+) -> None:
+    create(provider, grant)
+
+    settings = kube.wait_ready("mail", namespace)
+
+    assert [each["type"] for each in settings["status"]["conditions"]] == [
+        "Accepted",
+        "CredentialsResolved",
+        "Authorized",
+        "ProbeSucceeded",
+        "Delivered",
+        "Ready",
+    ]
+    assert reason_of(settings, "Authorized") == ("True", "Authorized")
+    values = kube.secret_data("mail-smtp", namespace)
+    assert values is not None
+    assert provider.is_live(values["access-token"])
+    assert (values["username"], values["uri"].split("@")[0]) == (ACCOUNT, "smtp://no-reply%40acme.example")
+    assert "password" not in values
+    left = datetime.fromisoformat(values["expires-at"]) - datetime.now(UTC)
+    assert timedelta(minutes=10) < left <= timedelta(hours=1)
+    status = settings["status"]["oauth2"]
+    assert status["tokenState"] == "Generated"
+    assert status["accessTokenExpiresAt"] == values["expires-at"]
+    assert status["lastRefreshTime"] < status["nextRefreshTime"] < status["accessTokenExpiresAt"]
+    assert len(provider.token_requests) == 1
+
+
+def test_token_is_kept_where_the_tenant_cannot_read_it(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    settings = kube.wait_ready("mail", namespace)
+    uid = settings["metadata"]["uid"]
+    secret = kube.get("Secret", names.token_secret_name(uid), NAMESPACE)
+    assert secret is not None
+    assert secret["type"] == names.TOKEN_TYPE
+    assert [owner["name"] for owner in secret["metadata"]["ownerReferences"]] == [namespace]
+    assert names.ANNOTATION_CLAIM not in secret["metadata"]["annotations"]
+    token = stored(kube, uid)
+    assert token is not None
+    held = kube.api.request("GET", f"/api/v1/namespaces/{namespace}/secrets")["items"]
+    texts = [base64.b64decode(value).decode() for each in held for value in (each.get("data") or {}).values()]
+    assert token["access_token"] in texts
+    assert not any(token["refresh_token"] in text for text in texts)
+
+    kube.delete(KIND, "mail", namespace)
+    kube.wait_gone("Secret", names.token_secret_name(uid), NAMESPACE)
+
+
+# --- renewal ---
+
+
+class Application:
+    """Reads the mounted token at each connection and sends, again and again."""
+
+    def __init__(self, kube: Kube, namespace: str) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._send_on, daemon=True)
+        self.sent = 0
+        self.tokens: set[str] = set()
+        self.refused: list[str] = []
+
+    def __enter__(self) -> "Application":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join(10)
+
+    def _send_on(self) -> None:
+        while not self._end.wait(0.2):
+            values = self._kube.secret_data("mail-smtp", self._namespace)
+            assert values is not None
+            self.tokens.add(values["access-token"])
+            try:
+                _send(values)
+            except smtplib.SMTPException as error:
+                self.refused.append(repr(error))
+            else:
+                self.sent += 1
+
+
+def _send(values: dict[str, str]) -> None:
+    response = f"user={values['username']}\x01auth=Bearer {values['access-token']}\x01\x01"
+    with smtplib.SMTP(values["host"], int(values["port"]), timeout=5) as client:
+        client.ehlo()
+        client.docmd("AUTH", "XOAUTH2")
+        code, text = client.docmd(base64.b64encode(response.encode()).decode())
+        if code != 235:
+            raise smtplib.SMTPAuthenticationError(code, text)
+        client.sendmail(ACCOUNT, ["you@acme.example"], "Subject: hello\r\n\r\nhello")
+
+
+def test_token_rotates_while_mails_are_sent_without_one_refusal(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(access_life=SHORT, detects_reuse=True)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    before = condition(kube.settings("mail", namespace) or {}, "ProbeSucceeded")
+
+    with Application(kube, namespace) as application:
+        wait_requests(kube, provider, 6)
+        kube.wait(lambda: len(application.tokens) >= 4, "the application to see four tokens")
+
+    assert application.refused == []
+    assert application.sent >= 10
+    settings = kube.wait_ready("mail", namespace)
+    assert condition(settings, "ProbeSucceeded") == before, "a renewed token is nothing to test anew"
+    sent = [asked.form["refresh_token"] for asked in provider.token_requests]
+    assert len(sent) == len(set(sent)), "no refresh token is sent twice"
+    dropped = [e for e in events_about(kube, namespace, "mail") if e["reason"] == "TokenDropped"]
+    assert dropped == []
+
+
+def test_new_token_is_stored_before_it_is_delivered(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    """Whatever is delivered, what is stored by then, the refresh token with it, is no older."""
+    provider = provide(access_life=SHORT, detects_reuse=True)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    uid = uid_of(kube, "mail", namespace)
+    seen = set()
+    for _ in range(200):
+        delivered = (kube.secret_data("mail-smtp", namespace) or {})["access-token"]
+        kept = (stored(kube, uid) or {})["access_token"]
+        issued = [*provider._access_tokens]
+        assert issued.index(delivered) <= issued.index(kept)
+        seen.add(delivered)
+        time.sleep(0.03)
+    assert len(seen) >= 3
+
+
+def test_answer_without_a_refresh_token_keeps_the_old_one(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(access_life=SHORT, rotates=False)
+    create(provider)
+    wait_requests(kube, provider, 3)
+    assert len({asked.form["refresh_token"] for asked in provider.token_requests}) == 1
+    kube.wait_ready("mail", namespace)
+
+
+def unavailable(times: int = 1) -> list[Behaviour]:
+    return [saying({"error": "temporarily_unavailable"}, 503)] * times
+
+
+def test_outage_of_the_provider_leaves_a_live_token_authorized(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(access_life=timedelta(seconds=20))
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    provider.answers.extend(unavailable())
+
+    def look() -> Json | None:
+        settings = kube.settings("mail", namespace) or {}
+        assert reason_of(settings, "Authorized") == ("True", "Authorized")
+        return settings if settings["status"]["oauth2"].get("failure") else None
+
+    settings = kube.wait(look, "a failed renewal")
+    status = settings["status"]["oauth2"]
+    assert (status["tokenState"], status["failure"]["reason"]) == ("Expiring", "ProviderUnavailable")
+    assert reason_of(settings, "Ready") == ("True", "Ready")
+    wait_requests(kube, provider, 3)
+    kube.wait(lambda: "failure" not in (kube.settings("mail", namespace) or {})["status"]["oauth2"], "it to be mended")
+
+
+def test_revoked_consent_is_told_and_a_new_seed_mends_it(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(access_life=SHORT)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    token = stored(kube, uid_of(kube, "mail", namespace))
+    assert token is not None
+    provider.revoke(token["refresh_token"])
+
+    settings = kube.wait_condition("mail", namespace, "Authorized", "False", "TokenRevoked")
+    assert settings["status"]["oauth2"]["tokenState"] == "Revoked"
+    assert condition(settings, "Stalled") is not None
+    count = len(provider.token_requests)
+    time.sleep(3)
+    assert len(provider.token_requests) == count, "what was refused is not asked again and again"
+
+    kube.patch("Secret", "oauth2", namespace, stringData={"refresh-token": provider.consent()})
+    kube.wait_ready("mail", namespace)
+
+
+def test_wrong_client_secret_is_told_and_heals_when_the_secret_does(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    give_secret(kube, namespace, provider, secret="wrong")
+    create(provider, "ClientCredentials")
+    settings = kube.wait_condition("mail", namespace, "Authorized", "False", "ClientAuthInvalid")
+    assert "clientAuth.secretRef" in (condition(settings, "Authorized") or {})["message"]
+    assert settings["status"]["oauth2"]["tokenState"] == "NotGenerated"
+    assert reason_of(settings, "Delivered") == ("False", "NotDelivered")
+    kube.patch("Secret", "oauth2", namespace, stringData={"secret": CLIENT_SECRET})
+    kube.wait_ready("mail", namespace)
+
+
+@pytest.mark.parametrize("missing", ["secret", "refresh-token"])
+def test_missing_value_is_named(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider, missing: str
+) -> None:
+    give_secret(kube, namespace, provider, **{missing: ""})
+    create(provider)
+    settings = kube.wait_condition("mail", namespace, "CredentialsResolved", "False", "SecretValueInvalid")
+    field = {"secret": "auth.oauth2.clientAuth.secretRef", "refresh-token": "auth.oauth2.refreshTokenSecretRef"}
+    assert field[missing] in (condition(settings, "CredentialsResolved") or {})["message"]
+    assert provider.token_requests == []
+
+
+# --- what drops a token ---
+
+
+def test_changed_scopes_drop_the_token_and_say_so(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    seed = provider.token_requests[0].form["refresh_token"]
+    kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": {"scopes": ["mail.send"]}}})
+    wait_requests(kube, provider, 2)
+    kube.wait_ready("mail", namespace)
+    assert provider.token_requests[1].form["refresh_token"] == seed, "the stored one belonged to the old settings"
+    kube.wait(lambda: [e for e in events_about(kube, namespace, "mail") if e["reason"] == "TokenDropped"], "the event")
+
+
+def test_rotated_client_secret_drops_nothing_and_is_verified_at_once(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    first = stored(kube, uid_of(kube, "mail", namespace))
+    assert first is not None
+    provider.register(RegisteredClient(secret="another"))
+    kube.patch("Secret", "oauth2", namespace, stringData={"secret": "another"})
+    wait_requests(kube, provider, 2)
+    assert provider.token_requests[1].form["refresh_token"] == first["refresh_token"]
+    kube.wait_ready("mail", namespace)
+    assert [e for e in events_about(kube, namespace, "mail") if e["reason"] == "TokenDropped"] == []
+
+
+def test_basic_instead_of_oauth2_removes_the_token(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    uid = uid_of(kube, "mail", namespace)
+    kube.secret("smtp", namespace, password="x")
+    basic = {"username": "u", "passwordSecretRef": {"name": "smtp", "key": "password"}}
+    kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": None, "basic": basic}, "probe": {"mode": "Disabled"}})
+    kube.wait_values("mail-smtp", namespace, password="x")
+    kube.wait_gone("Secret", names.token_secret_name(uid), NAMESPACE)
+    settings = kube.wait_ready("mail", namespace)
+    assert "oauth2" not in settings["status"]
+    assert condition(settings, "Authorized") is None
+
+
+# --- delivery ---
+
+
+@pytest.mark.parametrize("template", [{"presets": ["Django"]}, {"data": {"x": "${password}"}}], ids=["preset", "data"])
+def test_password_for_an_application_needs_a_relay(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider, template: Json
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    kube.patch(KIND, "mail", namespace, spec={"output": {"template": template}})
+    kube.wait_condition("mail", namespace, "Delivered", "False", "RelayNeeded")
+
+
+def test_refused_token_is_renewed_once_and_tried_again(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    """The provider has killed the access token; the mail server knows that before the operator."""
+    provider = provide()
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    for held in provider._access_tokens.values():
+        held.access_tokens.clear()
+    kube.patch(KIND, "mail", namespace, metadata={"annotations": {names.ANNOTATION_PROBE_REQUESTED_AT: "1"}})
+    wait_requests(kube, provider, 2)
+
+    def look() -> bool:
+        status = (kube.settings("mail", namespace) or {})["status"]
+        return (status["probe"].get("lastHandledRequest"), status["probe"]["consecutiveFailures"]) == ("1", 0)
+
+    kube.wait(look, "the probe to pass with the new token")
+    assert len(provider.token_requests) == 2
+    kube.wait_ready("mail", namespace)
+
+
+def test_token_that_is_refused_again_is_not_renewed_for_ever(
+    operator: OperatorProcess, kube: Kube, namespace: str, provider: IdentityProvider, serve: Callable[..., MailServer]
+) -> None:
+    server = serve(auth_required=True, auth_without_tls=True, mechanisms=("XOAUTH2",), takes=lambda _: False)
+    give_secret(kube, namespace, provider)
+    kube.create(KIND, "mail", namespace, spec=oauth2_spec(provider, server, "RefreshToken"))
+    wait_requests(kube, provider, 2)
+    kube.wait(
+        lambda: (kube.settings("mail", namespace) or {})["status"].get("probe", {}).get("consecutiveFailures") == 2,
+        "the second refusal",
+    )
+    time.sleep(2)
+    assert len(provider.token_requests) == 2
+    kube.wait_condition("mail", namespace, "ProbeSucceeded", "False", "TokenRefused")
+
+
+# --- levels ---
+
+
+def test_inheriting_tenants_get_the_access_token_only_and_one_rotation_for_all(
+    operator: OperatorProcess,
+    kube: Kube,
+    new_namespace: Callable[..., str],
+    provide: Callable[..., IdentityProvider],
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+) -> None:
+    provider = provide(access_life=timedelta(seconds=12), detects_reuse=True)
+    tenants = [new_namespace(), new_namespace()]
+    name = f"system-{tenants[0]}"
+    kube.secret(name, NAMESPACE, **{"secret": CLIENT_SECRET, "refresh-token": provider.consent()})
+    spec = oauth2_spec(provider, mail_server_of(provider), "RefreshToken")
+    spec["auth"]["oauth2"]["clientAuth"]["secretRef"]["name"] = name
+    spec["auth"]["oauth2"]["refreshTokenSecretRef"]["name"] = name
+    spec["tenants"] = {"delivery": "Credentials", "namespaces": tenants}
+    kube.create("ClusterMailServerSettings", name, spec=spec)
+    try:
+        for tenant in tenants:
+            kube.create(KIND, "mail", tenant, spec={"systemSettingsRef": {"name": name}})
+            settings = kube.wait_ready("mail", tenant)
+            assert reason_of(settings, "Authorized") == ("True", "Authorized")
+            assert "oauth2" not in settings["status"]
+        uid = uid_of(kube, name)
+
+        def has_newest(tenant: str) -> bool:
+            delivered = (kube.secret_data("mail-smtp", tenant) or {})["access-token"]
+            return bool(delivered == (stored(kube, uid) or {})["access_token"])
+
+        count = len(provider.token_requests)
+        wait_requests(kube, provider, count + 2)
+        token = stored(kube, uid)
+        assert token is not None
+        for tenant in tenants:
+            kube.wait(partial(has_newest, tenant), "the newest token")
+            text = json.dumps(kube.secret_data("mail-smtp", tenant))
+            assert token["refresh_token"] not in text
+            assert CLIENT_SECRET not in text
+    finally:
+        kube.patch(
+            "ClusterMailServerSettings", name, metadata={"annotations": {names.ANNOTATION_ALLOW_DELETION: "true"}}
+        )
+        kube.delete("ClusterMailServerSettings", name)
+        kube.delete("Secret", name, NAMESPACE)
+    kube.wait_gone("Secret", names.token_secret_name(uid), NAMESPACE)
+
+
+# --- crashes ---
+
+
+def slow(provider: IdentityProvider, *, before: float = 0, after: float = 0) -> Behaviour:
+    """The usual answer, late: before the provider has acted, or after it."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(before)
+        form = {key: str(value) for key, value in (await request.post()).items()}
+        content = provider._grant(request, form)
+        await asyncio.sleep(after)
+        return web.json_response(content)
+
+    return answer
+
+
+def test_crash_before_the_provider_acts_is_recovered_from(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider], operator: OperatorProcess
+) -> None:
+    provider = provide(access_life=SHORT, detects_reuse=True)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    hold = threading.Event()
+
+    async def never(request: web.Request) -> web.StreamResponse:
+        hold.set()
+        await asyncio.sleep(60)
+        return web.Response()
+
+    provider.answers.append(never)
+    assert hold.wait(20)
+    operator.kill()
+    operator.start()
+    count = len(provider.token_requests)
+    wait_requests(kube, provider, count + 1, timeout=CLAIM_S + 20)
+    kube.wait_ready("mail", namespace)
+
+
+def test_crash_after_the_provider_acted_is_recovered_from_where_old_refresh_tokens_stay_good(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider], operator: OperatorProcess
+) -> None:
+    """As Microsoft's do. Where a provider ends the consent instead, a person has to consent again: see the design."""
+    provider = provide(access_life=SHORT)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    count = len(provider.token_requests)
+    provider.answers.append(slow(provider, after=2))
+    wait_requests(kube, provider, count + 1)
+    time.sleep(0.3)
+    operator.kill()
+    operator.start()
+    wait_requests(kube, provider, count + 2, timeout=CLAIM_S + 20)
+    kube.wait_ready("mail", namespace)
+
+
+def test_crashes_at_any_moment_of_the_rotation_leave_it_working(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider], operator: OperatorProcess
+) -> None:
+    provider = provide(access_life=timedelta(seconds=9))
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    for step in range(4):
+        count = len(provider.token_requests)
+        wait_requests(kube, provider, count + 1, timeout=CLAIM_S + 20)
+        time.sleep(0.02 * step)
+        operator.kill()
+        operator.start()
+    kube.wait_condition("mail", namespace, "Ready", "True", timeout=CLAIM_S + 20)
+
+
+# --- two operators ---
+
+
+def test_two_operators_never_refresh_at_once(
+    create: Create,
+    kube: Kube,
+    namespace: str,
+    provide: Callable[..., IdentityProvider],
+    operator: OperatorProcess,
+    another_operator: OperatorProcess,
+) -> None:
+    provider = provide(access_life=SHORT, detects_reuse=True)
+    overlaps: list[int] = []
+    running = [0]
+
+    def watched() -> Behaviour:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            running[0] += 1
+            overlaps.append(running[0])
+            response = await slow(provider, before=0.3, after=0.1)(request)
+            running[0] -= 1
+            return response
+
+        return answer
+
+    provider.answers.extend(watched() for _ in range(100))
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    wait_requests(kube, provider, 6)
+    kube.wait_ready("mail", namespace)
+    assert set(overlaps) == {1}
+    sent = [asked.form["refresh_token"] for asked in provider.token_requests]
+    assert len(sent) == len(set(sent))
+
+
+# --- secrets ---
+
+
+def test_no_secret_is_in_logs_status_or_events(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider], operator: OperatorProcess
+) -> None:
+    provider = provide(access_life=SHORT)
+    create(provider)
+    wait_requests(kube, provider, 3)
+    kube.wait_ready("mail", namespace)
+    told = (
+        operator.log_text()
+        + json.dumps(kube.settings("mail", namespace))
+        + json.dumps(events_about(kube, namespace, "mail"))
+    )
+    secret = [CLIENT_SECRET, *provider._refresh_tokens, *provider._access_tokens]
+    assert [value for value in secret if value in told] == []
