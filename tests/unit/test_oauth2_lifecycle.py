@@ -62,6 +62,10 @@ def test_expired_token_is_renewed_at_once() -> None:
     assert (decision.finding.status, decision.state) == (None, TokenState.EXPIRED)
 
 
+def test_provider_whose_tokens_live_for_no_time_is_not_asked_without_end() -> None:
+    assert decided(stored(life=timedelta())).due == NOW + timedelta(seconds=1)
+
+
 @pytest.mark.parametrize("changed", [{"client": "other"}, {"seed": "other"}])
 def test_changed_client_secret_or_seed_is_verified_at_once(changed: dict[str, Any]) -> None:
     decision = decided(stored(**changed))

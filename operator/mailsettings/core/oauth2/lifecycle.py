@@ -21,6 +21,9 @@ from mailsettings.core.oauth2.subject import TokenSubject
 MAX_SLEEP: Final = timedelta(days=7)
 """A due time further away was not set by this clock."""
 
+MIN_INTERVAL: Final = timedelta(seconds=1)
+"""Between renewals that succeed, so that a provider whose tokens live for no time at all is not asked without end."""
+
 
 @dataclass(frozen=True, slots=True)
 class FailedRenewal:
@@ -82,7 +85,7 @@ def decide(
 def _due(stored: StoredToken | None, subject: TokenSubject, *, now: datetime, seed: str, refused: bool) -> datetime:
     if stored is None or refused or not stored.was_got_by(subject):
         return now
-    due = renew_at(stored.token, seed=seed)
+    due = max(renew_at(stored.token, seed=seed), stored.issued_at + MIN_INTERVAL)
     return due if due - now <= MAX_SLEEP else now
 
 
