@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailsettings.api.conditions import Reason
@@ -290,6 +290,7 @@ LEAKS = [
 ]
 
 
+@settings(deadline=None)
 @given(
     error=st.sampled_from(["invalid_grant", "invalid_client", "server_error", "unheard_of", ""]),
     status=st.sampled_from([200, 400, 401, 403, 404, 429, 500]),
