@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import aiohttp
 import pytest
 
 from dev.cluster import Cluster
@@ -14,7 +15,7 @@ from dev.operator_process import NAMESPACE
 from mailsettings.api import names
 from mailsettings.core.oauth2.request import Token
 from mailsettings.core.oauth2.stored import StoredToken
-from mailsettings.edges.kubernetes import KubernetesApi, core_path
+from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_path
 from mailsettings.edges.token_store import ClaimError, TokenPlace, TokenStore
 from tests.support.kube import Kube
 from tests.unit.test_oauth2_fingerprint import subject
@@ -116,6 +117,36 @@ async def test_somebody_elses_label_does_not_lose_the_token(store: TokenStore, p
     assert found is not None
     assert found.token is not None
     assert found.token.access_token == "new"
+
+
+@pytest.mark.parametrize("applied", [False, True], ids=["before it was written", "after it was written"])
+async def test_api_server_that_goes_away_loses_no_token(
+    store: TokenStore, place: TokenPlace, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, applied: bool
+) -> None:
+    held = await store.claim(place, serial=None, lasts=LASTS)
+    merge, troubles = api.merge, iter((aiohttp.ServerDisconnectedError(), ApiError(503, "", ""), TimeoutError()))
+
+    async def troubled(path: str, patch: Json) -> Json:
+        trouble = next(troubles, None)
+        if trouble is None or applied:
+            answer = await merge(path, patch)
+        if trouble is not None:
+            raise trouble
+        return answer
+
+    monkeypatch.setattr(api, "merge", troubled)
+    assert await store.store(place, held, token("new"))
+    found = await store.read(place.uid)
+    assert found is not None
+    assert found.token is not None
+    assert found.token.access_token == "new"
+
+
+async def test_lost_answer_to_the_storing_is_found_out(store: TokenStore, place: TokenPlace) -> None:
+    held = await store.claim(place, serial=None, lasts=LASTS)
+    new = token("new")
+    assert await store.store(place, held, new)
+    assert await store.store(place, held, new)
 
 
 async def test_late_answer_does_not_replace_a_newer_token(

@@ -28,6 +28,9 @@ DATA_KEY: Final = "token.json"
 FIRST_RETRY_SECONDS: Final = 0.2
 LAST_RETRY_SECONDS: Final = 5.0
 
+_TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+"""The API server could not be asked, or its answer was cut off."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenPlace:
@@ -181,35 +184,36 @@ class TokenStore:
                 await self._patch(place.uid, base.resource_version, None, token=token)
             except ApiError as error:
                 if not (error.is_conflict or error.is_not_found):
-                    self._logger.warning("a renewed token is not stored yet: %s", error)
+                    self._logger.warning("a renewed token is not stored yet: %s %s", error.status, error.reason)
                 else:
-                    found = await self._again(place, held)
-                    if found is None:
-                        return False
+                    found = await self._again(place, held, token)
+                    if found is None or found.serial == token.serial:
+                        return found is not None
                     if found.resource_version != base.resource_version:
                         base = found
                         continue
-            except (aiohttp.ClientError, TimeoutError) as error:
+            except _TROUBLE as error:
                 self._logger.warning("a renewed token is not stored yet: %s", type(error).__name__)
             else:
                 return True
             await asyncio.sleep(delay)
             delay = min(LAST_RETRY_SECONDS, delay * 2)
 
-    async def _again(self, place: TokenPlace, held: HeldToken) -> HeldToken | None:
-        """What to store upon after somebody else has written; None: the new token is not wanted any more."""
+    async def _again(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> HeldToken | None:
+        """What there is after a conflict, to store upon; None: the new token is not wanted any more."""
         try:
             found = await self.read(place.uid)
-        except (ApiError, aiohttp.ClientError, TimeoutError):
+        except (ApiError, *_TROUBLE):
             return held
-        # Another claim may stand there by now: it was made with a refresh token that this one has replaced.
-        return found if found is not None and found.serial == held.serial else None
+        # Another claim may stand there by now: it was made with a refresh token that this one has replaced. And the
+        # new token itself may, if only the answer to its storing was lost.
+        return found if found is not None and found.serial in (held.serial, token.serial) else None
 
     async def release(self, place: TokenPlace, held: HeldToken) -> None:
         """Lets go of a claim without a new token; if that fails it ends by its deadline."""
         try:
             await self._patch(place.uid, held.resource_version, None)
-        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+        except (ApiError, *_TROUBLE) as error:
             self._logger.debug("a claim was not released: %s", type(error).__name__)
 
     async def drop(self, place: TokenPlace, held: HeldToken) -> HeldToken:
