@@ -47,6 +47,8 @@ BUILT_IN_KEYS: Final = {
     "reply-to": "where answers go, when the settings say so",
     "username": "the user name, where there is a login",
     "password": "the password, where there is a login",
+    "tls-server-name": "the name that the server's certificate bears, when it is not the host",
+    "tls-insecure-skip-verify": "`true`, when the settings accept any certificate",
     "ca.crt": "the certificates to trust (PEM), when the settings name their own",
     "uri": "the server as a URL with its login",
 }

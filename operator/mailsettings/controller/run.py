@@ -18,7 +18,7 @@ from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
-from mailsettings.controller.keys import Key, cluster_key
+from mailsettings.controller.keys import Key, Kind, cluster_key
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkQueue, retry_delay
@@ -28,10 +28,14 @@ from mailsettings.controller.store import Store
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.digest import Digester
 from mailsettings.edges.kubernetes import KubernetesApi, core_collection_path
-from mailsettings.edges.metadata_watch import Listed, watch
+from mailsettings.edges.metadata_watch import Listed, deletions, watch
 from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.smtp import probe
 
+_SETTINGS_PATHS: Final = {
+    Kind.CLUSTER: f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}",
+    Kind.TENANT: f"/apis/{names.API_VERSION}/{names.TENANT_PLURAL}",
+}
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -111,6 +115,7 @@ class _Operator:
             background = [
                 group.create_task(self._watch_secrets()),
                 group.create_task(self._watch_config_maps()),
+                *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _SETTINGS_PATHS.items()),
                 group.create_task(self._work()),
             ]
 
@@ -136,11 +141,7 @@ class _Operator:
 
     async def _list_uids(self) -> set[str]:
         """Of everything that kopf watches."""
-        base = f"/apis/{names.API_VERSION}"
-        paths = (
-            core_collection_path("namespaces"),
-            *(f"{base}/{p}" for p in (names.CLUSTER_PLURAL, names.TENANT_PLURAL)),
-        )
+        paths = (core_collection_path("namespaces"), *_SETTINGS_PATHS.values())
         return {item["uid"] for path in paths for item in (await self._api.list_metadata(path))[0]}
 
     async def _watch_secrets(self) -> None:
@@ -152,6 +153,11 @@ class _Operator:
     async def _watch_config_maps(self) -> None:
         async for event in watch(self._api, core_collection_path("configmaps"), LOGGER):
             self._triggers.config_maps_seen(event)
+
+    async def _watch_deletions(self, kind: Kind, path: str) -> None:
+        """Kopf says nothing of what is deleted while its watch is interrupted, as by a restart of the API server."""
+        async for metadata in deletions(self._api, path, LOGGER):
+            self._triggers.settings_deleted(kind, {"metadata": metadata})
 
     async def _work(self) -> None:
         await self._barrier.wait(self._list_uids)

@@ -158,6 +158,10 @@ def _built_in(settings: ResolvedSettings) -> dict[str, str]:
         data |= {"username": settings.credentials.username, "password": settings.credentials.password}
     if server.ca_bundle:
         data["ca.crt"] = server.ca_bundle
+    if server.tls_server_name:
+        data["tls-server-name"] = server.tls_server_name
+    if server.tls_insecure_skip_verify:
+        data["tls-insecure-skip-verify"] = "true"
     return data
 
 

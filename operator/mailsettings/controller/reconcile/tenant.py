@@ -134,7 +134,9 @@ def _inherited(system: SystemSettings, effective: EffectiveSettings) -> tuple[Fi
 
 def _mirrored(system: SystemSettings, finding: Finding) -> Finding:
     """One credential is tested once: tenants that inherit show the system's verdict."""
-    return replace(finding, message=f"The system's settings {system.name!r}: {finding.message}")
+    return replace(
+        finding, message=f"Tested for all tenants of the system's settings {system.name!r}. {finding.message}"
+    )
 
 
 def _secret_name(record: SettingsRecord, spec: MailServerSettingsSpec | Finding) -> str:
