@@ -74,7 +74,8 @@ def test_what_changes_while_the_operator_is_down_is_acted_on_at_its_start(
         settings = kube.wait_ready(name, namespace)
         secret = kube.wait_values(f"{name}-smtp", namespace, **{"from": settings["status"]["effective"]["mailFrom"]})
         assert secret["metadata"]["ownerReferences"][0]["uid"] == settings["metadata"]["uid"]
-    kube.wait_gone("Secret", "deleted-smtp", namespace)
+    # Kubernetes' garbage collector looks for new kinds only every half minute.
+    kube.wait_gone("Secret", "deleted-smtp", namespace, timeout=90)
     assert reason_of(kube.settings("changed", namespace) or {}, "Ready") == ("True", "Ready")
 
 

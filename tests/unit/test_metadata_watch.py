@@ -161,6 +161,11 @@ async def take(events: AsyncIterator[T], number: int) -> list[T]:
 A10, A11, A12, B11 = metadata("a", 10), metadata("a", 11), metadata("a", 12), metadata("b", 11)
 
 
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.01)
+
+
 async def test_everything_there_is_and_then_every_change() -> None:
     lines = line("ADDED", "b", 11), line("BOOKMARK", "", 15), line("MODIFIED", "a", 12), line("DELETED", "a", 13)
     server = Server([send_and_hang(*lines)], items=[A10])
@@ -248,7 +253,10 @@ async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("serve", [send(), send(error(410, "Expired")), send_and_break(), Refuse(500)])
-async def test_a_server_that_ends_every_watch_at_once_is_not_flooded(serve: Serve | Refuse) -> None:
+async def test_a_server_that_ends_every_watch_at_once_is_not_flooded(
+    serve: Serve | Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.2)
     server = Server([serve] * 10_000, items=[A10])
     async with watching(server) as events:
 
@@ -296,11 +304,12 @@ async def test_deletions_are_told_also_when_they_were_not_watched() -> None:
 
 
 async def test_an_object_that_was_replaced_unwatched_was_deleted() -> None:
-    server = Server([send(error(410, "Expired")), send_and_hang()], items=[A10])
-    async with connected(server) as api, aclosing(deletions(api, PATH, LOGGER)) as gone:
-        pending = asyncio.ensure_future(anext(gone))
-        async with asyncio.timeout(10):
-            while not server.watched_from:
-                await asyncio.sleep(0.01)
+    server = Server([], items=[A10])
+
+    async def expire(response: web.StreamResponse) -> None:
         server.items = [{**A11, "uid": "another"}]
-        assert (await asyncio.wait_for(pending, 10))["uid"] == "a"
+        await response.write(error(410, "Expired"))
+
+    server.script = [expire]
+    async with connected(server) as api, aclosing(deletions(api, PATH, LOGGER)) as gone:
+        assert [each["uid"] for each in await take(gone, 1)] == ["a"]

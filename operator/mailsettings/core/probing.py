@@ -133,6 +133,16 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
     )
 
 
+def confirmed(status: ProbeStatus | None, subject: ProbeSubject) -> ProbeStatus | None:
+    """The status, under the present generation if what was tested is what that says too.
+
+    Otherwise a Secret that changes afterwards would look like a change of the spec to `verdict`.
+    """
+    if status is None or status.fingerprint != subject.fingerprint:
+        return status
+    return status.model_copy(update={"generation": subject.generation})
+
+
 def _failure_status(failure: ProbeFailure) -> ProbeFailureStatus:
     return ProbeFailureStatus(
         stage=str(failure.stage),

@@ -272,9 +272,13 @@ def events_path(namespace: str) -> str:
     return f"/apis/events.k8s.io/v1/namespaces/{quote(namespace)}/events"
 
 
+def cluster_settings_path(name: str) -> str:
+    """Of a cluster object."""
+    return f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}/{quote(name)}"
+
+
 def settings_status_path(kind: str, namespace: str, name: str) -> str:
     """Of the status of a settings object; cluster objects have no namespace."""
-    base = f"/apis/{names.API_VERSION}"
     if kind == names.CLUSTER_KIND:
-        return f"{base}/{names.CLUSTER_PLURAL}/{quote(name)}/status"
-    return f"{base}/namespaces/{quote(namespace)}/{names.TENANT_PLURAL}/{quote(name)}/status"
+        return f"{cluster_settings_path(name)}/status"
+    return f"/apis/{names.API_VERSION}/namespaces/{quote(namespace)}/{names.TENANT_PLURAL}/{quote(name)}/status"

@@ -23,6 +23,7 @@ from mailsettings.core.report import effective_status
 from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
+from mailsettings.edges.kubernetes import cluster_settings_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     if namespace is None or namespace.terminating:
         return
     spec = parse_spec(MailServerSettingsSpec, record.spec)
-    if not isinstance(spec, Finding) and _is_premature(services, spec):
+    if not isinstance(spec, Finding) and await _is_premature(services, spec):
         return
 
     before = read_status(MailServerSettingsStatus, record)
@@ -74,10 +75,16 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     retry_if_refused(delivered)
 
 
-def _is_premature(services: Services, spec: MailServerSettingsSpec) -> bool:
-    """Whether the system's object exists but has not been worked out: its reconciliation will come back here."""
+async def _is_premature(services: Services, spec: MailServerSettingsSpec) -> bool:
+    """Whether the system's object exists but has not been worked out: its reconciliation will come back here.
+
+    The watches of two kinds keep no order between them, so before an object that was not seen is called missing the
+    API server is asked: what is applied together must not raise a false alarm.
+    """
     name = spec.system_settings_name
-    return spec.inherits and name in services.store.clusters and name not in services.store.systems
+    if not spec.inherits or name in services.store.systems:
+        return False
+    return name in services.store.clusters or await services.api.get(cluster_settings_path(name)) is not None
 
 
 async def _assess(
