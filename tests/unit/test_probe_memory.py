@@ -71,13 +71,18 @@ def test_a_longer_interval_waits_for_the_next_probe() -> None:
     assert due_at(subject(hours=24), status()) == parse_time(NEXT)
 
 
+def reason(tested: ProbeSubject, known: ProbeStatus | None) -> Reason | None:
+    finding = verdict(tested, known)
+    return finding.reason if finding else None
+
+
 def test_a_generation_that_changes_nothing_for_the_server_is_tested_already() -> None:
     known = confirmed(status(generation=1), subject(generation=2))
     assert known == status(generation=2)
-    assert verdict(subject(generation=2, fingerprint="rotated"), known).reason is Reason.PROBE_PASSED
+    assert reason(subject(generation=2, fingerprint="rotated"), known) is Reason.PROBE_PASSED
 
 
 def test_a_generation_with_another_server_is_not() -> None:
     known = confirmed(status(generation=1), subject(generation=2, fingerprint="other"))
     assert known == status(generation=1)
-    assert verdict(subject(generation=2, fingerprint="other"), known).reason is Reason.PROBE_PENDING
+    assert reason(subject(generation=2, fingerprint="other"), known) is Reason.PROBE_PENDING

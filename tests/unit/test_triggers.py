@@ -82,11 +82,11 @@ def test_late_end_of_settings_does_not_hide_those_that_replaced_them() -> None:
     world = World()
     for kind, namespace, key in ((Kind.TENANT, NAMESPACE, MAIL), (Kind.CLUSTER, None, cluster_key("mail"))):
         world.triggers.settings_changed(kind, settings(uid="u2", namespace=namespace))
-        world.triggers.settings_deleted(kind, settings(uid="u1", namespace=namespace))
+        world.triggers.deleted(kind, settings(uid="u1", namespace=namespace))
         known = world.store.settings(key)
         assert known is not None
         assert known.uid == "u2"
-        world.triggers.settings_deleted(kind, settings(uid="u2", namespace=namespace))
+        world.triggers.deleted(kind, settings(uid="u2", namespace=namespace))
         assert world.store.settings(key) is None
 
 
@@ -97,7 +97,7 @@ def test_end_of_settings_offers_their_secret_to_whoever_wants_its_name() -> None
     world.store.set_uses(WAITING, NAMESPACE, [ObjectRef("Secret", "mail-smtp")])
     world.woken.clear()
 
-    world.triggers.settings_deleted(Kind.TENANT, settings())
+    world.triggers.deleted(Kind.TENANT, settings())
 
     assert WAITING in world.woken
     assert namespace_key(NAMESPACE) in world.woken

@@ -4,7 +4,9 @@ import asyncio
 import itertools
 import os
 import platform
-from collections.abc import Iterator
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +34,8 @@ from mailsettings.edges.metadata_watch import Listed, deletions, watch
 from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.smtp import probe
 
-_SETTINGS_PATHS: Final = {
+_PATHS: Final = {
+    Kind.NAMESPACE: core_collection_path("namespaces"),
     Kind.CLUSTER: f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}",
     Kind.TENANT: f"/apis/{names.API_VERSION}/{names.TENANT_PLURAL}",
 }
@@ -59,9 +62,37 @@ async def run(config: Config, *, liveness: str | None) -> None:
     """
     kubeconfig = kubeconfig_path()
     async with await KubernetesApi.connect(kubeconfig) as api:
-        await _wait_for_kinds(api)
-        digest = Digester(await operator_key(api, config.namespace))
-        await _Operator(api, config, digest).run(kubeconfig, liveness)
+        async with _stoppable() as stopped:
+            await _wait_for_kinds(api)
+            digest = Digester(await operator_key(api, config.namespace))
+        if not stopped.is_set():
+            await _Operator(api, config, digest).run(kubeconfig, liveness)
+
+
+@asynccontextmanager
+async def _stoppable() -> AsyncIterator[asyncio.Event]:
+    """Lets SIGTERM and SIGINT end the preparations, before kopf takes these signals over.
+
+    As the first process of a container the operator would otherwise not notice them: Linux gives it no default action.
+    """
+    loop, task, stopped = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+
+    def stop() -> None:
+        stopped.set()
+        if task is not None:
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield stopped
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+        LOGGER.info("stopping")
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 async def _wait_for_kinds(api: KubernetesApi) -> None:
@@ -115,7 +146,7 @@ class _Operator:
             background = [
                 group.create_task(self._watch_secrets()),
                 group.create_task(self._watch_config_maps()),
-                *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _SETTINGS_PATHS.items()),
+                *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _PATHS.items()),
                 group.create_task(self._work()),
             ]
 
@@ -141,8 +172,7 @@ class _Operator:
 
     async def _list_uids(self) -> set[str]:
         """Of everything that kopf watches."""
-        paths = (core_collection_path("namespaces"), *_SETTINGS_PATHS.values())
-        return {item["uid"] for path in paths for item in (await self._api.list_metadata(path))[0]}
+        return {item["uid"] for path in _PATHS.values() for item in (await self._api.list_metadata(path))[0]}
 
     async def _watch_secrets(self) -> None:
         async for event in watch(self._api, core_collection_path("secrets"), LOGGER):
@@ -157,7 +187,7 @@ class _Operator:
     async def _watch_deletions(self, kind: Kind, path: str) -> None:
         """Kopf says nothing of what is deleted while its watch is interrupted, as by a restart of the API server."""
         async for metadata in deletions(self._api, path, LOGGER):
-            self._triggers.settings_deleted(kind, {"metadata": metadata})
+            self._triggers.deleted(kind, {"metadata": metadata})
 
     async def _work(self) -> None:
         await self._barrier.wait(self._list_uids)

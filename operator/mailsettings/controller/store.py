@@ -107,6 +107,7 @@ def namespace_record(body: Json) -> Namespace:
         name=metadata["name"],
         labels=dict(metadata.get("labels") or {}),
         terminating="deletionTimestamp" in metadata,
+        uid=metadata["uid"],
     )
 
 

@@ -17,6 +17,7 @@ class Namespace:
     name: str
     labels: Mapping[str, str]
     terminating: bool = False
+    uid: str = ""
 
 
 def allows(tenants: Tenants | None, namespace: Namespace, *, operator_namespace: str) -> bool:

@@ -64,7 +64,7 @@ def probe(
             services.enqueue_after(key, wait)
         else:
             services.probes.start(key, subject)
-    return Probing(status, verdict(subject, status), finished)
+    return Probing(status, verdict(subject, status, suspend=suspend), finished)
 
 
 def _seconds_until(moment: datetime | None) -> float:
