@@ -62,7 +62,8 @@ def run(*, once: bool, limit_s: float) -> None:
         with _running_operator(cluster, folder, screen) as operator:
             screen.say(f"Applied {apply_examples(cluster, folder, server)} objects of dev/examples.")
             screen.say(f"\nTo look at it with kubectl:\n  export KUBECONFIG={cluster.kubeconfig}")
-            screen.say("  kubectl get mailsettings -A")
+            screen.say("  kubectl get mailsettings -A     # the tenants' settings")
+            screen.say("  kubectl get cmss                # the system's")
             with screen:
                 _Demo(cluster.api(), folder, server, operator, screen).follow(deadline)
 

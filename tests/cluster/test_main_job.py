@@ -65,3 +65,17 @@ def test_applying_the_same_again_writes_nothing(
 
     assert resource_version(kube.settings("mail", namespace)) == resource_version(settings)
     assert resource_version(kube.get("Secret", "mail-smtp", namespace)) == resource_version(secret)
+
+
+def test_what_is_applied_together_raises_no_false_alarm(
+    operator: OperatorProcess, kube: Kube, namespace: str, cluster_settings: Callable[..., str]
+) -> None:
+    """The tenant's object may be seen before the system's, which was there first."""
+    for number in range(5):
+        system = cluster_settings(tenants={"delivery": "Credentials", "namespaces": [namespace]})
+        name = f"mail-{number}"
+        kube.create("MailServerSettings", name, namespace, spec={"systemSettingsRef": {"name": system}})
+        kube.wait_ready(name, namespace)
+
+    events = kube.api.request("GET", f"/api/v1/namespaces/{namespace}/events")["items"]
+    assert {event["reason"] for event in events} == {"Ready"}

@@ -307,7 +307,7 @@ def test_deleting_inherited_settings_is_refused_unless_annotated(settings: Setti
     assert settings.try_delete().accepted
     answer = eventually(refusal, lambda answer: not answer.accepted)
     assert answer.status == 422
-    assert "3 namespaces use these settings" in answer.message
+    assert "3 namespace(s) use these settings" in answer.message
     name = settings.path.rpartition("/")[2]
     assert f"kubectl annotate cmss {name} {names.ANNOTATION_ALLOW_DELETION}=true" in answer.message
     settings.annotate("no")
@@ -324,7 +324,7 @@ def test_deleting_many_inherited_settings_is_refused_too(settings: Settings) -> 
         query = DRY_RUN | {"labelSelector": f"test={name}"}
         return settings.client.call("DELETE", f"{SETTINGS}/{names.CLUSTER_PLURAL}", query=query)
 
-    assert "1 namespaces use" in eventually(refusal, lambda answer: not answer.accepted).message
+    assert "1 namespace(s) use" in eventually(refusal, lambda answer: not answer.accepted).message
 
 
 @pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: kind.kind)

@@ -463,6 +463,9 @@ def test_a_changed_secret_is_tested_at_once_and_the_verdict_does_not_flap(
     operator: OperatorProcess, kube: Kube, namespace: str, smtp: MailServer
 ) -> None:
     create(kube, namespace, spec_for(smtp.port))
+    kube.wait_ready("mail", namespace)
+    labels = {"output": {"metadata": {"labels": {"team": "shop"}}}}
+    kube.patch("MailServerSettings", "mail", namespace, spec=labels)  # a new generation that needs no test
     before = resource_version(kube.wait_ready("mail", namespace))
 
     kube.patch("Secret", "smtp", namespace, stringData={"password": "rotated too early"})

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from dev.cluster import ApiError
 from dev.operator_process import NAMESPACE, OperatorProcess
 from tests.cluster.conftest import server_spec
 from tests.support.history import secret_changes
@@ -206,7 +207,7 @@ def test_deletion_of_the_system_is_refused_while_it_serves_and_takes_the_secrets
     always()
     wait_served(kube, namespace)
     wait_tenants(kube, inheriting=1)
-    with pytest.raises(Exception, match="1 namespaces use these settings"):
+    with pytest.raises(ApiError, match=r"1 namespace\(s\) use these settings"):
         kube.delete(SYSTEM_KIND, "default")
     kube.patch(SYSTEM_KIND, "default", metadata={"annotations": {"mailsettings.dev/allow-deletion": "true"}})
     kube.delete(SYSTEM_KIND, "default")

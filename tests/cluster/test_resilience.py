@@ -16,7 +16,7 @@ import pytest
 
 from dev.cluster import ApiError, Cluster, ControlPlane
 from dev.cluster.process import Server
-from dev.operator_process import NAMESPACE, ROOT, OperatorProcess
+from dev.operator_process import NAMESPACE, ROOT, OperatorError, OperatorProcess
 from tests.cluster.conftest import server_spec
 from tests.support.kube import Kube, is_current, reason_of
 from tests.support.smtp_server import PASSWORD, MailServer, ScriptedServer, hang, scripted_server
@@ -74,7 +74,8 @@ def test_what_changes_while_the_operator_is_down_is_acted_on_at_its_start(
         settings = kube.wait_ready(name, namespace)
         secret = kube.wait_values(f"{name}-smtp", namespace, **{"from": settings["status"]["effective"]["mailFrom"]})
         assert secret["metadata"]["ownerReferences"][0]["uid"] == settings["metadata"]["uid"]
-    kube.wait_gone("Secret", "deleted-smtp", namespace)
+    # Kubernetes' garbage collector looks for new kinds only every half minute.
+    kube.wait_gone("Secret", "deleted-smtp", namespace, timeout=90)
     assert reason_of(kube.settings("changed", namespace) or {}, "Ready") == ("True", "Ready")
 
 
@@ -289,3 +290,20 @@ def test_it_waits_for_its_kinds_and_then_works(own: OwnCluster, smtp_alone: Mail
         kube.create("MailServerSettings", "mail", namespace, spec=server_spec(smtp_alone))
 
         kube.wait_ready("mail", namespace)
+
+
+def test_it_can_be_stopped_while_it_waits_for_its_kinds(own: OwnCluster) -> None:
+    own.cluster.apply(ROOT / "manifests" / "namespace.yaml", ROOT / "manifests" / "operator-rbac.yaml")
+    with own.operator() as operator, ThreadPoolExecutor(1) as pool:
+
+        def stop_when_waiting() -> None:
+            own.kube.wait(lambda: "waiting for the CustomResourceDefinitions" in operator.log_text(), "it to wait")
+            assert operator.pid is not None
+            os.kill(operator.pid, signal.SIGTERM)
+
+        stopping = pool.submit(stop_when_waiting)
+        with pytest.raises(OperatorError):
+            operator.start()
+        stopping.result()
+
+        assert "stopping" in operator.log_text()

@@ -15,8 +15,6 @@ from tests.cluster.conftest import server_spec
 from tests.support.kube import MERGE_PATCH, Kube, condition, path, reason_of, resource_version
 from tests.support.smtp_server import PASSWORD, USERNAME, MailServer, another_authority_pem, certificate
 
-Serve = Callable[..., MailServer]
-
 
 @pytest.fixture(autouse=True)
 def password(kube: Kube, namespace: str) -> None:
@@ -25,9 +23,12 @@ def password(kube: Kube, namespace: str) -> None:
 
 
 def settle(kube: Kube, namespace: str, server: MailServer) -> None:
-    """Returns when what happened before has been acted on: something later has been."""
+    """Returns when what happened before has been acted on: something later has been, with a Secret of its own."""
     name = f"later-{secrets.token_hex(4)}"
-    kube.create("MailServerSettings", name, namespace, spec=server_spec(server))
+    kube.secret(name, namespace, password=PASSWORD)
+    spec = server_spec(server)
+    spec["auth"]["basic"]["passwordSecretRef"]["name"] = name
+    kube.create("MailServerSettings", name, namespace, spec=spec)
     kube.wait_ready(name, namespace)
 
 
@@ -43,6 +44,7 @@ def test_a_changed_secret_reaches_the_delivered_one(
     kube.wait_ready("mail", namespace)
 
     for value in ("second", "third"):
+        settle(kube, namespace, smtp)  # so that nothing else wakes the operator for this object
         kube.patch("Secret", "smtp", namespace, stringData={"password": value})
         kube.wait_values("mail-smtp", namespace, password=value)
 
@@ -63,10 +65,11 @@ def test_a_changed_config_map_reaches_the_delivered_secret(
     }
     kube.create("MailServerSettings", "mail", namespace, spec=spec)
     kube.wait_ready("mail", namespace)
+    settle(kube, namespace, smtp)
 
     kube.patch("ConfigMap", "ca", namespace, data={"ca.crt": second})
 
-    kube.wait_values("mail-smtp", namespace, **{"ca.crt": "\n".join(second.split("\n")[:-1]) + "\n"})
+    kube.wait_values("mail-smtp", namespace, **{"ca.crt": second.strip() + "\n"})
 
 
 def test_one_secret_of_many_settings_wakes_them_all(

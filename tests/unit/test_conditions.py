@@ -75,6 +75,7 @@ def made(**statuses: str) -> list[Condition]:
     ("before", "after", "news"),
     [
         ({}, {"Accepted": "True", "Ready": "True"}, ["Ready"]),
+        ({}, {"Accepted": "False", "Delivered": "False", "Ready": "False"}, ["Accepted", "Delivered"]),
         ({"Ready": "True"}, {"Ready": "True"}, []),
         ({"Accepted": "True"}, {"Accepted": "False", "Ready": "False"}, ["Accepted"]),
         ({"Accepted": "False"}, {"Accepted": "False", "Ready": "False"}, []),
@@ -84,3 +85,16 @@ def made(**statuses: str) -> list[Condition]:
 )
 def test_events_tell_of_transitions_only(before: dict[str, str], after: dict[str, str], news: list[str]) -> None:
     assert [condition.type for condition in transitions(made(**before), made(**after))] == news
+
+
+@pytest.mark.parametrize("reason", [Reason.NOT_DELIVERED, Reason.LAST_GOOD_KEPT])
+def test_what_only_repeats_another_condition_is_no_event(reason: Reason) -> None:
+    found = {T.ACCEPTED: BAD, T.DELIVERED: failed(reason, "see above")}
+    after = conditions(found, [], generation=1, now="2026-01-01T00:00:00Z")
+    assert [condition.type for condition in transitions([], after)] == ["Accepted"]
+
+
+def test_ready_says_how_far_it_was_tested() -> None:
+    probed = summarize({T.ACCEPTED: OK, T.PROBE_SUCCEEDED: passed(Reason.PROBE_PASSED, "accepted a test mail")})
+    assert probed[T.READY].message == "accepted a test mail"
+    assert "disabled" in summarize({T.ACCEPTED: OK})[T.READY].message

@@ -129,6 +129,7 @@ def test_personal_outlook_account_in_a_secret_is_refused() -> None:
         (CA + b"-----BEGIN CERTIFICATE-----\nbm9uc2Vuc2U=\n-----END CERTIFICATE-----\n", False),
         (b"\xff\xfe", False),
     ],
+    ids=["one", "comment and two", "empty", "no PEM", "no ASN.1", "no base64", "one of two", "no text"],
 )
 def test_ca_bundle_holds_certificates(value: bytes, usable: bool) -> None:
     settings = effective(connection=CA_BUNDLE, auth=None)

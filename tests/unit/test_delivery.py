@@ -40,10 +40,11 @@ def content(**kwargs: Any) -> str:
 
 
 def test_built_in_keys_are_the_documented_ones() -> None:
-    ca = {"host": "h.example", "tls": {"caBundle": {"secretKeyRef": {"name": "smtp", "key": "ca.crt"}}}}
+    tls = {"caBundle": {"secretKeyRef": {"name": "smtp", "key": "ca.crt"}}, "serverName": "mx.example"}
+    ca = {"host": "h.example", "tls": tls}
     pem = b"-----BEGIN CERTIFICATE-----\n" + base64.b64encode(b"\x30\x82\x00\x00") + b"\n-----END CERTIFICATE-----"
     data = secret_data(resolved(connection=ca, ca=pem, replyTo="help@acme.example"), None)
-    assert set(data) == set(BUILT_IN_KEYS) - {"access-token", "expires-at"}
+    assert set(data) == set(BUILT_IN_KEYS) - {"tls-insecure-skip-verify", "access-token", "expires-at"}
 
 
 def test_without_a_login_there_is_none_in_the_secret() -> None:

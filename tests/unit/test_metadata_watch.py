@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import pytest
@@ -16,11 +16,12 @@ from kubernetes.aio.client import ApiClient, Configuration
 from mailsettings.edges import kubernetes
 from mailsettings.edges import metadata_watch as module
 from mailsettings.edges.kubernetes import KubernetesApi
-from mailsettings.edges.metadata_watch import Changed, Deleted, Event, Listed, watch
+from mailsettings.edges.metadata_watch import Changed, Deleted, Event, Listed, Metadata, deletions, watch
 
 LOGGER = logging.getLogger("test")
 PATH = "/api/v1/secrets"
 
+T = TypeVar("T")
 Serve = Callable[[web.StreamResponse], Awaitable[None]]
 
 
@@ -121,8 +122,7 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def watching(server: Server) -> AsyncIterator[AsyncIterator[Event]]:
-    """The events of a watch of the server."""
+async def connected(server: Server) -> AsyncIterator[KubernetesApi]:
     application = web.Application()
     application.router.add_get(PATH, server.handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
@@ -132,18 +132,38 @@ async def watching(server: Server) -> AsyncIterator[AsyncIterator[Event]]:
     configuration = Configuration()
     configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        async with KubernetesApi(ApiClient(configuration)) as api, contextlib.aclosing(watch(api, PATH, LOGGER)) as it:  # type: ignore[type-var]
-            yield it
+        async with KubernetesApi(ApiClient(configuration)) as api:
+            yield api
     finally:
         await runner.cleanup()
 
 
-async def take(events: AsyncIterator[Event], number: int) -> list[Event]:
+@contextlib.asynccontextmanager
+async def watching(server: Server) -> AsyncIterator[AsyncIterator[Event]]:
+    """The events of a watch of the server."""
+    async with connected(server) as api, aclosing(watch(api, PATH, LOGGER)) as events:
+        yield events
+
+
+@contextlib.asynccontextmanager
+async def aclosing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """`contextlib.aclosing` for what is a generator without saying so."""
+    assert isinstance(iterator, AsyncGenerator)
+    async with contextlib.aclosing(iterator):
+        yield iterator
+
+
+async def take(events: AsyncIterator[T], number: int) -> list[T]:
     async with asyncio.timeout(10):
         return [await anext(events) for _ in range(number)]
 
 
 A10, A11, A12, B11 = metadata("a", 10), metadata("a", 11), metadata("a", 12), metadata("b", 11)
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.01)
 
 
 async def test_everything_there_is_and_then_every_change() -> None:
@@ -233,7 +253,10 @@ async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("serve", [send(), send(error(410, "Expired")), send_and_break(), Refuse(500)])
-async def test_a_server_that_ends_every_watch_at_once_is_not_flooded(serve: Serve | Refuse) -> None:
+async def test_a_server_that_ends_every_watch_at_once_is_not_flooded(
+    serve: Serve | Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.2)
     server = Server([serve] * 10_000, items=[A10])
     async with watching(server) as events:
 
@@ -265,3 +288,28 @@ async def test_pauses_grow_while_it_fails_and_are_short_again_afterwards(monkeyp
         full = min(last, first * 2**number)
         assert full / 2 <= pause <= full
     assert pauses[12] <= first
+
+
+async def test_deletions_are_told_also_when_they_were_not_watched() -> None:
+    lines = line("ADDED", "b", 11), line("MODIFIED", "c", 12), line("DELETED", "c", 13)
+    server = Server([send(*lines, error(410, "Expired")), send_and_hang()], items=[A10, metadata("c", 9)])
+
+    def uids(gone: list[Metadata]) -> list[str]:
+        return [each["uid"] for each in gone]
+
+    async with connected(server) as api, aclosing(deletions(api, PATH, LOGGER)) as gone:
+        assert uids(await take(gone, 1)) == ["c"]
+        server.items = [metadata("a", 14)]
+        assert await take(gone, 1) == [{"namespace": "shop", "name": "b", "uid": "b"}]
+
+
+async def test_an_object_that_was_replaced_unwatched_was_deleted() -> None:
+    server = Server([], items=[A10])
+
+    async def expire(response: web.StreamResponse) -> None:
+        server.items = [{**A11, "uid": "another"}]
+        await response.write(error(410, "Expired"))
+
+    server.script = [expire]
+    async with connected(server) as api, aclosing(deletions(api, PATH, LOGGER)) as gone:
+        assert [each["uid"] for each in await take(gone, 1)] == ["a"]

@@ -9,6 +9,7 @@ from mailsettings.api.conditions import Reason
 from mailsettings.api.status import ProbeStatus
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
+from mailsettings.core.finding import Finding
 from mailsettings.core.probe import ProbeFailure, ProbeResult, Stage
 from mailsettings.core.probing import FinishedProbe, ProbeSubject, due_at, probe_subject, record, verdict
 from tests.unit.builders import resolved
@@ -21,7 +22,7 @@ BAD = ProbeFailure(Stage.AUTH, Reason.BAD_CREDENTIALS, "refused", 535, "5.7.8")
 def subject(
     settings: ResolvedSettings | None = None, *, generation: int = 1, requested_at: str | None = None, **fields: Any
 ) -> ProbeSubject:
-    found = probe_subject(
+    made = probe_subject(
         settings or resolved(**fields),
         DIGEST,
         described_as="MailServerSettings acme/mail",
@@ -29,8 +30,8 @@ def subject(
         generation=generation,
         requested_at=requested_at,
     )
-    assert found is not None
-    return found
+    assert made is not None
+    return made
 
 
 def finished(tested: ProbeSubject, failure: ProbeFailure | None = None, *, at: datetime = NOW) -> FinishedProbe:
@@ -39,6 +40,12 @@ def finished(tested: ProbeSubject, failure: ProbeFailure | None = None, *, at: d
 
 def passed_status(tested: ProbeSubject) -> ProbeStatus:
     return record(finished(tested), None)
+
+
+def found(tested: ProbeSubject, status: ProbeStatus | None, *, suspend: bool = False) -> Finding:
+    finding = verdict(tested, status, suspend=suspend)
+    assert finding is not None
+    return finding
 
 
 def test_disabled_probes_have_no_subject() -> None:
@@ -102,14 +109,20 @@ def test_failures_are_counted_and_a_success_ends_the_count() -> None:
 
 
 def test_verdict_is_unknown_until_the_changed_spec_is_tested() -> None:
-    assert verdict(subject(), None).status is None
-    assert verdict(subject(password=b"x", generation=2), passed_status(subject())).status is None
+    assert found(subject(), None).status is None
+    assert found(subject(password=b"x", generation=2), passed_status(subject())).status is None
+
+
+def test_while_suspended_the_last_verdict_stands_and_none_is_awaited() -> None:
+    assert verdict(subject(), None, suspend=True) is None
+    tested = passed_status(subject())
+    assert found(subject(password=b"x", generation=2), tested, suspend=True).status is True
 
 
 def test_verdict_stands_while_only_a_secrets_content_has_changed() -> None:
-    assert verdict(subject(password=b"rotated"), passed_status(subject())).status is True
+    assert found(subject(password=b"rotated"), passed_status(subject())).status is True
 
 
 def test_verdict_of_a_failure_is_the_failures_reason() -> None:
-    found = verdict(subject(), record(finished(subject(), BAD), None))
-    assert (found.status, found.reason, found.message) == (False, Reason.BAD_CREDENTIALS, "refused")
+    failure = found(subject(), record(finished(subject(), BAD), None))
+    assert (failure.status, failure.reason, failure.message) == (False, Reason.BAD_CREDENTIALS, "refused")

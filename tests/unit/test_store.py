@@ -99,9 +99,9 @@ def test_deleted_settings_wake_the_namespace_and_inheritors(woken: Woken) -> Non
     woken.triggers.settings_changed(Kind.CLUSTER, settings("default", None))
     woken.triggers.settings_changed(Kind.TENANT, settings())
     woken.keys()
-    woken.triggers.settings_deleted(Kind.CLUSTER, settings("default", None))
+    woken.triggers.deleted(Kind.CLUSTER, settings("default", None))
     assert woken.keys() == {cluster_key("default"), MAIL, namespace_key("shop")}
-    woken.triggers.settings_deleted(Kind.TENANT, settings())
+    woken.triggers.deleted(Kind.TENANT, settings())
     assert woken.keys() == {MAIL, namespace_key("shop")}
     assert woken.store.settings(MAIL) is None
 
@@ -117,6 +117,14 @@ def test_namespace_labels_wake_what_is_in_it_and_have_tenants_counted(woken: Wok
     woken.triggers.namespace_changed(namespace(team="a"))
     assert woken.keys() == {namespace_key("shop"), MAIL}
     assert woken.later == {cluster_key("default")}
+
+
+def test_late_news_of_an_old_namespace_does_not_drop_the_new_one(woken: Woken) -> None:
+    woken.triggers.namespace_changed(namespace())
+    woken.triggers.deleted(Kind.NAMESPACE, {"metadata": {"name": "shop", "uid": "older"}})
+    assert "shop" in woken.store.namespaces
+    woken.triggers.deleted(Kind.NAMESPACE, namespace())
+    assert "shop" not in woken.store.namespaces
 
 
 def test_referenced_objects_wake_their_users_only(woken: Woken) -> None:

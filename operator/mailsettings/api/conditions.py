@@ -244,5 +244,5 @@ class Reason(StrEnum):
     PROBE_BROKEN = ("ProbeBroken", "The operator itself failed during the probe; its log says where.")
 
     # Ready, Reconciling
-    READY = ("Ready", "The application can send mail.")
+    READY = ("Ready", "The application can send mail; the message says how far that was tested.")
     PROGRESSING = ("Progressing", "A change is being acted on.")

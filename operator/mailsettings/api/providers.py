@@ -81,6 +81,17 @@ BEYOND_SENDING: Final = {"https://mail.google.com/": "also reads and deletes wha
 DEFAULT_PORTS: Final = {TlsMode.DISABLED: 25, TlsMode.START_TLS: 587, TlsMode.IMPLICIT: 465}
 """For a server whose port is not given. Source: RFC 8314 §3.3, RFC 6409 §3.1, RFC 5321 §4.5.4.2."""
 
+_COUNTRIES: Final = {
+    "outlook": "at be cl cz de dk es fr ie it jp kr pt sa sg sk com.ar com.au com.br co.id co.th",
+    "hotmail": "be ca ch cl de dk es fi fr it nl no se co.uk com.ar com.br co.jp co.th",
+    "live": "at be ca cl cn de dk fi fr ie it jp nl no se co.uk com.ar com.au com.mx com.pt",
+}
+PERSONAL_OUTLOOK_DOMAINS: Final = (
+    *("outlook.com", "hotmail.com", "live.com", "msn.com", "passport.com"),
+    *(f"{name}.{country}" for name, countries in _COUNTRIES.items() for country in countries.split()),
+)
+"""Where Microsoft gives addresses to persons, not to organisations."""
+
 PROVIDERS: Final[dict[str, Provider]] = {
     CUSTOM: Provider(
         title="any SMTP server",
@@ -140,7 +151,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
             "USGov": Endpoint("smtp.office365.us"),
             "China": Endpoint("smtp.partner.outlook.cn"),
         },
-        refused_domains=("outlook.com", "hotmail.com", "live.com", "msn.com", "outlook.de", "outlook.fr"),
+        refused_domains=PERSONAL_OUTLOOK_DOMAINS,
         refused_domains_remedy="personal Outlook.com accounts cannot be used with Office365; use the mailbox of a "
         "Microsoft 365 organisation",
         identity=Identity(

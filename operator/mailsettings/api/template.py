@@ -49,6 +49,8 @@ BUILT_IN_KEYS: Final = {
     "password": "the password, where the login has one",
     "access-token": "the OAuth2 access token, instead of a password; replaced again and again",
     "expires-at": "when the access token runs out: `2026-11-22T16:40:00Z`",
+    "tls-server-name": "the name that the server's certificate bears, when it is not the host",
+    "tls-insecure-skip-verify": "`true`, when the settings accept any certificate",
     "ca.crt": "the certificates to trust (PEM), when the settings name their own",
     "uri": "the server as a URL with its login, an access token left out",
 }

@@ -43,7 +43,7 @@ def _watch_settings(
     async def event(event: kopf.RawEvent, **_: object) -> None:
         body = event["object"]
         if event["type"] == "DELETED":
-            triggers.settings_deleted(kind, body)
+            triggers.deleted(kind, body)
         elif not echoes.is_outdated(body["metadata"]):
             triggers.settings_changed(kind, body)
         barrier.saw(body["metadata"]["uid"])
@@ -54,7 +54,7 @@ def _watch_namespaces(handlers: kopf.OperatorRegistry, triggers: Triggers, barri
     async def event(event: kopf.RawEvent, **_: object) -> None:
         body = event["object"]
         if event["type"] == "DELETED":
-            triggers.namespace_deleted(body)
+            triggers.deleted(Kind.NAMESPACE, body)
         else:
             triggers.namespace_changed(body)
         barrier.saw(body["metadata"]["uid"])

@@ -4,7 +4,9 @@ import asyncio
 import itertools
 import os
 import platform
-from collections.abc import Iterator
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +21,7 @@ from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
-from mailsettings.controller.keys import SWEEP, Key, cluster_key
+from mailsettings.controller.keys import SWEEP, Key, Kind, cluster_key
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkQueue, retry_delay
@@ -33,13 +35,18 @@ from mailsettings.core.oauth2.request import Token, TokenRequest
 from mailsettings.core.server import Source
 from mailsettings.edges.federation import federated_token
 from mailsettings.edges.kubernetes import KubernetesApi, core_collection_path
-from mailsettings.edges.metadata_watch import Listed, watch
+from mailsettings.edges.metadata_watch import Listed, deletions, watch
 from mailsettings.edges.oauth2.tokens import obtain
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.smtp import probe
 from mailsettings.edges.token_store import TokenStore
 
+_PATHS: Final = {
+    Kind.NAMESPACE: core_collection_path("namespaces"),
+    Kind.CLUSTER: f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}",
+    Kind.TENANT: f"/apis/{names.API_VERSION}/{names.TENANT_PLURAL}",
+}
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -63,9 +70,37 @@ async def run(config: Config, *, liveness: str | None) -> None:
     """
     kubeconfig = kubeconfig_path()
     async with await KubernetesApi.connect(kubeconfig) as api:
-        await _wait_for_kinds(api)
-        digest = Digester(await operator_key(api, config.namespace))
-        await _Operator(api, config, digest).run(kubeconfig, liveness)
+        async with _stoppable() as stopped:
+            await _wait_for_kinds(api)
+            digest = Digester(await operator_key(api, config.namespace))
+        if not stopped.is_set():
+            await _Operator(api, config, digest).run(kubeconfig, liveness)
+
+
+@asynccontextmanager
+async def _stoppable() -> AsyncIterator[asyncio.Event]:
+    """Lets SIGTERM and SIGINT end the preparations, before kopf takes these signals over.
+
+    As the first process of a container the operator would otherwise not notice them: Linux gives it no default action.
+    """
+    loop, task, stopped = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+
+    def stop() -> None:
+        stopped.set()
+        if task is not None:
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield stopped
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+        LOGGER.info("stopping")
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 async def _wait_for_kinds(api: KubernetesApi) -> None:
@@ -147,6 +182,7 @@ class _Operator:
             background = [
                 group.create_task(self._watch_secrets()),
                 group.create_task(self._watch_config_maps()),
+                *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _PATHS.items()),
                 group.create_task(self._work()),
             ]
 
@@ -172,12 +208,7 @@ class _Operator:
 
     async def _list_uids(self) -> set[str]:
         """Of everything that kopf watches."""
-        base = f"/apis/{names.API_VERSION}"
-        paths = (
-            core_collection_path("namespaces"),
-            *(f"{base}/{p}" for p in (names.CLUSTER_PLURAL, names.TENANT_PLURAL)),
-        )
-        return {item["uid"] for path in paths for item in (await self._api.list_metadata(path))[0]}
+        return {item["uid"] for path in _PATHS.values() for item in (await self._api.list_metadata(path))[0]}
 
     async def _watch_secrets(self) -> None:
         async for event in watch(self._api, core_collection_path("secrets"), LOGGER):
@@ -188,6 +219,11 @@ class _Operator:
     async def _watch_config_maps(self) -> None:
         async for event in watch(self._api, core_collection_path("configmaps"), LOGGER):
             self._triggers.config_maps_seen(event)
+
+    async def _watch_deletions(self, kind: Kind, path: str) -> None:
+        """Kopf says nothing of what is deleted while its watch is interrupted, as by a restart of the API server."""
+        async for metadata in deletions(self._api, path, LOGGER):
+            self._triggers.deleted(kind, {"metadata": metadata})
 
     async def _work(self) -> None:
         await self._barrier.wait(self._list_uids)

@@ -34,7 +34,14 @@ class Triggers:
         if kind is Kind.TENANT and (before is None or before.inherits_from != record.inherits_from):
             self._recount()
 
-    def settings_deleted(self, kind: Kind, body: Mapping[str, Any]) -> None:
+    def deleted(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        """An object of any watched kind is gone."""
+        if kind is Kind.NAMESPACE:
+            self._namespace_deleted(body)
+        else:
+            self._settings_deleted(kind, body)
+
+    def _settings_deleted(self, kind: Kind, body: Mapping[str, Any]) -> None:
         """A settings object is gone. Its Secrets are collected through their owner references."""
         gone = settings_record(kind, body)
         key = gone.key
@@ -65,9 +72,12 @@ class Triggers:
         self._enqueue_all(tenant.key for tenant in self._store.tenants_in(namespace.name))
         self._recount()
 
-    def namespace_deleted(self, body: Mapping[str, Any]) -> None:
+    def _namespace_deleted(self, body: Mapping[str, Any]) -> None:
         """A namespace is gone, and all that was in it."""
         name = body["metadata"]["name"]
+        known = self._store.namespaces.get(name)
+        if known is None or known.uid != body["metadata"]["uid"]:
+            return  # it has been made anew, and the news of that was faster
         self._store.namespaces.pop(name, None)
         self._store.served.discard(name)
         self._store.provision_failures.pop(name, None)

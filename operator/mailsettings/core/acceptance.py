@@ -5,12 +5,13 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from mailsettings.api import names
 from mailsettings.api.auth import BasicAuth
 from mailsettings.api.conditions import Reason
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.providers import BEYOND_SENDING, PROVIDERS, TlsMode
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
-from mailsettings.api.tenants import Delivery
+from mailsettings.api.tenants import Delivery, Provision
 from mailsettings.core.effective import EffectiveSettings, inherited_settings, own_settings
 from mailsettings.core.finding import Finding, failed, passed
 from mailsettings.core.oauth2.subject import default_scopes
@@ -50,10 +51,15 @@ def accept_cluster(
 ) -> tuple[Finding, EffectiveSettings]:
     """The system's settings and what is to be said of them."""
     effective = own_settings(spec, source=Source.SYSTEM, name=name, generation=generation)
-    warnings = [*_warnings(effective)]
-    if spec.tenants is not None and spec.tenants.delivery is Delivery.CREDENTIALS and effective.auth is not None:
+    tenants = spec.tenants
+    if tenants is None:
+        return _accepted(_warnings(effective)), effective
+    notes, warnings = [], _warnings(effective)
+    if tenants.provision is Provision.ALWAYS:
+        notes.append(f"Every allowed namespace gets the Secret {names.ALWAYS_SECRET_NAME}")
+    if tenants.delivery is Delivery.CREDENTIALS and effective.auth is not None:
         warnings += _handed_over(effective)
-    return _accepted(warnings), effective
+    return _accepted(warnings, notes), effective
 
 
 def _handed_over(effective: EffectiveSettings) -> Iterator[str]:
@@ -130,6 +136,6 @@ def _warnings(effective: EffectiveSettings) -> list[str]:
     return [text for applies, text in candidates if applies]
 
 
-def _accepted(warnings: Iterable[str]) -> Finding:
-    text = ". Warning: ".join(["The settings are complete and consistent", *warnings])
-    return passed(Reason.ACCEPTED, f"{text}.")
+def _accepted(warnings: Iterable[str], notes: Iterable[str] = ()) -> Finding:
+    sentences = ["The settings are complete and consistent", *notes, *(f"Warning: {text}" for text in warnings)]
+    return passed(Reason.ACCEPTED, " ".join(f"{sentence}." for sentence in sentences))

@@ -20,9 +20,10 @@ Findings = Mapping[ConditionType, Finding]
 def summarize(findings: Findings) -> Findings:
     """The findings with `Ready` and, where they apply, `Stalled` and `Reconciling`."""
     summary = {**findings, ConditionType.READY: _ready(findings)}
-    stalled = next((f for f in findings.values() if f.status is False and f.reason.needs_person), None)
+    stalled = next(((k, f) for k, f in findings.items() if f.status is False and f.reason.needs_person), None)
     if stalled is not None:
-        summary[ConditionType.STALLED] = passed(stalled.reason, stalled.message)
+        kind, finding = stalled
+        summary[ConditionType.STALLED] = passed(finding.reason, f"{kind}: {finding.message}")
     elif any(finding.status is None for finding in findings.values()):
         summary[ConditionType.RECONCILING] = passed(Reason.PROGRESSING, summary[ConditionType.READY].message)
     return summary
@@ -35,7 +36,8 @@ def _ready(findings: Findings) -> Finding:
             if finding.status is status:
                 message = f"{kind}: {finding.message}"
                 return failed(finding.reason, message) if status is False else unknown(finding.reason, message)
-    return passed(Reason.READY, "The application can send mail.")
+    probe = findings.get(ConditionType.PROBE_SUCCEEDED)
+    return passed(Reason.READY, probe.message if probe else "Nothing has tested the settings: probes are disabled.")
 
 
 def conditions(findings: Findings, previous: Iterable[Condition], *, generation: int, now: str) -> list[Condition]:
@@ -72,7 +74,11 @@ def transitions(before: Iterable[Condition], after: Iterable[Condition]) -> list
     ]
 
 
+_REPETITIONS: Final = (Reason.NOT_DELIVERED, Reason.LAST_GOOD_KEPT)
+"""Reasons that only say that another condition, which has an event of its own, is not true."""
+
+
 def _is_news(condition: Condition) -> bool:
     if condition.type == ConditionType.READY:
         return condition.status == "True"
-    return condition.status == "False"
+    return condition.status == "False" and condition.reason not in _REPETITIONS

@@ -188,6 +188,10 @@ def _built_in(settings: ResolvedSettings) -> dict[str, str]:
         data["expires-at"] = format_time(settings.token.expires_at)
     if server.ca_bundle:
         data["ca.crt"] = server.ca_bundle
+    if server.tls_server_name:
+        data["tls-server-name"] = server.tls_server_name
+    if server.tls_insecure_skip_verify:
+        data["tls-insecure-skip-verify"] = "true"
     return data
 
 

@@ -151,6 +151,16 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
     )
 
 
+def confirmed(status: ProbeStatus | None, subject: ProbeSubject) -> ProbeStatus | None:
+    """The status, under the present generation if what was tested is what that says too.
+
+    Otherwise a Secret that changes afterwards would look like a change of the spec to `verdict`.
+    """
+    if status is None or status.fingerprint != subject.fingerprint:
+        return status
+    return status.model_copy(update={"generation": subject.generation})
+
+
 def _failure_status(failure: ProbeFailure) -> ProbeFailureStatus:
     return ProbeFailureStatus(
         stage=str(failure.stage),
@@ -161,19 +171,26 @@ def _failure_status(failure: ProbeFailure) -> ProbeFailureStatus:
     )
 
 
-def verdict(subject: ProbeSubject, status: ProbeStatus | None) -> Finding:
+def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool = False) -> Finding | None:
     """What is known about whether the settings work.
+
+    While probes are suspended changes are held back too, so the last verdict speaks of what is in force; where there
+    is none, none is awaited.
 
     While a change of the spec is untested it is not known. While only a Secret's content has changed, the last
     verdict stands until the new one, so that a rotated password does not make the object flap.
     """
-    if status is None or (status.fingerprint != subject.fingerprint and status.generation != subject.generation):
-        return unknown(Reason.PROBE_PENDING, "The settings are being tested.")
+    if status is None:
+        return None if suspend else _PENDING
+    is_of_another_spec = status.fingerprint != subject.fingerprint and status.generation != subject.generation
+    if is_of_another_spec and not suspend:
+        return _PENDING
     if status.failure is not None:
         return failed(Reason(status.failure.reason), status.failure.message)
     return passed(Reason.PROBE_PASSED, _PASSED[status.mode])
 
 
+_PENDING = unknown(Reason.PROBE_PENDING, "The settings are being tested.")
 _PASSED = {
     ProbeMode.CONNECT: "The server was reached.",
     ProbeMode.AUTHENTICATE: "The server was reached and accepted the login.",

@@ -287,10 +287,14 @@ def events_path(namespace: str) -> str:
 
 def settings_path(kind: str, namespace: str, name: str) -> str:
     """Of a settings object; cluster objects have no namespace."""
-    base = f"/apis/{names.API_VERSION}"
     if kind == names.CLUSTER_KIND:
-        return f"{base}/{names.CLUSTER_PLURAL}/{quote(name)}"
-    return f"{base}/namespaces/{quote(namespace)}/{names.TENANT_PLURAL}/{quote(name)}"
+        return cluster_settings_path(name)
+    return f"/apis/{names.API_VERSION}/namespaces/{quote(namespace)}/{names.TENANT_PLURAL}/{quote(name)}"
+
+
+def cluster_settings_path(name: str) -> str:
+    """Of a cluster object."""
+    return f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}/{quote(name)}"
 
 
 def settings_status_path(kind: str, namespace: str, name: str) -> str:

@@ -75,3 +75,25 @@ async def watch(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncI
         # After an orderly end too: an API server that ends every watch at once must not be flooded.
         await asyncio.sleep(retry * random.uniform(0.5, 1))  # noqa: S311 - jitter
         retry = min(LAST_RETRY_SECONDS, retry * 2)
+
+
+async def deletions(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncIterator[Metadata]:
+    """The metadata, in short, of every object that goes, also of those that go while the watch is interrupted."""
+    known: dict[str, Metadata] = {}
+    async for event in watch(api, path, logger):
+        match event:
+            case Listed(items):
+                listed = {metadata["uid"]: _in_short(metadata) for metadata in items}
+                gone = [metadata for uid, metadata in known.items() if uid not in listed]
+                known = listed
+                for metadata in gone:
+                    yield metadata
+            case Changed(metadata):
+                known[metadata["uid"]] = _in_short(metadata)
+            case Deleted(metadata):
+                known.pop(metadata["uid"], None)
+                yield _in_short(metadata)
+
+
+def _in_short(metadata: Metadata) -> Metadata:
+    return {name: metadata[name] for name in ("namespace", "name", "uid", "generation") if name in metadata}

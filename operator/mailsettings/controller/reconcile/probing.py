@@ -8,7 +8,7 @@ from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.finding import Finding
-from mailsettings.core.probing import FinishedProbe, due_at, probe_subject, record, remembered, verdict
+from mailsettings.core.probing import FinishedProbe, confirmed, due_at, probe_subject, record, remembered, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def probe(
         return Probing()
     before = remembered(before)
     finished = services.probes.finished(key, subject)
-    status = record(finished, before) if finished else before
+    status = confirmed(record(finished, before) if finished else before, subject)
     if not suspend:
         wait = _seconds_until(due_at(subject, status))
         # A due time further away than the interval was not set by this clock.
@@ -64,7 +64,7 @@ def probe(
             services.enqueue_after(key, wait)
         else:
             services.probes.start(key, subject)
-    return Probing(status, verdict(subject, status), finished)
+    return Probing(status, verdict(subject, status, suspend=suspend), finished)
 
 
 def _seconds_until(moment: datetime | None) -> float:

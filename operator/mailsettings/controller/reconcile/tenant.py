@@ -25,6 +25,7 @@ from mailsettings.core.report import effective_status
 from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
+from mailsettings.edges.kubernetes import cluster_settings_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     if namespace is None or namespace.terminating:
         return
     spec = parse_spec(MailServerSettingsSpec, record.spec)
-    if not isinstance(spec, Finding) and _is_premature(services, spec):
+    if not isinstance(spec, Finding) and await _is_premature(services, spec):
         return
 
     before = read_status(MailServerSettingsStatus, record)
@@ -78,10 +79,16 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     retry_if_refused(delivered)
 
 
-def _is_premature(services: Services, spec: MailServerSettingsSpec) -> bool:
-    """Whether the system's object exists but has not been worked out: its reconciliation will come back here."""
+async def _is_premature(services: Services, spec: MailServerSettingsSpec) -> bool:
+    """Whether the system's object exists but has not been worked out: its reconciliation will come back here.
+
+    The watches of two kinds keep no order between them, so before an object that was not seen is called missing the
+    API server is asked: what is applied together must not raise a false alarm.
+    """
     name = spec.system_settings_name
-    return spec.inherits and name in services.store.clusters and name not in services.store.systems
+    if not spec.inherits or name in services.store.systems:
+        return False
+    return name in services.store.clusters or await services.api.get(cluster_settings_path(name)) is not None
 
 
 async def _assess(
@@ -110,7 +117,8 @@ async def _assess(
         _note_uses(services, record, spec, [])
         credentials, resolved = _inherited(system, effective)
         await give_up_token(services, record, before.oauth2)
-        authorization = Authorization(resolved, _mirrored_or_none(system, system.authorized))
+        authorized = _mirrored(system, system.authorized, "Authorized") if system.authorized is not None else None
+        authorization = Authorization(resolved, authorized)
     else:
         refs = references(effective)
         _note_uses(services, record, spec, refs)
@@ -124,7 +132,7 @@ async def _assess(
     if authorization.finding is not None:
         findings[ConditionType.AUTHORIZED] = authorization.finding
     if system is not None and system.probe is not None:
-        findings[ConditionType.PROBE_SUCCEEDED] = _mirrored(system, system.probe)
+        findings[ConditionType.PROBE_SUCCEEDED] = _mirrored(system, system.probe, "Tested")
     return _Assessment(findings, effective, authorization.resolved, authorization)
 
 
@@ -146,13 +154,11 @@ def _inherited(system: SystemSettings, effective: EffectiveSettings) -> tuple[Fi
     return passed(Reason.RESOLVED, f"The credentials of the system's settings {system.name!r} are used."), resolved
 
 
-def _mirrored_or_none(system: SystemSettings, finding: Finding | None) -> Finding | None:
-    return None if finding is None else _mirrored(system, finding)
-
-
-def _mirrored(system: SystemSettings, finding: Finding) -> Finding:
-    """One credential is tested once: tenants that inherit show the system's verdict."""
-    return replace(finding, message=f"The system's settings {system.name!r}: {finding.message}")
+def _mirrored(system: SystemSettings, finding: Finding, done: str) -> Finding:
+    """One credential is authorized and tested once: tenants that inherit show the system's verdict."""
+    return replace(
+        finding, message=f"{done} for all tenants of the system's settings {system.name!r}. {finding.message}"
+    )
 
 
 def _secret_name(record: SettingsRecord, spec: MailServerSettingsSpec | Finding) -> str:
