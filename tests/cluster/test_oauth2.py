@@ -492,6 +492,8 @@ def test_inheriting_tenants_get_the_access_token_only_and_one_rotation_for_all(
             kube.create(KIND, "mail", tenant, spec={"systemSettingsRef": {"name": name}})
             settings = kube.wait_ready("mail", tenant)
             assert reason_of(settings, "Authorized") == ("True", "Authorized")
+            message = (condition(settings, "Authorized") or {})["message"]
+            assert message.startswith(f"Authorized for all tenants of the system's settings {name!r}. ")
             assert "oauth2" not in settings["status"]
         uid = uid_of(kube, name)
 
