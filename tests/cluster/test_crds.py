@@ -64,7 +64,7 @@ REFUSALS: Final = (
     Refusal("spec", "auth: this provider needs a login", {"provider": "Google"}),
     Refusal("spec", "auth.basic.username: set it", _server("Google")),
     Refusal("spec", "auth.basic.username: with SendGrid", _server("SendGrid", username="me")),
-    Refusal("spec", "auth.basic.username: personal Outlook", _server("Office365", username="Me@Outlook.com")),
+    Refusal("spec", "auth.basic.username: personal Outlook", _server("Office365", username="Me@Live.co.UK")),
     Refusal("spec", "connection.host: set it", {"connection": None}),
     Refusal("spec", "connection.host: a server of your own", {"connection": {"port": 25}}),
     Refusal("spec", "mailFrom: a server of your own", {"mailFrom": None}),

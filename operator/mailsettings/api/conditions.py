@@ -39,7 +39,8 @@ class ConditionType(StrEnum):
 class Reason(StrEnum):
     """Why a condition has its status; also the reason of the event that announces it.
 
-    The causes of a failed probe bear the names of the causes that mail administrators know them by.
+    A failed probe's reasons bear the names that mail failures commonly go by where one of those fits; the rest are this
+    operator's own.
     """
 
     doc: str
@@ -63,9 +64,9 @@ class Reason(StrEnum):
         True,
     )
     NOT_ALLOWED = ("NotAllowed", "The system's settings do not admit this namespace (spec.tenants).", True)
-    SENDER_NOT_PERMITTED = (
-        "SenderNotPermitted",
-        "mailFrom or replyTo is outside what the system's tenants.allowedFrom permits.",
+    SENDER_NOT_ALLOWED = (
+        "SenderNotAllowed",
+        "mailFrom or replyTo is outside the system's tenants.allowedFrom, or the server does not take mailFrom.",
         True,
     )
     SYSTEM_SETTINGS_NOT_ACCEPTED = (
@@ -110,7 +111,7 @@ class Reason(StrEnum):
         "The settings cannot be delivered as they are; the Secret still holds the last good ones.",
     )
     NOT_DELIVERED = ("NotDelivered", "There is no Secret yet, because another condition is not true.")
-    DELIVERY_REFUSED = ("DeliveryRefused", "The API server refused the Secret; the message says why.")
+    DELIVERY_REFUSED = ("DeliveryRefused", "The API server refused the Secret; the message says why.", True)
     SUSPENDED = ("Suspended", "spec.suspend is true: changes are not delivered and nothing is probed.", True)
 
     # ProbeSucceeded: neither passed nor failed
@@ -156,9 +157,8 @@ class Reason(StrEnum):
     )
     AUTH_REQUIRED = ("AuthRequired", "The server wants a login, and the settings have none.", True)
     BAD_CREDENTIALS = ("BadCredentials", "The server refused the user name or the password.", True)
-    SENDER_REFUSED = ("SenderRefused", "The server refused the sender address.", True)
-    RECIPIENT_REFUSED = ("RecipientRefused", "The server refused the test mail's recipient.", True)
-    MESSAGE_REFUSED = ("MessageRefused", "The server refused the test mail itself.", True)
+    RECIPIENT_REJECTED = ("RecipientRejected", "The server does not take the test mail's recipient.", True)
+    CONTENT_REJECTED = ("ContentRejected", "The server refused the test mail itself.", True)
     SERVER_TEMPORARY = ("ServerTemporary", "The server asks to try again later (a 4xx reply).")
     SERVER_REFUSED = ("ServerRefused", "The server refused the session or a command (a 5xx reply).", True)
     PROTOCOL_ERROR = ("ProtocolError", "What answers does not speak SMTP as RFC 5321 has it.", True)

@@ -1,5 +1,6 @@
 """The rules that `PROVIDERS` implies for a spec with `provider` and `auth`."""
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
@@ -51,7 +52,7 @@ def provider_rules() -> tuple[Rule, ...]:
     ]
     rules += [_fixed_username_rule(name, fixed) for name, fixed in _fixed_usernames().items()]
     for name, provider in PROVIDERS.items():
-        if provider.refused_domains:
+        if provider.refused_domains is not None:
             rules.append(_refused_domains_rule(name, provider.refused_domains, provider.refused_domains_remedy))
     return tuple(rules)
 
@@ -72,12 +73,10 @@ def _fixed_username_rule(name: str, fixed: str) -> Rule:
     )
 
 
-def _refused_domains_rule(name: str, domains: tuple[str, ...], remedy: str) -> Rule:
-    suffixes = tuple(f"@{domain}" for domain in domains)
-    ends = " || ".join(f"self.auth.basic.username.lowerAscii().endsWith('{suffix}')" for suffix in suffixes)
+def _refused_domains_rule(name: str, domains: str, remedy: str) -> Rule:
     return Rule(
         cel=f"!has(self.provider) || self.provider != '{name}' || !has(self.auth) || "
-        f"!has(self.auth.basic.username) || !({ends})",
+        f"!has(self.auth.basic.username) || !self.auth.basic.username.lowerAscii().matches('@({domains})$')",
         holds=lambda s: s.provider != name or s.auth is None or not refused_domain(name, s.auth.basic.username),
         message=f"auth.basic.username: {remedy}",
     )
@@ -85,8 +84,9 @@ def _refused_domains_rule(name: str, domains: tuple[str, ...], remedy: str) -> R
 
 def refused_domain(provider: str, username: str | None) -> bool:
     """Whether the provider's SMTP does not serve accounts of this user name's domain."""
-    suffixes = tuple(f"@{domain}" for domain in PROVIDERS[provider].refused_domains)
-    return bool(suffixes) and _lower_ascii(username or "").endswith(suffixes)
+    pattern = PROVIDERS[provider].refused_domains
+    _, at, domain = _lower_ascii(username or "").rpartition("@")
+    return pattern is not None and at != "" and re.fullmatch(pattern, domain) is not None
 
 
 def _lower_ascii(text: str) -> str:

@@ -83,7 +83,7 @@ class ProbeFailureStatus(StatusModel):
 
     stage: str
     """The step of the SMTP dialogue: resolve, connect, greeting, tls, ehlo, auth, mail, rcpt or data."""
-    reason: str
+    cause: str
     """The ProbeSucceeded condition's reason."""
     code: Count | None = None
     """The server's reply code, where it answered."""

@@ -4,7 +4,7 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from mailsettings.api import names
@@ -14,6 +14,13 @@ from mailsettings.core.digest import Digester
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.presets import preset_keys, server_uri
 from mailsettings.core.server import Source
+
+MAX_SECRET_CHARACTERS: Final = 256 * 1024
+"""The API server takes 1 MiB of data, and a character is up to 4 bytes. Source: Kubernetes, Secrets, Size limit."""
+
+
+class OversizeError(ValueError):
+    """A Secret would be too large; the message names the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,11 @@ def withdrawn_by(secret: DeliveredSecret) -> str | None:
 def desired_secret(
     settings: ResolvedSettings, output: ClusterOutput | None, *, namespace: str, name: str, owner: Owner
 ) -> DesiredSecret:
-    """The Secret that the settings ask for."""
+    """The Secret that the settings ask for.
+
+    Raises:
+        OversizeError: its template asks for more than a Secret can hold.
+    """
     output = output or ClusterOutput()
     metadata = output.metadata
     return DesiredSecret(
@@ -130,14 +141,27 @@ def desired_secret(
 
 
 def secret_data(settings: ResolvedSettings, template: OutputTemplate | None) -> dict[str, str]:
-    """The Secret's keys and values, not yet base64."""
+    """The Secret's keys and values, not yet base64.
+
+    Raises:
+        OversizeError: the template asks for more than a Secret can hold.
+    """
     data = _built_in(settings)
     if template is None:
         return data
     for preset in template.presets or ():
         data |= preset_keys(preset, settings)
     placeholders = _placeholders(settings)
-    return data | {key: _fill(text, placeholders) for key, text in (template.data or {}).items()}
+    size = sum(map(len, data.values()))
+    for key, text in (template.data or {}).items():
+        data[key] = _fill(text, placeholders)
+        size += len(data[key])
+        if size > MAX_SECRET_CHARACTERS:
+            raise OversizeError(
+                f"output.template.data: with the key {key!r} the Secret is larger than {MAX_SECRET_CHARACTERS} "
+                "characters; use fewer or shorter values"
+            )
+    return data
 
 
 def _built_in(settings: ResolvedSettings) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -83,8 +83,10 @@ class _Case:
     fault: Fault
     request: ProbeRequest
     enhanced_code: str | None
+    said: str = field(repr=False)
+    """The server's text on one line, without the enhanced code. For matching only: it may hold secrets."""
     text: str
-    """The server's text on one line, without the enhanced code, without secrets, bounded."""
+    """The same fit to be shown: without secrets, bounded."""
 
     @property
     def words(self) -> dict[str, str]:
@@ -142,7 +144,7 @@ class _Rule:
             and _is_in(server.port, self.ports)
             and _is_in(server.tls_mode, self.tls)
             and (self.enhanced is None or self.enhanced.fullmatch(case.enhanced_code or "") is not None)
-            and (self.text is None or self.text.search(case.text) is not None)
+            and (self.text is None or self.text.search(case.said) is not None)
             and self.has_login in (None, case.request.credentials is not None)
         )
 
@@ -153,8 +155,7 @@ def diagnose(fault: Fault, request: ProbeRequest) -> ProbeFailure:
     The message holds no secret, no time and no counter: the same fault gives the same message each time, so that the
     status is not written for nothing.
     """
-    enhanced_code, text = _parse_text(fault.text, request)
-    case = _Case(fault, request, enhanced_code, text)
+    case = _case(fault, request)
     rule = next(rule for rule in _RULES if rule.holds(case))
     sentences = f"{rule.happened} {rule.remedy}".rstrip().format_map(case.words)
     return ProbeFailure(
@@ -162,8 +163,19 @@ def diagnose(fault: Fault, request: ProbeRequest) -> ProbeFailure:
         reason=rule.reason,
         message=f"{_LABELS[fault.stage]}: {sentences}",
         code=fault.code,
-        enhanced_code=enhanced_code,
+        enhanced_code=case.enhanced_code,
     )
+
+
+def _case(fault: Fault, request: ProbeRequest) -> _Case:
+    secrets = _secrets(request)
+    # Secrets are looked for as the server wrote them, before blanks and invisible characters in them are lost, and
+    # again afterwards, for a server that had already lost them itself.
+    enhanced_code, text = _parse_text(redact(fault.text, secrets))
+    text = _shortened(redact(text, secrets))
+    # What a reply means must not hang on the login: a user may be called "relay".
+    _, said = _parse_text(fault.text)
+    return _Case(fault, request, enhanced_code, said, text)
 
 
 def _is_in(value: object, values: frozenset[object] | None) -> bool:
@@ -174,33 +186,44 @@ def _where(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _parse_text(text: str, request: ProbeRequest) -> tuple[str | None, str]:
-    """The enhanced status code of a reply, and its text fit to be shown."""
-    lines = [" ".join(_printable(line).split()) for line in text.splitlines()]
+def _parse_text(text: str) -> tuple[str | None, str]:
+    """The enhanced status code of a reply, and its text on one line."""
+    lines = [_on_one_line(line) for line in text.splitlines()]
     codes = [match[1] for line in lines if (match := _ENHANCED.match(line))]
     enhanced_code = codes[0] if codes else None
     # Servers repeat the enhanced code on every line (RFC 2034 §4); once is enough for a reader.
     joined = " ".join(line.removeprefix(enhanced_code).lstrip() if enhanced_code else line for line in lines if line)
-    return enhanced_code, _shortened(_scrubbed(joined, request).replace('"', "'").strip())
+    return enhanced_code, joined.strip()
 
 
-def _printable(line: str) -> str:
-    """Without control, format and surrogate characters: they could hide or reorder what a person reads."""
-    return "".join(" " if unicodedata.category(char)[0] == "Z" else _visible(char) for char in line)
+def _on_one_line(text: str) -> str:
+    """With single blanks, and nothing that could hide or reorder what a person reads, or end a quotation."""
+    return " ".join("".join(map(_visible, text)).split()).replace('"', "'")
 
 
 def _visible(char: str) -> str:
-    if char == "\t":
+    """In the place of control, format and surrogate characters another one."""
+    category = unicodedata.category(char)[0]
+    if char == "\t" or category == "Z":
         return " "
-    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char).startswith("C") else char
+    return "\N{REPLACEMENT CHARACTER}" if category == "C" else char
 
 
-def _scrubbed(text: str, request: ProbeRequest) -> str:
+def _secrets(request: ProbeRequest) -> list[str]:
+    """The login in the forms that a server may repeat it in, blanks and invisible characters kept, replaced or lost.
+
+    The user name counts as one: it may come from a Secret.
+    """
     login = request.credentials
     if login is None:
-        return text
+        return []
     plain = f"\0{login.username}\0{login.password}"  # SASL PLAIN, RFC 4616 §2
-    return redact(text, (login.password, plain), identities=(login.username,))
+    values = (login.password, login.username, plain)
+    return [form for value in values for form in (value, _on_one_line(value), _on_one_line(_without_invisible(value)))]
+
+
+def _without_invisible(text: str) -> str:
+    return "".join(char for char in text if unicodedata.category(char)[0] != "C")
 
 
 def _shortened(text: str) -> str:
@@ -526,7 +549,7 @@ _AT_ENVELOPE: Final = (
         codes=_codes(530),
     ),
     _Rule(
-        Reason.SENDER_REFUSED,
+        Reason.SENDER_NOT_ALLOWED,
         "{where} does not let this login send as {sender}: {reply}.",
         "Set mailFrom to an address that the login may use, or have the right granted.",
         kinds=_one(FaultKind.REPLY),
@@ -538,7 +561,7 @@ _AT_ENVELOPE: Final = (
         ),
     ),
     _Rule(
-        Reason.RECIPIENT_REFUSED,
+        Reason.RECIPIENT_REJECTED,
         "{where} does not relay to {recipient} for a session without a login: {reply}.",
         "Set auth, or have the server admit the cluster's addresses.",
         kinds=_one(FaultKind.REPLY),
@@ -548,7 +571,7 @@ _AT_ENVELOPE: Final = (
         has_login=False,
     ),
     _Rule(
-        Reason.RECIPIENT_REFUSED,
+        Reason.RECIPIENT_REJECTED,
         "{where} does not relay to {recipient}: {reply}.",
         "Use another probe.recipient, or have the server relay for this login.",
         kinds=_one(FaultKind.REPLY),
@@ -564,7 +587,7 @@ _AT_ENVELOPE: Final = (
         codes=_TEMPORARY,
     ),
     _Rule(
-        Reason.SENDER_REFUSED,
+        Reason.SENDER_NOT_ALLOWED,
         "{where} refused the sender {sender}: {reply}.",
         "Set mailFrom to an address that the server accepts.",
         kinds=_one(FaultKind.REPLY),
@@ -572,7 +595,7 @@ _AT_ENVELOPE: Final = (
         codes=_codes(501, *range(550, 556)),
     ),
     _Rule(
-        Reason.RECIPIENT_REFUSED,
+        Reason.RECIPIENT_REJECTED,
         "{where} refused the recipient {recipient}: {reply}.",
         "Check probe.recipient.",
         kinds=_one(FaultKind.REPLY),
@@ -580,7 +603,7 @@ _AT_ENVELOPE: Final = (
         codes=_codes(501, *range(550, 556)),
     ),
     _Rule(
-        Reason.MESSAGE_REFUSED,
+        Reason.CONTENT_REJECTED,
         "{where} refused the test mail: {reply}.",
         "The server's text says why.",
         kinds=_one(FaultKind.REPLY),

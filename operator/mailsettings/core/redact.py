@@ -19,7 +19,7 @@ _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _Span = tuple[int, int]
 
 
-def redact(text: str, secrets: Iterable[str], *, identities: Iterable[str] = ()) -> str:
+def redact(text: str, secrets: Iterable[str]) -> str:
     """The text without the secrets, whatever the case of their letters.
 
     Recognised forms: as it is, in base64 (standard and URL-safe, at any of the three alignments, so inside a longer
@@ -28,12 +28,10 @@ def redact(text: str, secrets: Iterable[str], *, identities: Iterable[str] = ())
 
     Args:
         text: What a server said.
-        secrets: Passwords and the like. Empty ones are ignored.
-        identities: What is no secret in itself, such as a user name, but gives an AUTH line away: the whole base64 run
-            that holds one is taken out.
+        secrets: Passwords and the like. Empty ones are ignored. Of a base64 run that holds one nothing is left.
     """
-    hidden = [secret for secret in secrets if secret]
-    encoded = [_Encoded(value) for value in (*hidden, *filter(None, identities))]
+    hidden = list(dict.fromkeys(filter(None, secrets)))
+    encoded = [_Encoded(secret) for secret in hidden]
     # All are looked for in the original text: taking one out first could cut another in two and leave a half.
     spans = [
         *(span for secret in hidden for span in _plain_spans(text, secret)),

@@ -22,6 +22,7 @@ async def reconcile(services: Services, key: Key) -> None:
     record = services.store.settings(key)
     if record is None or record.deleting:
         services.probes.forget(key)
+        services.store.set_uses(key, "", ())
     elif key.kind is Kind.CLUSTER:
         await reconcile_cluster(services, record)
     else:
