@@ -182,9 +182,9 @@ _PROBE = _mostly(
 )
 
 _LABEL_KEY = _leaf(
-    ("team", "acme.example/team", "A.b_c-9", f"{'a' * 253}/{'b' * 63}", "b" * 63, "mailsettings.dev.example/x"),
+    ("team", "acme.example/team", "A.b_c-9", f"{'a' * 189}/{'b' * 63}", "b" * 63, "mailsettings.dev.example/x"),
     (
-        "", "/", "a/", "/a", "a/b/c", "A.example/team", "a b", "-a", "a-", "b" * 64, f"{'a' * 254}/{'b' * 63}", "a\n",
+        "", "/", "a/", "/a", "a/b/c", "A.example/team", "a b", "-a", "a-", "b" * 64, f"{'a' * 190}/{'b' * 63}", "a\n",
         "tëam", "٣", "mailsettings.dev/x", "app.kubernetes.io/managed-by", "mailsettings.dev/",
         "unused.mailsettings.dev/x",
     ),
