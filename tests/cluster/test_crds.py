@@ -81,7 +81,7 @@ REFUSALS: Final = (
     Refusal("spec", "auth: this provider needs a login", {"provider": "Google"}),
     Refusal("spec", "auth.basic.username: set it", _server("Google")),
     Refusal("spec", "auth.basic.username: with SendGrid", _server("SendGrid", username="me")),
-    Refusal("spec", "auth.basic.username: personal Outlook", _server("Office365", username="Me@Outlook.com")),
+    Refusal("spec", "auth.basic.username: personal Outlook", _server("Office365", username="Me@Live.co.UK")),
     Refusal("spec", "auth.oauth2.username: personal Outlook", _oauth2("Office365", _OFFICE, username="Me@LIVE.com")),
     Refusal("spec", "auth.oauth2.grant: with Custom", _oauth2(base=_SERVICE_ACCOUNT, tokenURI="https://h")),
     Refusal("spec", "auth.oauth2: SendGrid has no", _oauth2("SendGrid")),

@@ -197,6 +197,9 @@ def with_ca(server: MailServer, **ca_bundle: Any) -> dict[str, Any]:
     return spec
 
 
+RUBBISH = base64.b64encode(b"\x30\x82\x01\x2c" + bytes(300)).decode()
+"""An ASN.1 sequence of the length it states, and nothing in it."""
+
 BUNDLES = {
     "no object": (None, "NotFound"),
     "no key": ({"other": "x"}, "KeyMissing"),
@@ -204,6 +207,10 @@ BUNDLES = {
     "not PEM": ({"ca.crt": "swordfish, not PEM"}, "CaBundleInvalid"),
     "broken base64": (
         {"ca.crt": "-----BEGIN CERTIFICATE-----\nMIIBswordfish\n-----END CERTIFICATE-----\n"},
+        "CaBundleInvalid",
+    ),
+    "rubbish in a right frame": (
+        {"ca.crt": f"-----BEGIN CERTIFICATE-----\n{RUBBISH}\n-----END CERTIFICATE-----\n"},
         "CaBundleInvalid",
     ),
     "a key": ({"ca.crt": "-----BEGIN PRIVATE KEY-----\nMIIBswordfish\n-----END PRIVATE KEY-----\n"}, "CaBundleInvalid"),

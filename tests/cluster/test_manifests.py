@@ -31,12 +31,12 @@ _READ: Final = ("get", "list", "watch")
 OPERATOR_RIGHTS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     (names.GROUP, names.CLUSTER_PLURAL): _READ,
     (names.GROUP, names.TENANT_PLURAL): _READ,
-    (names.GROUP, f"{names.CLUSTER_PLURAL}/status"): ("get", "patch"),
-    (names.GROUP, f"{names.TENANT_PLURAL}/status"): ("get", "patch"),
-    ("", "namespaces"): _READ,
+    (names.GROUP, f"{names.CLUSTER_PLURAL}/status"): ("patch",),
+    (names.GROUP, f"{names.TENANT_PLURAL}/status"): ("patch",),
+    ("", "namespaces"): ("list", "watch"),
     ("", "configmaps"): _READ,
     ("", "secrets"): (*_READ, "create", "patch", "delete"),
-    ("events.k8s.io", "events"): ("create", "patch"),
+    ("events.k8s.io", "events"): ("create",),
 }
 
 
@@ -112,6 +112,7 @@ def test_operator_has_exactly_the_rights_it_needs(client: Client, place: str) ->
         ("create", "pods/exec", ""),
         ("get", "nodes", ""),
         ("delete", "namespaces", ""),
+        ("get", "namespaces", ""),
         ("patch", "namespaces", ""),
         ("update", "secrets", ""),
         ("deletecollection", "secrets", ""),
@@ -122,9 +123,12 @@ def test_operator_has_exactly_the_rights_it_needs(client: Client, place: str) ->
         ("patch", names.TENANT_PLURAL, names.GROUP),
         ("patch", names.CLUSTER_PLURAL, names.GROUP),
         ("delete", names.TENANT_PLURAL, names.GROUP),
+        ("get", f"{names.CLUSTER_PLURAL}/status", names.GROUP),
+        ("get", f"{names.TENANT_PLURAL}/status", names.GROUP),
         ("update", f"{names.TENANT_PLURAL}/status", names.GROUP),
         ("list", "customresourcedefinitions", "apiextensions.k8s.io"),
         ("get", "events", "events.k8s.io"),
+        ("patch", "events", "events.k8s.io"),
         ("create", "events", ""),
         ("escalate", "clusterroles", "rbac.authorization.k8s.io"),
         ("bind", "clusterroles", "rbac.authorization.k8s.io"),

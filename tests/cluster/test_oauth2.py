@@ -319,7 +319,7 @@ def test_outage_of_the_provider_leaves_a_live_token_authorized(
 
     settings = kube.wait(look, "a failed renewal")
     status = settings["status"]["oauth2"]
-    assert (status["tokenState"], status["failure"]["reason"]) == ("Expiring", "ProviderUnavailable")
+    assert (status["tokenState"], status["failure"]["cause"]) == ("Expiring", "ProviderUnavailable")
     assert reason_of(settings, "Ready") == ("True", "Ready")
     wait_requests(kube, provider, 3)
     kube.wait(lambda: "failure" not in (kube.settings("mail", namespace) or {})["status"]["oauth2"], "it to be mended")

@@ -73,7 +73,7 @@ def wait_failed(kube: Kube, namespace: str, reason: str, *, name: str = "mail") 
     failure = settings["status"]["probe"]["failure"]
     found = condition(settings, "ProbeSucceeded")
     assert found is not None
-    assert (failure["reason"], failure["message"]) == (reason, found["message"])
+    assert (failure["cause"], failure["message"]) == (reason, found["message"])
     assert reason_of(settings, "Ready") == ("False", reason)
     assert reason_of(settings, "Delivered") == ("True", "Delivered")
     assert reason_of(settings, "Reconciling") is None
@@ -323,7 +323,7 @@ def test_an_unresolvable_host_is_named(operator: OperatorProcess, kube: Kube, na
 
     failure = probe_status(settings)["failure"]
     assert failure["stage"] == "resolve"
-    assert failure["reason"] in ("DnsNotFound", "DnsTemporary")  # as far as this machine's name servers tell
+    assert failure["cause"] in ("DnsNotFound", "DnsTemporary")  # as far as this machine's name servers tell
     assert "mail.acme.invalid" in failure["message"]
 
 

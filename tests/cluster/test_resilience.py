@@ -1,5 +1,6 @@
 """Crashes, restarts, an API server that goes away: what is true before is true afterwards."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -19,10 +20,12 @@ from dev.cluster.process import Server
 from dev.operator_process import NAMESPACE, ROOT, OperatorError, OperatorProcess
 from tests.cluster.conftest import server_spec
 from tests.support.kube import Kube, is_current, reason_of
-from tests.support.smtp_server import PASSWORD, MailServer, ScriptedServer, hang, scripted_server
+from tests.support.smtp_server import PASSWORD, MailServer, Peer, ScriptedServer, hang, say, scripted_server
 from tests.support.threads import LoopThread
 
 KEY_NAME: Final = "mailsettings-operator-key"
+STOP_S: Final = 30.0
+"""After this long it hangs: half of what a probe may take, so that it cannot have waited for one."""
 RECOVERY_S: Final = 40.0
 """How long the operator may take after the API server is back, on a busy machine."""
 
@@ -111,10 +114,8 @@ def test_sigterm_ends_it_soon_though_a_probe_hangs(
     assert process is not None
 
     process.send_signal(signal.SIGTERM)
-    begin = time.monotonic()
 
-    assert process.wait(5) == 0
-    assert time.monotonic() - begin < 5
+    assert process.wait(STOP_S) == 0
     kube.wait(hanging.left.is_set, "the connection to be closed")
     operator.stop()
     operator.start()
@@ -219,7 +220,7 @@ def test_it_outlives_the_api_server(own: OwnCluster, running: OperatorProcess, s
     assert pid is not None
 
     with own.without_apiserver():
-        time.sleep(3)  # so that its attempts fail, and it waits longer between them
+        wait_failed_attempts(kube, running, 4)  # so that it waits longer between them
         os.kill(pid, signal.SIGSTOP)  # what follows happens before its watches are back
     try:
         kube.wait(lambda: deleted_though_inherited(kube, "system"), "the system's settings to be deleted")
@@ -235,6 +236,16 @@ def test_it_outlives_the_api_server(own: OwnCluster, running: OperatorProcess, s
     kube.patch("MailServerSettings", "own", namespace, spec={"mailFrom": "afterwards@acme.example"})
     wait_delivered(kube, namespace, "own", "afterwards@acme.example", PASSWORD)
     assert running.pid == pid
+
+
+def wait_failed_attempts(kube: Kube, operator: OperatorProcess, count: int) -> None:
+    """Waits until so many more attempts of the operator's, of one watch of its own, have failed."""
+
+    def failed() -> int:
+        return operator.log_text().count("watch of /api/v1/secrets: ")
+
+    wanted = failed() + count
+    kube.wait(lambda: failed() >= wanted, f"{count} attempts to fail", timeout=RECOVERY_S)
 
 
 def deleted_though_inherited(kube: Kube, name: str) -> bool:
@@ -257,19 +268,36 @@ def wait_delivered(kube: Kube, namespace: str, name: str, sender: str, password:
 
 @pytest.mark.cluster
 def test_it_outlives_an_api_server_that_is_frozen(
-    own: OwnCluster, running: OperatorProcess, smtp_alone: MailServer
+    own: OwnCluster, running: OperatorProcess, smtp_alone: MailServer, loop_thread: LoopThread
 ) -> None:
+    """Though it has something to write meanwhile: how a probe ended."""
     kube = own.kube
     namespace = create_namespace(kube)
     kube.secret("smtp", namespace, password=PASSWORD)
     kube.create("MailServerSettings", "mail", namespace, spec=server_spec(smtp_alone))
     kube.wait_ready("mail", namespace)
+    go_on = asyncio.Event()
 
-    with own.frozen_apiserver():
-        time.sleep(4)
+    async def refuse_when_told(peer: Peer) -> None:
+        await go_on.wait()
+        await say("554 5.3.2 no")(peer)
 
+    with loop_thread.entered(scripted_server({"greeting": refuse_when_told})) as slow:
+        spec = server_spec(MailServer(port=slow.port))
+        spec["connection"]["timeout"] = "2m"
+        kube.create("MailServerSettings", "slow", namespace, spec=spec)
+        kube.wait_condition("slow", namespace, "ProbeSucceeded", "Unknown", "ProbePending")
+        with own.frozen_apiserver():
+            loop_thread.run(_set(go_on))
+            kube.wait(slow.left.is_set, "the probe to end")
+
+    kube.wait_condition("slow", namespace, "ProbeSucceeded", "False", timeout=RECOVERY_S)
     kube.patch("MailServerSettings", "mail", namespace, spec={"mailFrom": "afterwards@acme.example"})
     wait_delivered(kube, namespace, "mail", "afterwards@acme.example", PASSWORD)
+
+
+async def _set(event: asyncio.Event) -> None:
+    event.set()
 
 
 @pytest.mark.cluster

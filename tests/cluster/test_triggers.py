@@ -209,7 +209,7 @@ FORGERIES: dict[str, dict[str, Any]] = {
     "a time without its zone as this operator writes it": {"probe": {"nextProbeTime": "2030-01-01T00:00:00.5+01:00"}},
     "a time far ahead": {"probe": {"nextProbeTime": "2999-01-01T00:00:00Z", "lastProbeTime": "2999-01-01T00:00:00Z"}},
     "an unknown reason": {
-        "probe": {"failure": {"stage": "auth", "reason": "NoSuchReason", "message": "from another version"}}
+        "probe": {"failure": {"stage": "auth", "cause": "NoSuchReason", "message": "from another version"}}
     },
     "a mode that tests nothing": {"probe": {"mode": "Disabled"}},
 }

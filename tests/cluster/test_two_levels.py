@@ -291,9 +291,9 @@ def test_only_the_systems_own_address_is_permitted_by_default(
         assert values is not None
         assert values[secret_key] == next(iter(spec.values()))
     for name, spec in refused.items():
-        settings = kube.wait_condition(name, namespace, "Accepted", "False", "SenderNotPermitted")
+        settings = kube.wait_condition(name, namespace, "Accepted", "False", "SenderNotAllowed")
         assert_without_secret(kube, settings, f"{name}-smtp")
-        assert reason_of(settings, "Stalled") == ("True", "SenderNotPermitted")
+        assert reason_of(settings, "Stalled") == ("True", "SenderNotAllowed")
         message = condition(settings, "Accepted")["message"]  # type: ignore[index]
         assert message.startswith(next(iter(spec)))
 
@@ -320,7 +320,7 @@ def test_patterns_permit_senders(
             if sender in permitted:
                 kube.wait_ready(name, namespace)
             else:
-                kube.wait_condition(name, namespace, "Accepted", "False", "SenderNotPermitted")
+                kube.wait_condition(name, namespace, "Accepted", "False", "SenderNotAllowed")
 
 
 def test_last_good_secret_survives_a_bad_sender_until_it_is_permitted(
@@ -332,9 +332,9 @@ def test_last_good_secret_survives_a_bad_sender_until_it_is_permitted(
     secret = kube.get("Secret", "mail-smtp", namespace)
 
     kube.patch(TENANT_KIND, "mail", namespace, spec={"mailFrom": "bad@acme.example"})
-    settings = kube.wait_condition("mail", namespace, "Accepted", "False", "SenderNotPermitted")
+    settings = kube.wait_condition("mail", namespace, "Accepted", "False", "SenderNotAllowed")
     assert reason_of(settings, "Delivered") == ("False", "LastGoodKept")
-    assert reason_of(settings, "Stalled") == ("True", "SenderNotPermitted")
+    assert reason_of(settings, "Stalled") == ("True", "SenderNotAllowed")
     assert settings["status"]["binding"] == {"name": "mail-smtp"}
     assert settings["status"]["effective"] == good["status"]["effective"]
     assert resource_version(kube.get("Secret", "mail-smtp", namespace)) == resource_version(secret)
@@ -532,7 +532,7 @@ def test_fault_of_a_tenant_is_not_the_systems(
     inherit(kube, good, system, "sender", mailFrom="other@acme.example")
     kube.wait_condition("mail", good, "Delivered", "False", "SecretNotOwned")
     kube.wait_condition("mail", outside, "Accepted", "False", "NotAllowed")
-    kube.wait_condition("sender", good, "Accepted", "False", "SenderNotPermitted")
+    kube.wait_condition("sender", good, "Accepted", "False", "SenderNotAllowed")
 
     after = wait_counts(kube, system, allowed=1, inheriting=1)
     assert after["status"]["conditions"] == before["status"]["conditions"]

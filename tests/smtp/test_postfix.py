@@ -104,20 +104,20 @@ async def test_a_relay_without_a_login(servers: Postfix) -> None:
 async def test_relay_denied(servers: Postfix) -> None:
     elsewhere = mail(recipient="somebody@elsewhere.example")
     found = await failure(ask(servers, "relay", DISABLED, credentials=None, mail=elsewhere))
-    assert (found.stage, found.reason) == (Stage.RCPT, Reason.RECIPIENT_REFUSED)
+    assert (found.stage, found.reason) == (Stage.RCPT, Reason.RECIPIENT_REJECTED)
     assert (found.code, found.enhanced_code) == (554, "5.7.1")
     assert "Relay access denied" in found.message
 
 
 async def test_an_unknown_recipient(servers: Postfix) -> None:
     found = await failure(ask(servers, "start_tls", START_TLS, mail=mail(recipient="nobody@acme.example")))
-    assert (found.stage, found.reason, found.code) == (Stage.RCPT, Reason.RECIPIENT_REFUSED, 550)
+    assert (found.stage, found.reason, found.code) == (Stage.RCPT, Reason.RECIPIENT_REJECTED, 550)
     assert found.enhanced_code == "5.1.1"
 
 
 async def test_a_sender_that_the_login_does_not_own(servers: Postfix) -> None:
     found = await failure(ask(servers, "start_tls", START_TLS, mail=mail(sender="ceo@acme.example")))
-    assert (found.stage, found.reason) == (Stage.MAIL, Reason.SENDER_REFUSED)
+    assert (found.stage, found.reason) == (Stage.MAIL, Reason.SENDER_NOT_ALLOWED)
 
 
 async def test_a_login_is_demanded(servers: Postfix) -> None:

@@ -218,12 +218,10 @@ async def test_a_failed_goodbye_is_no_failure(goodbye: Any, monkeypatch: pytest.
 
 async def test_a_deadline_during_the_goodbye_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     async with scripted_server({"QUIT": hang}) as server:
-        loop = asyncio.get_running_loop()
-        monkeypatch.setattr("mailsettings.edges.smtp.QUIT_TIMEOUT", timedelta(seconds=30))
-        started = loop.time()
-        result = await probe(request(server.port), deadline=timedelta(seconds=2))
+        monkeypatch.setattr("mailsettings.edges.smtp.QUIT_TIMEOUT", timedelta(hours=1))
+        async with asyncio.timeout(60):
+            result = await probe(request(server.port), deadline=timedelta(seconds=2))
         assert result.failure is None
-        assert loop.time() - started < 25
 
 
 async def test_a_deadline_during_the_goodbye_does_not_hide_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:

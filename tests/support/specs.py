@@ -119,10 +119,12 @@ _DATA_KEY_ODD = ("", ".", "..", "..a", "a b", "a/b", "k" * 254, "k\n", "schlüss
 _DATA_KEY = _leaf(_DATA_KEY_GOOD, _DATA_KEY_ODD)
 _REF = _object({}, {"name": _OBJECT_NAME, "key": _DATA_KEY})
 _USERNAME = _leaf(
-    ("apikey", "user@acme.example", "ünï 🎉", "u" * 320, "🎉" * 320, "a@outlook.com.example"),
+    ("apikey", "user@acme.example", "ünï 🎉", "u" * 320, "🎉" * 320, "a@outlook.com.example",
+        "a@live.acme.example", "a@myhotmail.com", "a@mail.live.com", "a@msn.com.au", "a@live.com@b.example"),
     (
         "", "u" * 321, "🎉" * 321, "a\n", "\x00", "\x7f", "\x85", "\u200b", "\u2028", "a@outlook.com", "A@OutLook.COM",
         "a@HOTMAIL.com", "a@ou\u017f.com", "a@outloo\N{KELVIN SIGN}.com", "@live.com", "live.com", "APIKEY",
+        "a@hotmail.com.tr", "a@windowslive.com", "a@MSN.com", "a@passport.com", "a@live.c", "a@outlook.c\u043em",
         "apikey ", 5, True,
     ),
 )  # fmt: skip
@@ -283,9 +285,9 @@ _PROBE = _mostly(
 )
 
 _LABEL_KEY = _leaf(
-    ("team", "acme.example/team", "A.b_c-9", f"{'a' * 253}/{'b' * 63}", "b" * 63, "mailsettings.dev.example/x"),
+    ("team", "acme.example/team", "A.b_c-9", f"{'a' * 189}/{'b' * 63}", "b" * 63, "mailsettings.dev.example/x"),
     (
-        "", "/", "a/", "/a", "a/b/c", "A.example/team", "a b", "-a", "a-", "b" * 64, f"{'a' * 254}/{'b' * 63}", "a\n",
+        "", "/", "a/", "/a", "a/b/c", "A.example/team", "a b", "-a", "a-", "b" * 64, f"{'a' * 190}/{'b' * 63}", "a\n",
         "tëam", "٣", "mailsettings.dev/x", "app.kubernetes.io/managed-by", "mailsettings.dev/",
         "unused.mailsettings.dev/x",
     ),

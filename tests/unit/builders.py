@@ -3,9 +3,12 @@
 from typing import Any
 
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
-from mailsettings.core.credentials import ObjectRef, ReferencedObject, ResolvedSettings, references, resolve
+from mailsettings.core import credentials
+from mailsettings.core.credentials import ObjectRef, Referenced, ReferencedObject, ResolvedSettings, references
 from mailsettings.core.effective import EffectiveSettings, own_settings
+from mailsettings.core.finding import Finding
 from mailsettings.core.server import Source
+from mailsettings.edges.smtp import is_usable_bundle
 
 SYSTEM_SPEC: dict[str, Any] = {
     "mailFrom": "Acme <no-reply@acme.example>",
@@ -29,6 +32,13 @@ def effective(**fields: Any) -> EffectiveSettings:
         {key: value for key, value in {**SYSTEM_SPEC, "tenants": None, **fields}.items() if value is not None}
     )
     return own_settings(spec, source=Source.TENANT, name="mail", generation=3)
+
+
+def resolve(
+    settings: EffectiveSettings, referenced: Referenced, *, require_label: bool = False
+) -> tuple[Finding, ResolvedSettings | None]:
+    """As the operator does it, with OpenSSL for the CA bundle."""
+    return credentials.resolve(settings, referenced, is_usable_bundle=is_usable_bundle, require_label=require_label)
 
 
 def resolved(*, password: bytes = b"s3cret", ca: bytes | None = None, **fields: Any) -> ResolvedSettings:

@@ -59,7 +59,7 @@ def test_inheriting_tenant_is_accepted_with_the_systems_settings() -> None:
         (system(tenants=None), {}, Reason.NOT_ALLOWED),
         (system(tenants={"delivery": "Credentials", "namespaces": ["mall"]}), {}, Reason.NOT_ALLOWED),
         (system(accepted=False), {}, Reason.SYSTEM_SETTINGS_NOT_ACCEPTED),
-        (system(), {"mailFrom": "a@evil.example"}, Reason.SENDER_NOT_PERMITTED),
+        (system(), {"mailFrom": "a@evil.example"}, Reason.SENDER_NOT_ALLOWED),
     ],
 )
 def test_refusals_say_why_and_need_a_person(

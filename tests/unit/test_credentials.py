@@ -1,18 +1,22 @@
 """What the Secrets and ConfigMaps must hold."""
 
+import base64
+
 import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsettings.api.conditions import Reason
-from mailsettings.core.credentials import ObjectRef, Referenced, ReferencedObject, references, resolve
+from mailsettings.core.credentials import ObjectRef, Referenced, ReferencedObject, references
 from mailsettings.core.finding import Finding
 from mailsettings.core.server import Credentials
-from tests.unit.builders import effective, resolved
+from tests.unit.builders import effective, resolve, resolved
 
 SMTP = ObjectRef("Secret", "smtp")
 CA = trustme.CA().cert_pem.bytes()
+ZEROS = b"\x30\x82\x01\x2c" + bytes(300)  # an ASN.1 sequence of the length it states, and nothing in it
+RUBBISH = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(ZEROS) + b"-----END CERTIFICATE-----\n"
 CA_BUNDLE = {"host": "h.example", "tls": {"caBundle": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}}}
 
 
@@ -127,9 +131,26 @@ def test_personal_outlook_account_in_a_secret_is_refused() -> None:
         (b"-----BEGIN CERTIFICATE-----\nbm9uc2Vuc2U=\n-----END CERTIFICATE-----\n", False),
         (b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", False),
         (CA + b"-----BEGIN CERTIFICATE-----\nbm9uc2Vuc2U=\n-----END CERTIFICATE-----\n", False),
+        (RUBBISH, False),
+        (CA + RUBBISH, False),
+        (RUBBISH + CA, False),
+        (CA[:400] + b"\n-----END CERTIFICATE-----\n", False),
         (b"\xff\xfe", False),
     ],
-    ids=["one", "comment and two", "empty", "no PEM", "no ASN.1", "no base64", "one of two", "no text"],
+    ids=[
+        "one",
+        "comment and two",
+        "empty",
+        "no PEM",
+        "no ASN.1",
+        "no base64",
+        "one of two",
+        "zeros",
+        "zeros at the end",
+        "zeros at the beginning",
+        "cut off",
+        "no text",
+    ],
 )
 def test_ca_bundle_holds_certificates(value: bytes, usable: bool) -> None:
     settings = effective(connection=CA_BUNDLE, auth=None)

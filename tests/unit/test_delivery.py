@@ -1,11 +1,11 @@
 """What the application's Secret holds."""
 
-import base64
 import json
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,8 +42,7 @@ def content(**kwargs: Any) -> str:
 def test_built_in_keys_are_the_documented_ones() -> None:
     tls = {"caBundle": {"secretKeyRef": {"name": "smtp", "key": "ca.crt"}}, "serverName": "mx.example"}
     ca = {"host": "h.example", "tls": tls}
-    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.b64encode(b"\x30\x82\x00\x00") + b"\n-----END CERTIFICATE-----"
-    data = secret_data(resolved(connection=ca, ca=pem, replyTo="help@acme.example"), None)
+    data = secret_data(resolved(connection=ca, ca=trustme.CA().cert_pem.bytes(), replyTo="help@acme.example"), None)
     assert set(data) == set(BUILT_IN_KEYS) - {"tls-insecure-skip-verify", "access-token", "expires-at"}
 
 
@@ -108,6 +107,56 @@ def test_presets_say_how_the_connection_is_protected(
     assert urlsplit(preset_keys(Preset.SYMFONY, settings)["MAILER_DSN"]).query == dsn
     properties = json.loads(preset_keys(Preset.SPRING, settings)["SPRING_APPLICATION_JSON"])["spring"]["mail"]
     assert properties["properties"][spring] is True
+
+
+def _preset(preset: Preset, key: str, **connection: Any) -> str:
+    return preset_keys(preset, resolved(connection={"host": "h.example", **connection}))[key]
+
+
+def _spring_properties(**tls: Any) -> dict[str, Any]:
+    properties: dict[str, Any] = json.loads(_preset(Preset.SPRING, "SPRING_APPLICATION_JSON", tls=tls))["spring"][
+        "mail"
+    ]["properties"]
+    return properties
+
+
+@pytest.mark.parametrize(
+    ("tls", "port", "policy"),
+    [
+        ("StartTLS", 587, "MandatoryStartTLS"),
+        ("Implicit", 465, "MandatoryStartTLS"),
+        ("Implicit", 2465, "MandatoryStartTLS"),
+        ("Disabled", 25, "NoStartTLS"),
+    ],
+)
+def test_grafana_never_goes_on_without_tls_where_tls_is_wanted(tls: str, port: int, policy: str) -> None:
+    """It knows implicit TLS on port 465 only, where the policy means nothing."""
+    assert _preset(Preset.GRAFANA, "GF_SMTP_STARTTLS_POLICY", tls={"mode": tls}, port=port) == policy
+
+
+@pytest.mark.parametrize(
+    ("tls", "query"),
+    [
+        ({"insecureSkipVerify": True}, "require_tls=true&verify_peer=0"),
+        ({"mode": "Implicit", "insecureSkipVerify": True}, "verify_peer=0"),
+        ({"insecureSkipVerify": False}, "require_tls=true"),
+    ],
+)
+def test_symfony_is_told_to_accept_any_certificate(tls: dict[str, Any], query: str) -> None:
+    assert urlsplit(_preset(Preset.SYMFONY, "MAILER_DSN", tls=tls)).query == query
+
+
+@pytest.mark.parametrize(("mode", "protocol"), [("StartTLS", "smtp"), ("Implicit", "smtps")])
+@pytest.mark.parametrize(
+    ("least", "versions"), [(None, "TLSv1.2 TLSv1.3"), ("TLSv1.2", "TLSv1.2 TLSv1.3"), ("TLSv1.3", "TLSv1.3")]
+)
+def test_spring_is_told_the_tls_versions(mode: str, protocol: str, least: str | None, versions: str) -> None:
+    tls = {"mode": mode, **({"minVersion": least} if least else {})}
+    assert _spring_properties(**tls)[f"mail.{protocol}.ssl.protocols"] == versions
+
+
+def test_spring_is_told_no_tls_versions_where_there_is_no_tls() -> None:
+    assert [name for name in _spring_properties(mode="Disabled") if ".ssl." in name] == []
 
 
 @pytest.mark.parametrize("preset", list(Preset))

@@ -115,7 +115,7 @@ def test_sender_is_bounded_by_the_systems_patterns(
         assert result.server == SYSTEM.server
     else:
         assert isinstance(result, Finding)
-        assert (result.status, result.reason) == (False, Reason.SENDER_NOT_PERMITTED)
+        assert (result.status, result.reason) == (False, Reason.SENDER_NOT_ALLOWED)
         assert "mailFrom" in result.message
 
 

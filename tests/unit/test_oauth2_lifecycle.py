@@ -100,12 +100,12 @@ def test_refusal_counts_although_the_token_lives() -> None:
 
 def test_outage_does_not_take_a_refusal_back() -> None:
     told = failure(UNREACHABLE, before=failure(REVOKED, ago=HOUR))
-    assert (told.reason, told.transient, told.consecutive_failures) == ("TokenRevoked", False, 2)
+    assert (told.cause, told.transient, told.consecutive_failures) == ("TokenRevoked", False, 2)
     assert not decided(stored(), told).finding.holds
 
 
 def test_refusal_after_an_outage_is_told() -> None:
-    assert failure(REVOKED, before=failure(UNREACHABLE, ago=HOUR)).reason == "TokenRevoked"
+    assert failure(REVOKED, before=failure(UNREACHABLE, ago=HOUR)).cause == "TokenRevoked"
 
 
 def test_provider_that_asks_for_time_gets_it() -> None:
@@ -121,7 +121,7 @@ def test_failure_is_meant_until_something_changes() -> None:
     later = stored(age=-timedelta(seconds=5))
     assert still_meant(told, later, subject(), DIGEST) is None, "a token has come since"
     assert still_meant(told.model_copy(update={"retry_at": "soon"}), None, subject(), DIGEST) is None
-    assert still_meant(told.model_copy(update={"reason": "Gone"}), None, subject(), DIGEST) is None
+    assert still_meant(told.model_copy(update={"cause": "Gone"}), None, subject(), DIGEST) is None
 
 
 def probed(token: str, failures: int = 1, reason: Reason = Reason.TOKEN_REFUSED) -> ProbeStatus:
@@ -133,7 +133,7 @@ def probed(token: str, failures: int = 1, reason: Reason = Reason.TOKEN_REFUSED)
         fingerprint="x",
         generation=1,
         token=token,
-        failure=ProbeFailureStatus(stage="auth", reason=reason, message=""),
+        failure=ProbeFailureStatus(stage="auth", cause=reason, message=""),
     )
 
 

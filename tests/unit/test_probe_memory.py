@@ -36,8 +36,8 @@ def status(**fields: Any) -> ProbeStatus:
     return ProbeStatus(**values | fields)
 
 
-def failure(reason: str) -> ProbeFailureStatus:
-    return ProbeFailureStatus(stage="auth", reason=reason, message="refused")
+def failure(cause: str) -> ProbeFailureStatus:
+    return ProbeFailureStatus(stage="auth", cause=cause, message="refused")
 
 
 @pytest.mark.parametrize("written", [None, status(), status(failure=failure("BadCredentials"), next_probe_time=None)])
@@ -71,9 +71,8 @@ def test_a_longer_interval_waits_for_the_next_probe() -> None:
     assert due_at(subject(hours=24), status()) == parse_time(NEXT)
 
 
-def reason(tested: ProbeSubject, known: ProbeStatus | None) -> Reason | None:
-    finding = verdict(tested, known)
-    return finding.reason if finding else None
+def reason(tested: ProbeSubject, known: ProbeStatus | None) -> Reason:
+    return verdict(tested, known).reason
 
 
 def test_a_generation_that_changes_nothing_for_the_server_is_tested_already() -> None:

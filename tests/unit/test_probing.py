@@ -43,9 +43,7 @@ def passed_status(tested: ProbeSubject) -> ProbeStatus:
 
 
 def found(tested: ProbeSubject, status: ProbeStatus | None, *, suspend: bool = False) -> Finding:
-    finding = verdict(tested, status, suspend=suspend)
-    assert finding is not None
-    return finding
+    return verdict(tested, status, suspend=suspend)
 
 
 def test_disabled_probes_have_no_subject() -> None:
@@ -113,8 +111,9 @@ def test_verdict_is_unknown_until_the_changed_spec_is_tested() -> None:
     assert found(subject(password=b"x", generation=2), passed_status(subject())).status is None
 
 
-def test_while_suspended_the_last_verdict_stands_and_none_is_awaited() -> None:
-    assert verdict(subject(), None, suspend=True) is None
+def test_while_suspended_the_last_verdict_stands() -> None:
+    untested = found(subject(), None, suspend=True)
+    assert (untested.status, untested.reason) == (None, Reason.SUSPENDED)
     tested = passed_status(subject())
     assert found(subject(password=b"x", generation=2), tested, suspend=True).status is True
 

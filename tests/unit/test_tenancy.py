@@ -1,11 +1,14 @@
 """Which namespaces may use a cluster object."""
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mailsettings.api.tenants import Tenants
-from mailsettings.core.tenancy import Namespace, allows
+from mailsettings.core.tenancy import Namespace, allows, sender_permitted
 
 OPERATOR = "mailsettings-system"
 EVERYONE: dict[str, Any] = {"namespaceSelector": {}}
@@ -65,3 +68,43 @@ def test_the_systems_own_namespaces_never(name: str) -> None:
 
 def test_a_namespace_that_is_being_deleted_never() -> None:
     assert not admitted("shop", EVERYONE, terminating=True)
+
+
+def permitted(pattern: str, address: str, *, namespace: str = "shop") -> bool:
+    return sender_permitted(address, patterns=[pattern], system_from="no-reply@acme.example", namespace=namespace)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "address", "expected"),
+    [
+        ("*@acme.example", "a@acme.example", True),
+        ("*@acme.example", "a@b.acme.example", False),
+        ("*@*.acme.example", "a@b.c.acme.example", True),
+        ("*@*.acme.example", "a@acme.example", False),
+        ("{namespace}@acme.example", "shop@acme.example", True),
+        ("{namespace}+*@acme.example", "shop+x@acme.example", True),
+        ("{namespace}@acme.example", "mall@acme.example", False),
+        ("A*@Acme.example", "Shop <aBc@ACME.example>", True),
+        ("ab*ba@x.y", "aba@x.y", False),
+        ("*a*b@x.y", "ba@x.y", False),
+        ("a**b@x.y", "ab@x.y", True),
+    ],
+)
+def test_stars_and_namespaces_in_patterns(pattern: str, address: str, expected: bool) -> None:
+    assert permitted(pattern, address) is expected
+
+
+@example("*a*ab@*", "aaab@a")
+@given(
+    st.from_regex(r"[ab*]{1,8}@[ab*]{1,5}", fullmatch=True, alphabet="ab*@"),
+    st.from_regex(r"[ab]{1,9}@[ab]{1,5}", fullmatch=True, alphabet="ab@"),
+)
+def test_a_star_stands_for_any_text_without_at(pattern: str, address: str) -> None:
+    naive = "[^@]*".join(map(re.escape, pattern.split("*")))
+    assert permitted(pattern, address) is (re.fullmatch(naive, address) is not None)
+
+
+def test_many_stars_cost_nothing() -> None:
+    """A regular expression would try more divisions of the text than could ever be tried; so this would not end."""
+    assert not permitted(f"{'*a' * 120}*b@acme.example", f"{'a' * 300}@acme.example")
+    assert permitted(f"{'*a' * 120}*b@acme.example", f"{'a' * 300}b@acme.example")

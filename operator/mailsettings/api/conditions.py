@@ -43,7 +43,8 @@ class ConditionType(StrEnum):
 class Reason(StrEnum):
     """Why a condition has its status; also the reason of the event that announces it.
 
-    The causes of a failed probe bear the names of the causes that mail administrators know them by.
+    A failed probe's reasons bear the names that mail failures commonly go by where one of those fits; the rest are this
+    operator's own.
     """
 
     doc: str
@@ -67,9 +68,9 @@ class Reason(StrEnum):
         True,
     )
     NOT_ALLOWED = ("NotAllowed", "The system's settings do not admit this namespace (spec.tenants).", True)
-    SENDER_NOT_PERMITTED = (
-        "SenderNotPermitted",
-        "mailFrom or replyTo is outside what the system's tenants.allowedFrom permits.",
+    SENDER_NOT_ALLOWED = (
+        "SenderNotAllowed",
+        "mailFrom or replyTo is outside the system's tenants.allowedFrom, or the server does not take mailFrom.",
         True,
     )
     SYSTEM_SETTINGS_NOT_ACCEPTED = (
@@ -175,7 +176,7 @@ class Reason(StrEnum):
         "The settings cannot be delivered as they are; the Secret still holds the last good ones.",
     )
     NOT_DELIVERED = ("NotDelivered", "There is no Secret yet, because another condition is not true.")
-    DELIVERY_REFUSED = ("DeliveryRefused", "The API server refused the Secret; the message says why.")
+    DELIVERY_REFUSED = ("DeliveryRefused", "The API server refused the Secret; the message says why.", True)
     RELAY_NEEDED = (
         "RelayNeeded",
         "output.template wants a password, and OAuth2 has none that lasts; the message says what to do.",
@@ -234,9 +235,8 @@ class Reason(StrEnum):
         "The access token cannot be sent to this server: it is too long, or no token at all.",
         True,
     )
-    SENDER_REFUSED = ("SenderRefused", "The server refused the sender address.", True)
-    RECIPIENT_REFUSED = ("RecipientRefused", "The server refused the test mail's recipient.", True)
-    MESSAGE_REFUSED = ("MessageRefused", "The server refused the test mail itself.", True)
+    RECIPIENT_REJECTED = ("RecipientRejected", "The server does not take the test mail's recipient.", True)
+    CONTENT_REJECTED = ("ContentRejected", "The server refused the test mail itself.", True)
     SERVER_TEMPORARY = ("ServerTemporary", "The server asks to try again later (a 4xx reply).")
     SERVER_REFUSED = ("ServerRefused", "The server refused the session or a command (a 5xx reply).", True)
     PROTOCOL_ERROR = ("ProtocolError", "What answers does not speak SMTP as RFC 5321 has it.", True)

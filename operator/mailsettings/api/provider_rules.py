@@ -1,5 +1,6 @@
 """The rules that `PROVIDERS` implies for a spec with `provider` and `auth`."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -60,7 +61,7 @@ def provider_rules() -> tuple[Rule, ...]:
     ]
     rules += [_fixed_username_rule(name, fixed) for name, fixed in _fixed_usernames().items()]
     for name, provider in PROVIDERS.items():
-        if provider.refused_domains:
+        if provider.refused_domains is not None:
             rules += _refused_domains_rules(name, provider.refused_domains, provider.refused_domains_remedy)
     return (*rules, *_oauth2_rules())
 
@@ -143,18 +144,17 @@ def _fixed_username_rule(name: str, fixed: str) -> Rule:
     )
 
 
-def _refused_domains_rules(name: str, domains: tuple[str, ...], remedy: str) -> Iterator[Rule]:
-    def ends(path: str) -> str:
-        suffixes = " || ".join(f"{path}.lowerAscii().endsWith('@{domain}')" for domain in domains)
-        return f"!({suffixes})"
+def _refused_domains_rules(name: str, domains: str, remedy: str) -> Iterator[Rule]:
+    def is_served(path: str) -> str:
+        return f"!{path}.lowerAscii().matches('@({domains})$')"
 
     yield _basic_rule(
-        cel=f"{_PROVIDER_CEL} != '{name}' || !has(self.auth.basic.username) || {ends('self.auth.basic.username')}",
+        cel=f"{_PROVIDER_CEL} != '{name}' || !has(self.auth.basic.username) || {is_served('self.auth.basic.username')}",
         holds=lambda provider, basic: provider != name or not refused_domain(name, basic.username),
         message=f"auth.basic.username: {remedy}",
     )
     yield _oauth2_rule(
-        cel=f"{_PROVIDER_CEL} != '{name}' || {ends('self.auth.oauth2.username')}",
+        cel=f"{_PROVIDER_CEL} != '{name}' || {is_served('self.auth.oauth2.username')}",
         holds=lambda provider, oauth2: provider != name or not refused_domain(name, oauth2.username),
         message=f"auth.oauth2.username: {remedy}",
     )
@@ -162,5 +162,6 @@ def _refused_domains_rules(name: str, domains: tuple[str, ...], remedy: str) -> 
 
 def refused_domain(provider: str, username: str | None) -> bool:
     """Whether the provider's SMTP does not serve accounts of this user name's domain."""
-    suffixes = tuple(f"@{domain}" for domain in PROVIDERS[provider].refused_domains)
-    return bool(suffixes) and lower_ascii(username or "").endswith(suffixes)
+    pattern = PROVIDERS[provider].refused_domains
+    _, at, domain = lower_ascii(username or "").rpartition("@")
+    return pattern is not None and at != "" and re.fullmatch(pattern, domain) is not None

@@ -51,9 +51,15 @@ class Provider:
     requires_auth: bool = True
     fixed_username: str | None = None
     """The only user name that the provider takes; it may be left out."""
-    refused_domains: tuple[str, ...] = ()
-    """Domains of user names that this provider's SMTP does not serve, and why in `refused_domains_remedy`."""
+    refused_domains: str | None = None
+    """A regular expression for the whole domain, in lower case, of user names that this provider's SMTP does not serve.
+
+    RE2 (the API server) and Python must read it alike, and it stands in a CEL string: no backslashes, no quotes.
+    """
+    refused_domains_words: str = ""
+    """The same for the documentation."""
     refused_domains_remedy: str = ""
+    """Why, and what to do."""
     password: PasswordRule | None = None
     identity: Identity | None = None
     """Where tokens for this provider come from; None: it knows no OAuth2."""
@@ -81,16 +87,8 @@ BEYOND_SENDING: Final = {"https://mail.google.com/": "also reads and deletes wha
 DEFAULT_PORTS: Final = {TlsMode.DISABLED: 25, TlsMode.START_TLS: 587, TlsMode.IMPLICIT: 465}
 """For a server whose port is not given. Source: RFC 8314 §3.3, RFC 6409 §3.1, RFC 5321 §4.5.4.2."""
 
-_COUNTRIES: Final = {
-    "outlook": "at be cl cz de dk es fr ie it jp kr pt sa sg sk com.ar com.au com.br co.id co.th",
-    "hotmail": "be ca ch cl de dk es fi fr it nl no se co.uk com.ar com.br co.jp co.th",
-    "live": "at be ca cl cn de dk fi fr ie it jp nl no se co.uk com.ar com.au com.mx com.pt",
-}
-PERSONAL_OUTLOOK_DOMAINS: Final = (
-    *("outlook.com", "hotmail.com", "live.com", "msn.com", "passport.com"),
-    *(f"{name}.{country}" for name, countries in _COUNTRIES.items() for country in countries.split()),
-)
-"""Where Microsoft gives addresses to persons, not to organisations."""
+PERSONAL_OUTLOOK_DOMAINS: Final = "(outlook|hotmail|live|windowslive)[.][a-z]{2,3}([.][a-z]{2,3})?|(msn|passport)[.]com"
+"""Where Microsoft gives addresses to persons, not to organisations. It covers every country: no list is complete."""
 
 PROVIDERS: Final[dict[str, Provider]] = {
     CUSTOM: Provider(
@@ -152,6 +150,8 @@ PROVIDERS: Final[dict[str, Provider]] = {
             "China": Endpoint("smtp.partner.outlook.cn"),
         },
         refused_domains=PERSONAL_OUTLOOK_DOMAINS,
+        refused_domains_words="`outlook`, `hotmail`, `live` and `windowslive` under any country or `com` (such as "
+        "`outlook.com`, `hotmail.co.uk`, `live.ca`), `msn.com` and `passport.com`",
         refused_domains_remedy="personal Outlook.com accounts cannot be used with Office365; use the mailbox of a "
         "Microsoft 365 organisation",
         identity=Identity(

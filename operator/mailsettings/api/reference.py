@@ -8,7 +8,14 @@ from mailsettings.api import crd, names, scalars
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.providers import DEFAULT_PORTS, PROVIDERS, Provider
 from mailsettings.api.schema import Schema
-from mailsettings.api.template import BUILT_IN_KEYS, PLACEHOLDER_TEXT_PATTERN, PLACEHOLDERS, RESERVED_KEYS, Preset
+from mailsettings.api.template import (
+    BUILT_IN_KEYS,
+    PLACEHOLDER_TEXT_PATTERN,
+    PLACEHOLDERS,
+    PRESET_LIMITS,
+    RESERVED_KEYS,
+    Preset,
+)
 
 _INTRODUCTION: Final = f"""\
 <!-- Made from operator/mailsettings/api by: make crds -->
@@ -260,9 +267,8 @@ def _provider(name: str, provider: Provider) -> str:
         facts.append(f"The user name is always `{provider.fixed_username}`.")
     if provider.password is not None:
         facts.append(f"Passwords of another form are refused: {provider.password.remedy}.")
-    if provider.refused_domains:
-        domains = ", ".join(f"`{domain}`" for domain in provider.refused_domains)
-        facts.append(f"User names of {domains} are refused: {provider.refused_domains_remedy}.")
+    if provider.refused_domains is not None:
+        facts.append(f"User names of {provider.refused_domains_words} are refused: {provider.refused_domains_remedy}.")
     if provider.basic_warning is not None:
         facts.append(f"`auth.basic` brings a warning: {provider.basic_warning}.")
     return f"### {name}: {provider.title}\n\n" + "\n".join(f"- {fact}" for fact in facts) + "\n"
@@ -281,7 +287,9 @@ def _template() -> str:
     reserved = ", ".join(f"`{key}`" for key in RESERVED_KEYS)
     return (
         "## `output.template`\n\n"
-        f"Presets: {presets}.\n\nKeys that `data` may not set: {reserved}.\n\n"
+        f"Presets: {presets}. What their forms cannot say, the application's own configuration has to:\n\n"
+        + _table(("Setting", "What presets make of it"), ((f"`{field}`", doc) for field, doc in PRESET_LIMITS.items()))
+        + f"\nKeys that `data` may not set: {reserved}.\n\n"
         "Placeholders in the values of `data`; `$$` is a dollar sign:\n\n"
         + _table(("Placeholder", "Becomes"), ((f"`${{{name}}}`", doc) for name, doc in PLACEHOLDERS.items()))
     )

@@ -67,7 +67,8 @@ DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=DATA_KEY_PA
 Username = Annotated[str, Field(min_length=1, max_length=320, pattern=USERNAME_PATTERN)]
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE_PATTERN)]
 AnnotationValue = Annotated[str, Field(max_length=4096)]
-LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN)]
+LabelKey = Annotated[str, Field(min_length=1, max_length=253, pattern=LABEL_KEY_PATTERN)]
+"""At most 253 characters, so that the prefix is within its own bound of 253. Source: Kubernetes, Labels."""
 
 FromPattern = Annotated[str, Field(min_length=3, max_length=320, pattern=FROM_PATTERN_PATTERN)]
 """An address in which `*` stands for any text without `@`, and `{namespace}` for the tenant's namespace."""

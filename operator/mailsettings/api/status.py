@@ -84,7 +84,7 @@ class ProbeFailureStatus(StatusModel):
 
     stage: str
     """The step of the SMTP dialogue: resolve, connect, greeting, tls, ehlo, auth, mail, rcpt or data."""
-    reason: str
+    cause: str
     """The ProbeSucceeded condition's reason."""
     code: Count | None = None
     """The server's reply code, where it answered."""
@@ -134,7 +134,7 @@ class TokenState(StrEnum):
 class OAuth2Failure(StatusModel):
     """Why the token could not be renewed, and what has to survive a restart of the operator."""
 
-    reason: str
+    cause: str
     """The Authorized condition's reason."""
     message: str
     """What happened and what to do."""

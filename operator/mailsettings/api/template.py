@@ -16,6 +16,18 @@ class Preset(StrEnum):
     THINGSBOARD = "ThingsBoard"
 
 
+PRESET_LIMITS: Final = {
+    "tls.mode": "Grafana uses implicit TLS on port 465 and nowhere else: with `Implicit` on another port it sends "
+    "nothing, with `StartTLS` on port 465 it uses implicit TLS.",
+    "tls.caBundle": "Nodemailer has it. Django, Grafana, Keycloak, Spring, Symfony and ThingsBoard need it in their "
+    "own trust store: mount the key `ca.crt` of the Secret and add it there.",
+    "tls.serverName": "Nodemailer has it. The others compare the certificate with the host.",
+    "tls.minVersion": "Nodemailer, Spring and ThingsBoard have it. The others use what their TLS library permits.",
+    "tls.insecureSkipVerify": "Grafana, Nodemailer and Symfony have it. With Spring the certificate's name is not "
+    "compared, but it must be one that Java trusts. The others go on checking certificates.",
+}
+"""What of `connection` the presets cannot carry, for the documentation."""
+
 PLACEHOLDERS: Final = {
     "host": "the server's host",
     "port": "the server's port",

@@ -1,15 +1,22 @@
 """Writes and removes the applications' Secrets."""
 
+import asyncio
 import logging
 from typing import Any
+from weakref import WeakValueDictionary
 
 from mailsettings.api import names
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.store import Store, secret_record
-from mailsettings.core.delivery import DeliveredSecret, DesiredSecret, Owner, applied_fields
+from mailsettings.core.delivery import DeliveredSecret, DesiredSecret, OversizeError, Owner, applied_fields
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_path
+
+
+def too_large(error: OversizeError) -> Finding:
+    """What is to be said of a Secret that cannot be made."""
+    return failed(Reason.DELIVERY_REFUSED, str(error))
 
 
 class DeliveryRefusedError(Exception):
@@ -34,6 +41,7 @@ class Deliveries:
         self._store = store
         self._digest = digest
         self._logger = logger
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def deliver(self, desired: DesiredSecret) -> Finding:
         """Makes the Secret as desired, unless it is somebody else's.
@@ -41,6 +49,12 @@ class Deliveries:
         Raises:
             ApiError: somebody else was faster, or the API server is in trouble; try again.
         """
+        place = (desired.namespace, desired.name)
+        # Two objects may want one name: what the second decides depends on what the first has done.
+        async with self._locks.setdefault(place, asyncio.Lock()):
+            return await self._deliver(desired)
+
+    async def _deliver(self, desired: DesiredSecret) -> Finding:
         existing = self._store.secret(desired.namespace, desired.name)
         if existing is not None and not self._may_write(existing, desired.owner):
             return _not_owned(desired, existing)
@@ -86,9 +100,8 @@ class Deliveries:
             try:
                 applied = await self._api.apply(path, {**manifest, "metadata": metadata}, force=True)
             except ApiError as error:
-                if error.status != 422:
+                if error.status != 422 or not await self._must_be_made_anew(path):
                     raise
-                # The type of a Secret cannot be changed; one that was made with another type is made anew.
                 await self.withdraw(existing)
             else:
                 self._store.put_secret(secret_record(applied["metadata"]))
@@ -96,6 +109,14 @@ class Deliveries:
         # Without force, a Secret that somebody else has just made is a conflict and stays as it is.
         applied = await self._api.apply(path, manifest, force=False)
         self._store.put_secret(secret_record(applied["metadata"]))
+
+    async def _must_be_made_anew(self, path: str) -> bool:
+        """Whether a Secret of the operator's cannot become what it should: its type never changes.
+
+        Other refusals, such as a policy's, leave the Secret as it is.
+        """
+        secret = await self._api.get(path)
+        return secret is not None and (secret.get("type") != names.SECRET_TYPE or bool(secret.get("immutable")))
 
 
 def _is_current(existing: DeliveredSecret, manifest: dict[str, Any]) -> bool:

@@ -18,6 +18,10 @@ class Echoes:
         """Notes a write by the metadata of its answer."""
         self._written[metadata["uid"]] = _version(metadata)
 
+    def forget(self, metadata: Mapping[str, Any]) -> None:
+        """Expects no echo any more: the object is gone."""
+        self._written.pop(metadata["uid"], None)
+
     def is_outdated(self, metadata: Mapping[str, Any]) -> bool:
         """Whether what a watch delivers is older than what was written."""
         written = self._written.get(metadata["uid"], 0)

@@ -43,6 +43,7 @@ def _watch_settings(
     async def event(event: kopf.RawEvent, **_: object) -> None:
         body = event["object"]
         if event["type"] == "DELETED":
+            echoes.forget(body["metadata"])
             triggers.deleted(kind, body)
         elif not echoes.is_outdated(body["metadata"]):
             triggers.settings_changed(kind, body)

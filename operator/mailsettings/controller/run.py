@@ -5,13 +5,14 @@ import itertools
 import os
 import platform
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
+import aiohttp
 import kopf
 
 from mailsettings.api import names
@@ -22,7 +23,7 @@ from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import SWEEP, Key, Kind, cluster_key
-from mailsettings.controller.logs import LOGGER
+from mailsettings.controller.logs import LOGGER, described
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
@@ -34,7 +35,7 @@ from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.request import Token, TokenRequest
 from mailsettings.core.server import Source
 from mailsettings.edges.federation import federated_token
-from mailsettings.edges.kubernetes import KubernetesApi, core_collection_path
+from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path
 from mailsettings.edges.metadata_watch import Listed, deletions, watch
 from mailsettings.edges.oauth2.tokens import obtain
 from mailsettings.edges.oauth2.trust import trusted
@@ -47,6 +48,7 @@ _PATHS: Final = {
     Kind.CLUSTER: f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}",
     Kind.TENANT: f"/apis/{names.API_VERSION}/{names.TENANT_PLURAL}",
 }
+T = TypeVar("T")
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -71,8 +73,8 @@ async def run(config: Config, *, liveness: str | None) -> None:
     kubeconfig = kubeconfig_path()
     async with await KubernetesApi.connect(kubeconfig) as api:
         async with _stoppable() as stopped:
-            await _wait_for_kinds(api)
-            digest = Digester(await operator_key(api, config.namespace))
+            await persistently(lambda: _wait_for_kinds(api))
+            digest = Digester(await persistently(lambda: operator_key(api, config.namespace)))
         if not stopped.is_set():
             await _Operator(api, config, digest).run(kubeconfig, liveness)
 
@@ -101,6 +103,26 @@ async def _stoppable() -> AsyncIterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+async def persistently(call: Callable[[], Awaitable[T]]) -> T:
+    """What the call answers; trouble of the API server or on the way to it is logged and waited out.
+
+    Raises:
+        ApiError: the API server refused for good.
+    """
+    attempt = 0
+    while True:
+        try:
+            return await call()
+        except ApiError as error:
+            if not error.is_temporary:
+                raise
+            LOGGER.warning("the API server: %s", error)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            LOGGER.warning("the API server: %s", described(error))
+        attempt += 1
+        await asyncio.sleep(min(10.0, retry_delay(attempt)))
 
 
 async def _wait_for_kinds(api: KubernetesApi) -> None:
@@ -226,7 +248,7 @@ class _Operator:
             self._triggers.deleted(kind, {"metadata": metadata})
 
     async def _work(self) -> None:
-        await self._barrier.wait(self._list_uids)
+        await self._barrier.wait(lambda: persistently(self._list_uids))
         await self._secrets_listed.wait()
         LOGGER.info("everything has been seen; reconciling")
         async with asyncio.TaskGroup() as group:

@@ -13,9 +13,9 @@ from typing import Any
 
 from mailsettings.api import names
 from mailsettings.api.spec import MailServerSettingsSpec
-from mailsettings.controller.keys import Key, Kind
+from mailsettings.controller.keys import Key, Kind, tenant_key
 from mailsettings.core.credentials import ObjectKind, ObjectRef
-from mailsettings.core.delivery import DeliveredSecret, Owner, owned_fields
+from mailsettings.core.delivery import DeliveredSecret, Owner, owned_fields, withdrawn_by
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 
@@ -175,6 +175,15 @@ class Store:
     def secrets_of(self, owner_uid: str) -> list[DeliveredSecret]:
         """The Secrets that a settings object owns."""
         return [self._secrets[place] for place in self._owned.get(owner_uid, ())]
+
+    def holders(self, cluster: str) -> set[Key]:
+        """What owns a Secret with the values of a cluster object, whatever its spec says by now."""
+        held = (self._secrets[place] for places in self._owned.values() for place in places)
+        return {
+            tenant_key(secret.namespace, secret.owner.name)
+            for secret in held
+            if secret.owner is not None and secret.owner.kind == Kind.TENANT and withdrawn_by(secret) == cluster
+        }
 
     def put_secret(self, record: DeliveredSecret) -> DeliveredSecret | None:
         """Stores what is known of a Secret; what was known before."""

@@ -51,11 +51,12 @@ class Triggers:
         # Its Secrets may be taken over, by whoever wants their names.
         for secret in self._store.secrets_of(gone.uid):
             self._wake_users("Secret", secret.namespace, secret.name)
-        inheritors = [*self._store.inheritors(key.name)] if kind is Kind.CLUSTER else []
+        concerned = set()
+        if kind is Kind.CLUSTER:
+            concerned = {tenant.key for tenant in self._store.inheritors(key.name)} | self._store.holders(key.name)
         self._store.drop_settings(key)
         self._enqueue(key)
-        for tenant in inheritors:
-            self._enqueue(tenant.key)
+        self._enqueue_all(concerned)
         if kind is Kind.TENANT:
             self._enqueue(namespace_key(key.namespace))
             self._recount()

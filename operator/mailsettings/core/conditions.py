@@ -24,7 +24,7 @@ def summarize(findings: Findings) -> Findings:
     if stalled is not None:
         kind, finding = stalled
         summary[ConditionType.STALLED] = passed(finding.reason, f"{kind}: {finding.message}")
-    elif any(finding.status is None for finding in findings.values()):
+    elif any(f.status is None and f.reason is not Reason.SUSPENDED for f in findings.values()):
         summary[ConditionType.RECONCILING] = passed(Reason.PROGRESSING, summary[ConditionType.READY].message)
     return summary
 

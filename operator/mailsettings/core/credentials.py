@@ -1,10 +1,8 @@
 """From references to values: what the Secrets and ConfigMaps must hold, and what is said when they do not."""
 
-import base64
-import binascii
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
@@ -49,6 +47,8 @@ class ReferencedObject:
     data: Mapping[str, bytes] = field(repr=False)
     referable: bool = True
     """Whether it bears the opt-in label."""
+    delivered: bool = False
+    """Whether it is one that the operator delivers."""
 
 
 Referenced = Mapping[ObjectRef, ReferencedObject | None]
@@ -162,20 +162,25 @@ def _ca_bundle_value(bundle: CaBundle) -> _Value:
 
 
 def resolve(
-    effective: EffectiveSettings, referenced: Referenced, *, require_label: bool = False
+    effective: EffectiveSettings,
+    referenced: Referenced,
+    *,
+    is_usable_bundle: Callable[[str], bool],
+    require_label: bool = False,
 ) -> tuple[Finding, ResolvedSettings | None]:
     """The settings with the referenced values in place, or the first reason why not.
 
     Args:
         effective: the settings.
         referenced: every object that `references` names.
+        is_usable_bundle: whether TLS can work with these PEM certificates, every one of them.
         require_label: refuse Secrets without the opt-in label.
     """
     try:
         values = {value.field: _read(value, referenced, require_label) for value in _values(effective)}
         credentials = _credentials(effective, values)
         oauth2 = _oauth2_secrets(values) if isinstance(effective.auth, OAuth2) else None
-        bundle = _bundle(values)
+        bundle = _bundle(values, is_usable_bundle)
     except _UnusableError as error:
         return failed(error.reason, str(error)), None
     server = replace(effective.server, ca_bundle=bundle)
@@ -198,6 +203,11 @@ def _read(value: _Value, referenced: Referenced, require_label: bool) -> bytes:
     not_found, key_missing = _MISSING[ref.kind]
     if found is None:
         raise _UnusableError(not_found, f"{value.field}: there is no {ref.kind} {ref.name!r}; create it")
+    if found.delivered:
+        raise _UnusableError(
+            Reason.SECRET_NOT_REFERABLE,
+            f"{value.field}: the Secret {ref.name!r} is one that this operator delivers; refer to one of your own",
+        )
     if require_label and ref.kind == "Secret" and not found.referable:
         raise _UnusableError(
             Reason.SECRET_NOT_REFERABLE,
@@ -306,7 +316,7 @@ _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 _BUNDLED: Final = re.compile(f"{_BEGIN}[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----", re.ASCII)
 
 
-def _bundle(values: Mapping[str, bytes]) -> str | None:
+def _bundle(values: Mapping[str, bytes], is_usable: Callable[[str], bool]) -> str | None:
     """The certificates of the bundle, without the comments and keys that may stand between them."""
     for path, raw in values.items():
         if not path.startswith("connection.tls.caBundle"):
@@ -315,22 +325,13 @@ def _bundle(values: Mapping[str, bytes]) -> str | None:
             raise _UnusableError(Reason.CA_BUNDLE_INVALID, f"{path}: the value is longer than 1 MiB")
         text = raw.decode("utf-8", errors="replace")
         certificates = _BUNDLED.findall(text)
+        bundle = "".join(f"{certificate}\n" for certificate in certificates)
+        if _BEGIN not in text:
+            raise _UnusableError(Reason.CA_BUNDLE_INVALID, f"{path}: the value holds no PEM certificate ({_BEGIN})")
         # One that is broken is not passed over: a bundle must not trust less than whoever wrote it believes.
-        if len(certificates) != text.count(_BEGIN) or not all(map(_is_certificate, certificates)):
+        if len(certificates) != text.count(_BEGIN) or not is_usable(bundle):
             raise _UnusableError(
                 Reason.CA_BUNDLE_INVALID, f"{path}: the value holds a PEM certificate that is broken or cut off"
             )
-        if not certificates:
-            raise _UnusableError(Reason.CA_BUNDLE_INVALID, f"{path}: the value holds no PEM certificate ({_BEGIN})")
-        return "\n".join(certificates) + "\n"
+        return bundle
     return None
-
-
-def _is_certificate(pem: str) -> bool:
-    """Whether the armour holds base64 of an ASN.1 sequence of the stated length, as every certificate is."""
-    try:
-        der = base64.b64decode("".join(pem.splitlines()[1:-1]), validate=True)
-    except binascii.Error:
-        return False
-    header = 4  # 0x30, 0x82 and two bytes of length: every certificate is longer than 255 bytes
-    return der[:2] == b"\x30\x82" and int.from_bytes(der[2:header], "big") == len(der) - header

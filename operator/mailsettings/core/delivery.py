@@ -18,6 +18,13 @@ from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.presets import preset_keys, server_uri
 from mailsettings.core.server import BearerToken, Credentials, Source
 
+MAX_SECRET_CHARACTERS: Final = 256 * 1024
+"""The API server takes 1 MiB of data, and a character is up to 4 bytes. Source: Kubernetes, Secrets, Size limit."""
+
+
+class OversizeError(ValueError):
+    """A Secret would be too large; the message names the field."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -114,7 +121,11 @@ def withdrawn_by(secret: DeliveredSecret) -> str | None:
 def desired_secret(
     settings: ResolvedSettings, output: ClusterOutput | None, *, namespace: str, name: str, owner: Owner
 ) -> DesiredSecret:
-    """The Secret that the settings ask for."""
+    """The Secret that the settings ask for.
+
+    Raises:
+        OversizeError: its template asks for more than a Secret can hold.
+    """
     output = output or ClusterOutput()
     metadata = output.metadata
     return DesiredSecret(
@@ -155,14 +166,27 @@ _PASSWORD: Final = re.compile(r"\$\{password(:url)?\}")
 
 
 def secret_data(settings: ResolvedSettings, template: OutputTemplate | None) -> dict[str, str]:
-    """The Secret's keys and values, not yet base64."""
+    """The Secret's keys and values, not yet base64.
+
+    Raises:
+        OversizeError: the template asks for more than a Secret can hold.
+    """
     data = _built_in(settings)
     if template is None:
         return data
     for preset in template.presets or ():
         data |= preset_keys(preset, settings)
     placeholders = _placeholders(settings)
-    return data | {key: _fill(text, placeholders) for key, text in (template.data or {}).items()}
+    size = sum(map(len, data.values()))
+    for key, text in (template.data or {}).items():
+        data[key] = _fill(text, placeholders)
+        size += len(data[key])
+        if size > MAX_SECRET_CHARACTERS:
+            raise OversizeError(
+                f"output.template.data: with the key {key!r} the Secret is larger than {MAX_SECRET_CHARACTERS} "
+                "characters; use fewer or shorter values"
+            )
+    return data
 
 
 def _built_in(settings: ResolvedSettings) -> dict[str, str]:

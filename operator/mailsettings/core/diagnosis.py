@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -92,8 +92,10 @@ class _Case:
     fault: Fault
     request: ProbeRequest
     enhanced_code: str | None
+    said: str = field(repr=False)
+    """The server's text on one line, without the enhanced code. For matching only: it may hold secrets."""
     text: str
-    """The server's text on one line, without the enhanced code, without secrets, bounded."""
+    """The same fit to be shown: without secrets, bounded."""
     challenge: str
     """What the error challenge says, likewise; empty without one that can be read."""
 
@@ -162,7 +164,7 @@ class _Rule:
             and _is_in(server.port, self.ports)
             and _is_in(server.tls_mode, self.tls)
             and (self.enhanced is None or self.enhanced.fullmatch(case.enhanced_code or "") is not None)
-            and (self.text is None or self.text.search(case.text) is not None)
+            and (self.text is None or self.text.search(case.said) is not None)
             and self.has_login in (None, case.request.credentials is not None)
             and self.by_token in (None, case.by_token)
             and self.challenged in (None, bool(case.challenge))
@@ -188,8 +190,13 @@ def diagnose(fault: Fault, request: ProbeRequest) -> ProbeFailure:
 
 
 def _case(fault: Fault, request: ProbeRequest) -> _Case:
-    enhanced_code, text = _parse_text(fault.text, request)
-    return _Case(fault, request, enhanced_code, text, _parse_challenge(fault.challenge, request))
+    # Secrets are looked for as the server wrote them, before blanks and invisible characters in them are lost, and
+    # again afterwards, for a server that had already lost them itself.
+    enhanced_code, text = _parse_text(_scrubbed(fault.text, request))
+    text = _shortened(_scrubbed(text, request), MAX_REPLY_LENGTH)
+    # What a reply means must not hang on the login: a user may be called "relay".
+    _, said = _parse_text(fault.text)
+    return _Case(fault, request, enhanced_code, said, text, _parse_challenge(fault.challenge, request))
 
 
 def _is_in(value: object, values: frozenset[object] | None) -> bool:
@@ -200,14 +207,14 @@ def _where(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _parse_text(text: str, request: ProbeRequest) -> tuple[str | None, str]:
-    """The enhanced status code of a reply, and its text fit to be shown."""
+def _parse_text(text: str) -> tuple[str | None, str]:
+    """The enhanced status code of a reply, and its text on one line."""
     lines = [_on_one_line(line) for line in text.splitlines()]
     codes = [match[1] for line in lines if (match := _ENHANCED.match(line))]
     enhanced_code = codes[0] if codes else None
     # Servers repeat the enhanced code on every line (RFC 2034 §4); once is enough for a reader.
     joined = " ".join(line.removeprefix(enhanced_code).lstrip() if enhanced_code else line for line in lines if line)
-    return enhanced_code, _quotable(joined, request, MAX_REPLY_LENGTH)
+    return enhanced_code, joined.strip()
 
 
 def _parse_challenge(text: str, request: ProbeRequest) -> str:
@@ -218,40 +225,56 @@ def _parse_challenge(text: str, request: ProbeRequest) -> str:
         "schemes": challenge.schemes,
         "openid-configuration": challenge.openid_configuration,
     }
-    said = ", ".join(f"{name} {_on_one_line(value)}" for name, value in values.items() if value)
-    return _quotable(said, request, MAX_CHALLENGE_LENGTH)
-
-
-def _quotable(text: str, request: ProbeRequest, length: int) -> str:
-    """Without secrets, fit to stand in quotation marks, and no longer than that."""
-    return _shortened(_scrubbed(text, request).replace('"', "'").strip(), length)
+    said = ", ".join(
+        f"{name} {_on_one_line(_scrubbed(value, request))}".rstrip() for name, value in values.items() if value
+    )
+    return _shortened(_scrubbed(said, request), MAX_CHALLENGE_LENGTH)
 
 
 def _on_one_line(text: str) -> str:
-    return " ".join(_printable(text).split())
-
-
-def _printable(line: str) -> str:
-    """Without control, format and surrogate characters: they could hide or reorder what a person reads."""
-    return "".join(" " if unicodedata.category(char)[0] == "Z" else _visible(char) for char in line)
+    """With single blanks, and nothing that could hide or reorder what a person reads, or end a quotation."""
+    return " ".join("".join(map(_visible, text)).split()).replace('"', "'")
 
 
 def _visible(char: str) -> str:
-    if char == "\t":
+    """In the place of control, format and surrogate characters another one."""
+    category = unicodedata.category(char)[0]
+    if char == "\t" or category == "Z":
         return " "
-    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char).startswith("C") else char
+    return "\N{REPLACEMENT CHARACTER}" if category == "C" else char
 
 
 def _scrubbed(text: str, request: ProbeRequest) -> str:
+    return redact(text, _secrets(request), tokens=_tokens(request))
+
+
+def _tokens(request: ProbeRequest) -> list[str]:
+    """The access token and the lines that carry it."""
+    login = request.credentials
+    if not isinstance(login, BearerToken):
+        return []
+    responses = [initial_response(mechanism, login, request.server).decode("ascii") for mechanism in Mechanism]
+    return [login.access_token, *responses]
+
+
+def _secrets(request: ProbeRequest) -> list[str]:
+    """The login in the forms that a server may repeat it in, blanks and invisible characters kept, replaced or lost.
+
+    The user name counts as one: it may come from a Secret.
+    """
     login = request.credentials
     if login is None:
-        return text
+        return []
+    values = [login.username]
     if isinstance(login, BearerToken):
-        responses = [initial_response(mechanism, login, request.server).decode("ascii") for mechanism in Mechanism]
-        token = login.access_token
-        return redact(text, (token,), identities=(login.username,), tokens=(token, *responses))
-    plain = f"\0{login.username}\0{login.password}"  # SASL PLAIN, RFC 4616 §2
-    return redact(text, (login.password, plain), identities=(login.username,))
+        values.append(login.access_token)
+    else:
+        values += [login.password, f"\0{login.username}\0{login.password}"]  # SASL PLAIN, RFC 4616 §2
+    return [form for value in values for form in (value, _on_one_line(value), _on_one_line(_without_invisible(value)))]
+
+
+def _without_invisible(text: str) -> str:
+    return "".join(char for char in text if unicodedata.category(char)[0] != "C")
 
 
 def _shortened(text: str, length: int) -> str:
@@ -672,7 +695,7 @@ _AT_ENVELOPE: Final = (
         codes=_codes(530),
     ),
     _Rule(
-        Reason.SENDER_REFUSED,
+        Reason.SENDER_NOT_ALLOWED,
         "{where} does not let this login send as {sender}: {reply}.",
         "Set mailFrom to an address that the login may use, or have the right granted.",
         kinds=_one(FaultKind.REPLY),
@@ -684,7 +707,7 @@ _AT_ENVELOPE: Final = (
         ),
     ),
     _Rule(
-        Reason.RECIPIENT_REFUSED,
+        Reason.RECIPIENT_REJECTED,
         "{where} does not relay to {recipient} for a session without a login: {reply}.",
         "Set auth, or have the server admit the cluster's addresses.",
         kinds=_one(FaultKind.REPLY),
@@ -694,7 +717,7 @@ _AT_ENVELOPE: Final = (
         has_login=False,
     ),
     _Rule(
-        Reason.RECIPIENT_REFUSED,
+        Reason.RECIPIENT_REJECTED,
         "{where} does not relay to {recipient}: {reply}.",
         "Use another probe.recipient, or have the server relay for this login.",
         kinds=_one(FaultKind.REPLY),
@@ -710,7 +733,7 @@ _AT_ENVELOPE: Final = (
         codes=_TEMPORARY,
     ),
     _Rule(
-        Reason.SENDER_REFUSED,
+        Reason.SENDER_NOT_ALLOWED,
         "{where} refused the sender {sender}: {reply}.",
         "Set mailFrom to an address that the server accepts.",
         kinds=_one(FaultKind.REPLY),
@@ -718,7 +741,7 @@ _AT_ENVELOPE: Final = (
         codes=_codes(501, *range(550, 556)),
     ),
     _Rule(
-        Reason.RECIPIENT_REFUSED,
+        Reason.RECIPIENT_REJECTED,
         "{where} refused the recipient {recipient}: {reply}.",
         "Check probe.recipient.",
         kinds=_one(FaultKind.REPLY),
@@ -726,7 +749,7 @@ _AT_ENVELOPE: Final = (
         codes=_codes(501, *range(550, 556)),
     ),
     _Rule(
-        Reason.MESSAGE_REFUSED,
+        Reason.CONTENT_REJECTED,
         "{where} refused the test mail: {reply}.",
         "The server's text says why.",
         kinds=_one(FaultKind.REPLY),

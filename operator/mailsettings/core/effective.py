@@ -125,7 +125,7 @@ def inherited_settings(
             mailbox, patterns=allowed_from, system_from=system.mail_from, namespace=namespace
         ):
             return failed(
-                Reason.SENDER_NOT_PERMITTED,
+                Reason.SENDER_NOT_ALLOWED,
                 f"{field}: the system's settings {system.settings_name!r} do not permit this address; "
                 f"remove the field or ask for it in their tenants.allowedFrom",
             )

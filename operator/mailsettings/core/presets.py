@@ -30,7 +30,12 @@ def _django(s: ResolvedSettings) -> Keys:
 
 
 def _grafana(s: ResolvedSettings) -> Keys:
-    """Source: Grafana configuration, `[smtp]`; implicit TLS is what it uses on port 465."""
+    """Source: Grafana configuration, `[smtp]`.
+
+    No setting asks for implicit TLS: Grafana uses it on port 465 and nowhere else. So STARTTLS is mandatory unless TLS
+    is disabled: it means nothing on port 465, and on another port sending fails where it would go on without TLS.
+    Source: `pkg/services/notifications/smtp.go`, and `NewDialer` and `Dial` of the library `mail.v2` that it calls.
+    """
     return {
         "GF_SMTP_ENABLED": "true",
         "GF_SMTP_HOST": f"{_url_host(s)}:{s.server.port}",
@@ -38,7 +43,7 @@ def _grafana(s: ResolvedSettings) -> Keys:
         "GF_SMTP_PASSWORD": _password(s),
         "GF_SMTP_FROM_ADDRESS": parse_mailbox(s.effective.mail_from).addr_spec,
         "GF_SMTP_FROM_NAME": parse_mailbox(s.effective.mail_from).display_name,
-        "GF_SMTP_STARTTLS_POLICY": "MandatoryStartTLS" if s.server.tls_mode is TlsMode.START_TLS else "NoStartTLS",
+        "GF_SMTP_STARTTLS_POLICY": "NoStartTLS" if s.server.tls_mode is TlsMode.DISABLED else "MandatoryStartTLS",
         "GF_SMTP_SKIP_VERIFY": _boolean(s.server.tls_insecure_skip_verify),
     }
 
@@ -82,6 +87,10 @@ def _nodemailer(s: ResolvedSettings) -> Keys:
     return {"nodemailer.json": _json(document)}
 
 
+_TLS_VERSIONS: Final = {"TLSv1.2": "TLSv1.2 TLSv1.3", "TLSv1.3": "TLSv1.3"}
+"""The versions from a minimum on, with blanks between them. Source: Jakarta Mail, `mail.smtp.ssl.protocols`."""
+
+
 def _spring(s: ResolvedSettings) -> Keys:
     """Source: Spring Boot common application properties, `spring.mail.*`, in environment form.
 
@@ -97,6 +106,7 @@ def _spring(s: ResolvedSettings) -> Keys:
     }
     if s.server.tls_mode is not TlsMode.DISABLED:
         properties[f"mail.{protocol}.ssl.checkserveridentity"] = not s.server.tls_insecure_skip_verify
+        properties[f"mail.{protocol}.ssl.protocols"] = _TLS_VERSIONS[s.server.tls_min_version]
     if s.server.tls_mode is TlsMode.START_TLS:
         properties["mail.smtp.starttls.enable"] = True
         properties["mail.smtp.starttls.required"] = True
@@ -113,12 +123,14 @@ def _spring(s: ResolvedSettings) -> Keys:
 
 def _symfony(s: ResolvedSettings) -> Keys:
     """Source: Symfony Mailer, `MAILER_DSN`; `smtps` is implicit TLS, `auto_tls=false` keeps STARTTLS off."""
-    query = {
-        TlsMode.DISABLED: "?auto_tls=false",
-        TlsMode.START_TLS: "?require_tls=true",
-        TlsMode.IMPLICIT: "",
+    options = {
+        TlsMode.DISABLED: ["auto_tls=false"],
+        TlsMode.START_TLS: ["require_tls=true"],
+        TlsMode.IMPLICIT: [],
     }[s.server.tls_mode]
-    return {"MAILER_DSN": server_uri(s) + query}
+    if s.server.tls_insecure_skip_verify:
+        options = [*options, "verify_peer=0"]
+    return {"MAILER_DSN": server_uri(s) + ("?" + "&".join(options) if options else "")}
 
 
 _THINGSBOARD_PROVIDERS: Final = {

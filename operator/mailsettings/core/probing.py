@@ -96,7 +96,7 @@ def remembered(status: ProbeStatus | None) -> ProbeStatus | None:
         if status.next_probe_time is not None:
             parse_time(status.next_probe_time)
         if status.failure is not None:
-            Reason(status.failure.reason)
+            Reason(status.failure.cause)
     except ValueError:
         return None
     return status if status.mode in _PASSED else None
@@ -118,7 +118,7 @@ def _deserves_retry(subject: ProbeSubject, status: ProbeStatus) -> bool:
     """Whether a token was refused that should have been good, and another one has been got since: one more try."""
     return (
         status.failure is not None
-        and status.failure.reason == Reason.TOKEN_REFUSED
+        and status.failure.cause == Reason.TOKEN_REFUSED
         and status.consecutive_failures == 1
         and status.token != subject.token
     )
@@ -164,32 +164,32 @@ def confirmed(status: ProbeStatus | None, subject: ProbeSubject) -> ProbeStatus 
 def _failure_status(failure: ProbeFailure) -> ProbeFailureStatus:
     return ProbeFailureStatus(
         stage=str(failure.stage),
-        reason=str(failure.reason),
+        cause=str(failure.reason),
         code=failure.code,
         enhanced_code=failure.enhanced_code,
         message=failure.message,
     )
 
 
-def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool = False) -> Finding | None:
+def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool = False) -> Finding:
     """What is known about whether the settings work.
 
-    While probes are suspended changes are held back too, so the last verdict speaks of what is in force; where there
-    is none, none is awaited.
+    While probes are suspended changes are held back too, so the last verdict speaks of what is in force.
 
     While a change of the spec is untested it is not known. While only a Secret's content has changed, the last
     verdict stands until the new one, so that a rotated password does not make the object flap.
     """
     if status is None:
-        return None if suspend else _PENDING
+        return _UNTESTED if suspend else _PENDING
     is_of_another_spec = status.fingerprint != subject.fingerprint and status.generation != subject.generation
     if is_of_another_spec and not suspend:
         return _PENDING
     if status.failure is not None:
-        return failed(Reason(status.failure.reason), status.failure.message)
+        return failed(Reason(status.failure.cause), status.failure.message)
     return passed(Reason.PROBE_PASSED, _PASSED[status.mode])
 
 
+_UNTESTED = unknown(Reason.SUSPENDED, "The settings have never been tested, and suspend holds probes back.")
 _PENDING = unknown(Reason.PROBE_PENDING, "The settings are being tested.")
 _PASSED = {
     ProbeMode.CONNECT: "The server was reached.",

@@ -25,7 +25,7 @@ _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _Span = tuple[int, int]
 
 
-def redact(text: str, secrets: Iterable[str], *, identities: Iterable[str] = (), tokens: Iterable[str] = ()) -> str:
+def redact(text: str, secrets: Iterable[str], *, tokens: Iterable[str] = ()) -> str:
     """The text without the secrets, whatever the case of their letters.
 
     Recognised forms: as it is, in base64 (standard and URL-safe, at any of the three alignments, so inside a longer
@@ -34,14 +34,12 @@ def redact(text: str, secrets: Iterable[str], *, identities: Iterable[str] = (),
 
     Args:
         text: What a server said.
-        secrets: Passwords and the like. Empty ones are ignored.
-        identities: What is no secret in itself, such as a user name, but gives an AUTH line away: the whole base64 run
-            that holds one is taken out.
+        secrets: Passwords and the like. Empty ones are ignored. Of a base64 run that holds one nothing is left.
         tokens: Secrets so long that a server cuts or wraps them when it repeats them: each run of their characters that
             holds a piece of one is taken out.
     """
-    hidden = [secret for secret in secrets if secret]
-    encoded = [_Encoded(value) for value in (*hidden, *filter(None, identities))]
+    hidden = list(dict.fromkeys(filter(None, secrets)))
+    encoded = [_Encoded(secret) for secret in hidden]
     # All are looked for in the original text: taking one out first could cut another in two and leave a half.
     pieces = {piece for token in tokens for piece in _pieces(token)}
     spans = [

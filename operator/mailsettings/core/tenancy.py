@@ -1,6 +1,5 @@
 """Which namespaces may use a cluster object, and which sender they may choose."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -66,5 +65,28 @@ def sender_permitted(mailbox: str, *, patterns: list[str] | None, system_from: s
 
 
 def _matches(pattern: str, address: str, namespace: str) -> bool:
-    literal = pattern.lower().replace("{namespace}", namespace)
-    return re.fullmatch("[^@]*".join(map(re.escape, literal.split("*"))), address) is not None
+    """`*` does not stand for `@`, so what is between the `@` of both is compared piece by piece."""
+    patterns = pattern.lower().replace("{namespace}", namespace).split("@")
+    texts = address.split("@")
+    return len(patterns) == len(texts) and all(map(_matches_piece, patterns, texts))
+
+
+def _matches_piece(pattern: str, text: str) -> bool:
+    """Whether `*` in the pattern can stand for some text, everywhere.
+
+    Each literal is taken where it first occurs: that leaves the most to those after it, so nothing is tried twice. A
+    regular expression would try every division of the text among the stars.
+    """
+    first, *rest = pattern.split("*")
+    if not rest:
+        return first == text
+    *between, last = rest
+    begin, end = len(first), len(text) - len(last)
+    if begin > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for literal in between:
+        found = text.find(literal, begin, end)
+        if found < 0:
+            return False
+        begin = found + len(literal)
+    return True

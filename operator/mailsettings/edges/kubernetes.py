@@ -5,6 +5,7 @@ configuration, credentials and connections are used.
 """
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -23,6 +24,8 @@ WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_r
 """The API server sends a bookmark about every minute, so a silent connection is a dead one."""
 
 MAX_CONNECTIONS: Final = 64
+
+APPLY: Final = "application/apply-patch+yaml; charset=utf-8"
 
 _METADATA: Final = "application/json;as={};v=v1;g=meta.k8s.io"
 METADATA_LIST: Final = _METADATA.format("PartialObjectMetadataList")
@@ -55,9 +58,14 @@ class ApiError(Exception):
         return self.status == 409
 
     @property
+    def is_temporary(self) -> bool:
+        """Whether the API server may answer otherwise in a while."""
+        return self.status == 429 or self.status >= 500
+
+    @property
     def is_refusal(self) -> bool:
         """Whether the same request would be refused again."""
-        return self.status in (400, 403, 422)
+        return self.status in (400, 403, 413, 422)
 
 
 class KubernetesApi:
@@ -122,7 +130,7 @@ class KubernetesApi:
             ApiError: the API server refused.
         """
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true" if force else "false"}
-        return await self._request("PATCH", path, body=body, query=query, content="application/apply-patch+yaml")
+        return await self._request("PATCH", path, body=_yaml(body), query=query, content=APPLY)
 
     async def merge(self, path: str, patch: Json) -> Json:
         """Changes an object by a JSON merge patch, in which null removes a field.
@@ -218,7 +226,7 @@ class KubernetesApi:
         method: str,
         path: str,
         *,
-        body: Json | list[Json] | None = None,
+        body: Json | list[Json] | bytes | None = None,
         query: Mapping[str, str] | None = None,
         content: str = "application/json",
         accept: str = "application/json",
@@ -234,7 +242,7 @@ class KubernetesApi:
         method: str,
         path: str,
         *,
-        body: Json | list[Json] | None = None,
+        body: Json | list[Json] | bytes | None = None,
         query: Mapping[str, str] | None = None,
         content: str = "application/json",
         accept: str = "application/json",
@@ -250,6 +258,19 @@ class KubernetesApi:
         answer = await self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+_NOT_IN_YAML: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def _yaml(document: Json) -> bytes:
+    r"""JSON that is YAML too, which is how the API server reads what is applied.
+
+    JSON writes a character beyond U+FFFF as two escapes, which YAML refuses, so characters stand as they are; except
+    those that YAML takes only as escapes.
+    """
+    text = json.dumps(document, ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode("utf-8")
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse) -> None:

@@ -110,6 +110,16 @@ def tls_context(min_version: str, ca_bundle: str | None, *, verify: bool) -> ssl
     return context
 
 
+def is_usable_bundle(pem: str) -> bool:
+    """Whether OpenSSL can read every certificate of a CA bundle."""
+    try:
+        # The very context of the probe: what was accepted here cannot fail there.
+        tls_context("TLSv1.2", pem, verify=True)
+    except CaBundleError:
+        return False
+    return True
+
+
 class _FaultFoundError(Exception):
     """The dialogue itself found that it cannot go on."""
 

@@ -21,6 +21,7 @@ from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding
 from mailsettings.core.report import effective_status
 from mailsettings.core.system import SystemSettings
+from mailsettings.edges.smtp import is_usable_bundle
 
 MAX_FAILURES: Final = 10
 
@@ -79,7 +80,9 @@ async def _resolve(
     refs = references(effective)
     services.store.set_uses(record.key, services.operator_namespace, [*refs, token_ref(record)])
     referenced = await read_references(services.api, services.operator_namespace, refs)
-    return resolve(effective, referenced, require_label=services.require_secret_label)
+    return resolve(
+        effective, referenced, is_usable_bundle=is_usable_bundle, require_label=services.require_secret_label
+    )
 
 
 def _unaccepted(record: SettingsRecord) -> SystemSettings:
@@ -99,12 +102,15 @@ def _unaccepted(record: SettingsRecord) -> SystemSettings:
 def _publish(services: Services, system: SystemSettings) -> None:
     """Tells the tenants, if anything has changed for them."""
     store = services.store
+    current = store.clusters.get(system.name)
+    if current is None or current.uid != system.uid:
+        return  # it has been deleted while it was worked out
     before = store.systems.get(system.name)
     if before == system:
         return
     store.systems[system.name] = system
-    for tenant in store.inheritors(system.name):
-        services.enqueue(tenant.key)
+    for key in {tenant.key for tenant in store.inheritors(system.name)} | store.holders(system.name):
+        services.enqueue(key)
     if system.name == names.DEFAULT_SETTINGS and (before is None or _always_differs(before, system)):
         for namespace in store.namespaces:
             services.enqueue(namespace_key(namespace))

@@ -25,6 +25,7 @@ async def reconcile(services: Services, key: Key) -> None:
     record = services.store.settings(key)
     if record is None or record.deleting:
         services.probes.forget(key)
+        services.store.set_uses(key, "", ())
         services.renewals.forget(key)
         services.enqueue_after(SWEEP, COALESCE_SECONDS)
     elif key.kind is Kind.CLUSTER:

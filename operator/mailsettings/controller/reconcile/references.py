@@ -24,7 +24,11 @@ def _content(document: Json | None) -> ReferencedObject | None:
     if document is None:
         return None
     labels = document["metadata"].get("labels") or {}
-    return ReferencedObject(_data(document), referable=labels.get(names.LABEL_REFERABLE) == "true")
+    return ReferencedObject(
+        _data(document),
+        referable=labels.get(names.LABEL_REFERABLE) == "true",
+        delivered=document.get("type") == names.SECRET_TYPE and labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY,
+    )
 
 
 def _data(document: Json) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ from mailsettings.api import names
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.api.status import Binding, Effective, MailServerSettingsStatus
-from mailsettings.controller.deliveries import retry_if_refused
+from mailsettings.controller.deliveries import retry_if_refused, too_large
 from mailsettings.controller.keys import namespace_key
 from mailsettings.controller.reconcile.authorization import Authorization, authorize, give_up_token, token_ref
 from mailsettings.controller.reconcile.probing import Probing, probe
@@ -18,7 +18,14 @@ from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.acceptance import accept_tenant, parse_spec
 from mailsettings.core.conditions import Findings
 from mailsettings.core.credentials import ObjectRef, ResolvedSettings, references, resolve
-from mailsettings.core.delivery import DeliveredSecret, Owner, desired_secret, undeliverable, withdrawn_by
+from mailsettings.core.delivery import (
+    DeliveredSecret,
+    OversizeError,
+    Owner,
+    desired_secret,
+    undeliverable,
+    withdrawn_by,
+)
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding, failed, passed
 from mailsettings.core.report import effective_status
@@ -26,6 +33,7 @@ from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.kubernetes import cluster_settings_path
+from mailsettings.edges.smtp import is_usable_bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
         findings[ConditionType.PROBE_SUCCEEDED] = probing.finding
     findings[ConditionType.DELIVERED] = delivered or _undelivered(assessment, held)
     after = MailServerSettingsStatus(
-        effective=_effective_status(assessment, before, held),
+        effective=_effective_status(assessment, before, held, suspend=suspend),
         binding=_binding(held, secret_name),
         oauth2=assessment.authorization.status,
         probe=probing.status,
@@ -123,7 +131,9 @@ async def _assess(
         refs = references(effective)
         _note_uses(services, record, spec, refs)
         referenced = await read_references(services.api, namespace.name, refs)
-        credentials, resolved = resolve(effective, referenced, require_label=services.require_secret_label)
+        credentials, resolved = resolve(
+            effective, referenced, is_usable_bundle=is_usable_bundle, require_label=services.require_secret_label
+        )
         authorization = await authorize(services, record, resolved, before.oauth2, before.probe)
     findings: dict[ConditionType, Finding] = {
         ConditionType.ACCEPTED: accepted,
@@ -178,13 +188,16 @@ async def _deliver(
     if useless is not None:
         return useless
     held = services.store.secrets_of(record.uid)
-    desired = desired_secret(
-        resolved,
-        spec.output,
-        namespace=record.key.namespace,
-        name=secret_name,
-        owner=Owner(names.TENANT_KIND, record.key.name, record.uid),
-    )
+    try:
+        desired = desired_secret(
+            resolved,
+            spec.output,
+            namespace=record.key.namespace,
+            name=secret_name,
+            owner=Owner(names.TENANT_KIND, record.key.name, record.uid),
+        )
+    except OversizeError as error:
+        return too_large(error)
     finding = await services.deliveries.deliver(desired)
     if finding.holds and not held:
         # From now on the namespace is served by this object, no longer by `provision: Always`.
@@ -216,7 +229,9 @@ def _suspended(held: list[DeliveredSecret]) -> Finding:
         return passed(
             Reason.SUSPENDED, f"The Secret {held[0].name!r} stays as it was delivered; suspend holds changes back"
         )
-    return failed(Reason.SUSPENDED, "There is no Secret; set suspend to false to have it delivered")
+    return failed(
+        Reason.SUSPENDED, "There is no Secret; it is delivered once suspend is false, here and in the system's settings"
+    )
 
 
 async def _withdraw(services: Services, record: SettingsRecord, namespace: Namespace, *, keep: str) -> None:
@@ -255,12 +270,12 @@ def _probe(
 
 
 def _effective_status(
-    assessment: _Assessment, before: MailServerSettingsStatus, held: list[DeliveredSecret]
+    assessment: _Assessment, before: MailServerSettingsStatus, held: list[DeliveredSecret], *, suspend: bool
 ) -> Effective | None:
-    """What is in force: after a bad edit still what the Secret holds."""
-    if assessment.effective is not None:
-        return effective_status(assessment.effective)
-    return before.effective if held else None
+    """What is in force: after a bad edit, and while changes are held back, still what the Secret holds."""
+    if assessment.effective is None or (suspend and held and before.effective is not None):
+        return before.effective if held else None
+    return effective_status(assessment.effective)
 
 
 def _binding(held: list[DeliveredSecret], secret_name: str) -> Binding | None:

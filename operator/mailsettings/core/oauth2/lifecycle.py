@@ -95,7 +95,7 @@ def _finding(
     """A provider that is down tells nothing against a token that still lives; one that refuses does."""
     live = stored is not None and stored.is_live(now)
     if failure is not None and not (live and failure.transient):
-        return failed(Reason(failure.reason), failure.message)
+        return failed(Reason(failure.cause), failure.message)
     if not live:
         what = "A first token is being fetched" if stored is None else "The token has run out and is being renewed"
         return unknown(Reason.TOKEN_PENDING, f"{what} for {subject.oauth2.username}.")
@@ -105,7 +105,7 @@ def _finding(
 
 
 def _state(stored: StoredToken | None, failure: OAuth2Failure | None, now: datetime) -> TokenState:
-    if failure is not None and failure.reason == Reason.TOKEN_REVOKED:
+    if failure is not None and failure.cause == Reason.TOKEN_REVOKED:
         return TokenState.REVOKED
     if stored is None:
         return TokenState.NOT_GENERATED
@@ -122,7 +122,7 @@ def still_meant(
         return None
     try:
         failed_at, _ = parse_time(failure.time), parse_time(failure.retry_at)
-        Reason(failure.reason)
+        Reason(failure.cause)
     except ValueError:
         return None
     if stored is not None and stored.was_got_by(subject) and stored.issued_at.replace(microsecond=0) > failed_at:
@@ -145,9 +145,9 @@ def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digest
     failures = 1 + (before.consecutive_failures if before else 0)
     delay = retry_delay(fault, consecutive_failures=failures, seed=seed)
     stays = before is not None and not before.transient and fault.is_transient
-    told = (before.reason, before.message) if before is not None and stays else (str(fault.reason), fault.message)
+    told = (before.cause, before.message) if before is not None and stays else (str(fault.reason), fault.message)
     return OAuth2Failure(
-        reason=told[0],
+        cause=told[0],
         message=told[1],
         transient=fault.is_transient and not stays,
         time=format_time(finished.ended_at),
@@ -168,7 +168,7 @@ def is_refused(stored: StoredToken | None, probe: ProbeStatus | None) -> bool:
         stored is not None
         and probe is not None
         and probe.failure is not None
-        and probe.failure.reason == Reason.TOKEN_REFUSED
+        and probe.failure.cause == Reason.TOKEN_REFUSED
         and probe.consecutive_failures == 1
         and probe.token == stored.serial
     )
