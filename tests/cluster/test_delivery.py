@@ -226,7 +226,7 @@ def check_grafana(mode: str, values: Mapping[str, str]) -> None:
     assert (values["GF_SMTP_ENABLED"], values["GF_SMTP_SKIP_VERIFY"]) == ("true", "false")
     assert (values["GF_SMTP_USER"], values["GF_SMTP_PASSWORD"]) == (USERNAME, AWKWARD)
     assert (values["GF_SMTP_FROM_NAME"], values["GF_SMTP_FROM_ADDRESS"]) == ("Acme, Inc.", "no-reply@acme.example")
-    assert (values["GF_SMTP_STARTTLS_POLICY"] == "MandatoryStartTLS") == (mode == "StartTLS")
+    assert (values["GF_SMTP_STARTTLS_POLICY"] == "MandatoryStartTLS") == (mode != "Disabled")
 
 
 def check_keycloak(mode: str, values: Mapping[str, str]) -> None:
