@@ -7,16 +7,21 @@ from weakref import WeakValueDictionary
 
 from mailsettings.api import names
 from mailsettings.api.conditions import Reason
+from mailsettings.api.output import ClusterOutput
 from mailsettings.controller.store import Store, secret_record
-from mailsettings.core.delivery import DeliveredSecret, DesiredSecret, OversizeError, Owner, applied_fields
+from mailsettings.core.credentials import ResolvedSettings
+from mailsettings.core.delivery import (
+    DeliveredSecret,
+    DesiredSecret,
+    OversizeError,
+    Owner,
+    applied_fields,
+    desired_secret,
+    undeliverable,
+)
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_path
-
-
-def too_large(error: OversizeError) -> Finding:
-    """What is to be said of a Secret that cannot be made."""
-    return failed(Reason.DELIVERY_REFUSED, str(error))
 
 
 class DeliveryRefusedError(Exception):
@@ -43,13 +48,22 @@ class Deliveries:
         self._logger = logger
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
-    async def deliver(self, desired: DesiredSecret) -> Finding:
-        """Makes the Secret as desired, unless it is somebody else's.
+    async def deliver(
+        self, settings: ResolvedSettings, output: ClusterOutput | None, *, namespace: str, name: str, owner: Owner
+    ) -> Finding:
+        """Makes the Secret that the settings ask for, unless it would be useless, too large or is somebody else's.
 
         Raises:
             ApiError: somebody else was faster, or the API server is in trouble; try again.
         """
-        place = (desired.namespace, desired.name)
+        useless = undeliverable(settings, output)
+        if useless is not None:
+            return useless
+        try:
+            desired = desired_secret(settings, output, namespace=namespace, name=name, owner=owner)
+        except OversizeError as error:
+            return failed(Reason.DELIVERY_REFUSED, str(error))
+        place = (namespace, name)
         # Two objects may want one name: what the second decides depends on what the first has done.
         async with self._locks.setdefault(place, asyncio.Lock()):
             return await self._deliver(desired)

@@ -52,10 +52,6 @@ class SettingsRecord:
         """Notes what the operator has written, so that it need not wait for its own echo."""
         self._status = _text(status)
 
-    def differs_from(self, other: "SettingsRecord") -> bool:
-        """Whether there may be something to do that there was not before."""
-        return self != other
-
 
 def settings_record(kind: Kind, body: Json) -> SettingsRecord:
     """The record of an object as a watch delivers it."""
@@ -144,7 +140,7 @@ class Store:
             self.clusters[record.key.name] = record
         else:
             self._tenants[record.key.namespace][record.key.name] = record
-        return before is None or record.differs_from(before)
+        return record != before
 
     def drop_settings(self, key: Key) -> None:
         """Forgets an object that is gone, with all that was derived from it."""
@@ -184,6 +180,10 @@ class Store:
             for secret in held
             if secret.owner is not None and secret.owner.kind == Kind.TENANT and withdrawn_by(secret) == cluster
         }
+
+    def concerned_by(self, cluster: str) -> set[Key]:
+        """The tenants' settings that a change of a cluster object may matter to."""
+        return {tenant.key for tenant in self.inheritors(cluster)} | self.holders(cluster)
 
     def put_secret(self, record: DeliveredSecret) -> DeliveredSecret | None:
         """Stores what is known of a Secret; what was known before."""

@@ -51,9 +51,7 @@ class Triggers:
         # Its Secrets may be taken over, by whoever wants their names.
         for secret in self._store.secrets_of(gone.uid):
             self._wake_users("Secret", secret.namespace, secret.name)
-        concerned = set()
-        if kind is Kind.CLUSTER:
-            concerned = {tenant.key for tenant in self._store.inheritors(key.name)} | self._store.holders(key.name)
+        concerned = self._store.concerned_by(key.name) if kind is Kind.CLUSTER else set()
         self._store.drop_settings(key)
         self._enqueue(key)
         self._enqueue_all(concerned)

@@ -109,7 +109,7 @@ def _publish(services: Services, system: SystemSettings) -> None:
     if before == system:
         return
     store.systems[system.name] = system
-    for key in {tenant.key for tenant in store.inheritors(system.name)} | store.holders(system.name):
+    for key in store.concerned_by(system.name):
         services.enqueue(key)
     if system.name == names.DEFAULT_SETTINGS and (before is None or _always_differs(before, system)):
         for namespace in store.namespaces:

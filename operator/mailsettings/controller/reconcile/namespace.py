@@ -1,10 +1,10 @@
 """Reconciles a namespace: its Secret by `provision: Always`, where no MailServerSettings has delivered one."""
 
 from mailsettings.api import names
-from mailsettings.controller.deliveries import retry_if_refused, too_large
+from mailsettings.controller.deliveries import retry_if_refused
 from mailsettings.controller.keys import COALESCE_SECONDS, cluster_key
 from mailsettings.controller.reconcile.services import Services
-from mailsettings.core.delivery import DeliveredSecret, OversizeError, Owner, desired_secret, undeliverable
+from mailsettings.core.delivery import DeliveredSecret, Owner
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 
@@ -32,21 +32,13 @@ async def reconcile_namespace(services: Services, namespace: Namespace) -> None:
         return
     if system is None or system.resolved is None or system.suspend:
         return
-    useless = undeliverable(system.resolved, system.output)
-    if useless is not None:
-        _note_failure(services, namespace.name, str(useless.reason))
-        return
-    try:
-        desired = desired_secret(
-            system.resolved,
-            system.output,
-            namespace=namespace.name,
-            name=names.ALWAYS_SECRET_NAME,
-            owner=Owner(names.CLUSTER_KIND, system.name, system.uid),
-        )
-        finding = await services.deliveries.deliver(desired)
-    except OversizeError as error:
-        finding = too_large(error)
+    finding = await services.deliveries.deliver(
+        system.resolved,
+        system.output,
+        namespace=namespace.name,
+        name=names.ALWAYS_SECRET_NAME,
+        owner=Owner(names.CLUSTER_KIND, system.name, system.uid),
+    )
     _note_failure(services, namespace.name, None if finding.holds else str(finding.reason))
     retry_if_refused(finding)
 

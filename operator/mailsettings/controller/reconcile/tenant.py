@@ -6,7 +6,7 @@ from mailsettings.api import names
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.api.status import Binding, Effective, MailServerSettingsStatus
-from mailsettings.controller.deliveries import retry_if_refused, too_large
+from mailsettings.controller.deliveries import retry_if_refused
 from mailsettings.controller.keys import namespace_key
 from mailsettings.controller.reconcile.authorization import Authorization, authorize, give_up_token, token_ref
 from mailsettings.controller.reconcile.probing import Probing, probe
@@ -20,10 +20,7 @@ from mailsettings.core.conditions import Findings
 from mailsettings.core.credentials import ObjectRef, ResolvedSettings, references, resolve
 from mailsettings.core.delivery import (
     DeliveredSecret,
-    OversizeError,
     Owner,
-    desired_secret,
-    undeliverable,
     withdrawn_by,
 )
 from mailsettings.core.effective import EffectiveSettings
@@ -184,21 +181,14 @@ async def _deliver(
     resolved: ResolvedSettings,
     secret_name: str,
 ) -> Finding:
-    useless = undeliverable(resolved, spec.output)
-    if useless is not None:
-        return useless
     held = services.store.secrets_of(record.uid)
-    try:
-        desired = desired_secret(
-            resolved,
-            spec.output,
-            namespace=record.key.namespace,
-            name=secret_name,
-            owner=Owner(names.TENANT_KIND, record.key.name, record.uid),
-        )
-    except OversizeError as error:
-        return too_large(error)
-    finding = await services.deliveries.deliver(desired)
+    finding = await services.deliveries.deliver(
+        resolved,
+        spec.output,
+        namespace=record.key.namespace,
+        name=secret_name,
+        owner=Owner(names.TENANT_KIND, record.key.name, record.uid),
+    )
     if finding.holds and not held:
         # From now on the namespace is served by this object, no longer by `provision: Always`.
         services.enqueue(namespace_key(record.key.namespace))
