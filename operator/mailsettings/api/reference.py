@@ -48,6 +48,7 @@ _FORMS: Final = {
     scalars.SCOPE_PATTERN: "a scope",
     scalars.CLIENT_ID_PATTERN: "printable ASCII",
     scalars.DIRECTORY_ID_PATTERN: "a GUID or a domain",
+    scalars.CLAIM_PATTERN: "a claim's name",
     scalars.AUDIENCE_PATTERN: "printable ASCII without blanks",
     scalars.FROM_PATTERN_PATTERN: "an address with `*` and `{namespace}`",
     PLACEHOLDER_TEXT_PATTERN: "placeholders, `$$` and any other text",

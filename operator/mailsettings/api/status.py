@@ -157,6 +157,10 @@ class OAuth2Status(StatusModel):
     """NotGenerated, Generated, Expiring (soon, or its renewal fails), Expired or Revoked."""
     account: str
     """The mailbox that the token is for."""
+    authorize_url: Annotated[str | None, Field(alias="authorizeURL")] = None
+    """Where a person consents, in a browser. It stays the same as long as the object lives."""
+    redirect_uri: Annotated[str | None, Field(alias="redirectURI")] = None
+    """What has to be registered at the provider, for the client, as a redirect URI of the type Web."""
     scopes: Annotated[list[str], Field(max_length=64)] | None = None
     """What the token permits."""
     access_token_expires_at: Time | None = None
