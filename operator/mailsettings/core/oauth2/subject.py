@@ -40,6 +40,8 @@ _GRANTS: Final[dict[Grant, type[requests.Grant]]] = {
     Grant.CLIENT_CREDENTIALS: requests.ClientCredentials,
     Grant.SERVICE_ACCOUNT: requests.ServiceAccount,
     Grant.REFRESH_TOKEN: requests.RefreshToken,
+    Grant.AUTHORIZATION_CODE: requests.AuthorizationCode,
+    Grant.DEVICE_CODE: requests.DeviceCode,
 }
 
 
@@ -104,6 +106,8 @@ class TokenSubject:
                 return requests.ClientCredentials(self._client(federation))
             case Grant.REFRESH_TOKEN:
                 return requests.RefreshToken(self._client(federation), _given(refresh_token))
+            case Grant.AUTHORIZATION_CODE | Grant.DEVICE_CODE:
+                raise ValueError("nobody has consented")
 
     def _client(self, federation: Federation) -> requests.Client:
         return requests.Client(_given(self.oauth2.client_id), self._client_auth(federation))
