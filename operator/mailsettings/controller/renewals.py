@@ -95,6 +95,10 @@ class TokenRenewer:
         failure = self._failed.get(key)
         return failure if failure is not None and failure.subject == subject else None
 
+    def report(self, key: Key, failure: FailedRenewal) -> None:
+        """Takes note of a failure elsewhere: of a person's consent."""
+        self._failed[key] = failure
+
     def settle(self, key: Key, failure: FailedRenewal) -> None:
         """Drops a failure that is in the status now."""
         if self._failed.get(key) is failure:
@@ -155,7 +159,7 @@ class TokenRenewer:
         except Exception:
             await self._store.release(place, held)
             raise
-        await self._keep(place, held, StoredToken.of(token, subject, sent=sent))
+        await self._keep(place, held, StoredToken.of(token, subject, sent=sent, before=held.token))
         return None
 
     async def _keep(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> None:

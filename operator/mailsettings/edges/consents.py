@@ -4,10 +4,11 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from mailsettings.api import names
-from mailsettings.core.clock import parse_time
+from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.oauth2.consent import Consent, ConsentKey, ConsentResult
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_collection_path, core_path
 
@@ -98,13 +99,14 @@ class ConsentStore:
         """
         return await self._merge(held, {**_encoded(values)})
 
-    async def take(self, held: HeldConsent) -> HeldConsent | None:
+    async def take(self, held: HeldConsent, *, now: datetime) -> HeldConsent | None:
         """Takes out what can be used only once, before it is used; None: somebody else was faster.
 
         Raises:
             ApiError: The API server refused.
         """
-        return await self._merge(held, {str(key): None for key in _ANSWER})
+        taken = {str(key): None for key in _ANSWER}
+        return await self._merge(held, {**taken, **_encoded({ConsentKey.REDEEMED_AT: format_time(now)})})
 
     async def finish(self, held: HeldConsent, result: ConsentResult) -> None:
         """Writes what has become of it; nothing is done if it is gone.

@@ -22,6 +22,9 @@ from mailsettings.core.oauth2.terms import ConsentTerms
 KEPT: Final = timedelta(minutes=12)
 """After its creation a consent Secret is removed; by then the last state that it can hold has run out."""
 
+REDEEMING: Final = timedelta(minutes=3)
+"""How long the redeeming of a code can take at most, whatever the operator's deadline is set to."""
+
 MAX_VALUE_BYTES: Final = 8 * 1024
 """Of each value in a consent Secret: no provider's code is nearly as long."""
 
@@ -52,6 +55,8 @@ class ConsentKey(StrEnum):
     ISS = "iss"
     ERROR = "error"
     ERROR_DESCRIPTION = "error-description"
+    REDEEMED_AT = "redeemed-at"
+    """By the operator: when it took the code out, to redeem it."""
     RESULT = "result"
     """By the operator: what has become of it, in JSON."""
 
@@ -178,7 +183,7 @@ def next_step(consent: Consent, terms: ConsentTerms | None, *, uid: str, flows: 
     if terms.oauth2.grant is Grant.DEVICE_CODE:
         return _device_step(consent, now)
     if any(consent[key] for key in (ConsentKey.CODE, ConsentKey.STATE, ConsentKey.ERROR)):
-        return _answer_step(consent, terms, uid=uid, flows=flows)
+        return _answer_step(consent, terms, uid=uid, flows=flows, now=now)
     return _question_step(consent, now)
 
 
@@ -203,7 +208,7 @@ def _question_step(consent: Consent, now: datetime) -> Step:
     return Offer(consent[ConsentKey.REDIRECT_URI])
 
 
-def _answer_step(consent: Consent, terms: ConsentTerms, *, uid: str, flows: Flows) -> Step:
+def _answer_step(consent: Consent, terms: ConsentTerms, *, uid: str, flows: Flows, now: datetime) -> Step:
     try:
         state = flows.read(consent[ConsentKey.STATE])
     except StateError:
@@ -211,11 +216,25 @@ def _answer_step(consent: Consent, terms: ConsentTerms, *, uid: str, flows: Flow
     if (refusal := _refusal(consent, state, terms, uid)) is not None:
         return Refuse(refusal)
     if consent[ConsentKey.ERROR]:
-        return Refuse(terms.fault_of(consent[ConsentKey.ERROR], consent[ConsentKey.ERROR_DESCRIPTION]))
+        fault = terms.fault_of(
+            consent[ConsentKey.ERROR],
+            consent[ConsentKey.ERROR_DESCRIPTION],
+            redirect_uri=consent[ConsentKey.REDIRECT_URI],
+            state=consent[ConsentKey.STATE],
+        )
+        return Refuse(fault)
     if not consent[ConsentKey.CODE]:
-        # Taken out, to be redeemed: by another replica, or by one that ended over it.
-        return Wait(consent.created_at + KEPT)
+        return _redeeming_step(consent, now)
     return Redeem(consent[ConsentKey.CODE], consent[ConsentKey.REDIRECT_URI], state.flow)
+
+
+def _redeeming_step(consent: Consent, now: datetime) -> Step:
+    """The code was taken out, to be redeemed: by another replica, or by one that ended over it."""
+    try:
+        ends_at = parse_time(consent[ConsentKey.REDEEMED_AT]) + REDEEMING
+    except ValueError:
+        return Refuse(_lapsed("the answer holds no code"))
+    return Wait(ends_at) if now < ends_at else Refuse(_lapsed("the operator was interrupted while it redeemed the code"))
 
 
 def _refusal(consent: Consent, state: ConsentState, terms: ConsentTerms, uid: str) -> TokenFault | None:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mailsettings.api.conditions import Reason
+from mailsettings.api.grants import Grant
 from mailsettings.api.status import OAuth2Failure, OAuth2Status, ProbeStatus, TokenState
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.digest import Digester
@@ -17,6 +18,7 @@ from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.renewal import is_fresh, renew_at, retry_delay
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import TokenSubject
+from mailsettings.core.oauth2.terms import ConsentPage
 
 MAX_SLEEP: Final = timedelta(days=7)
 """A due time further away was not set by this clock."""
@@ -32,14 +34,16 @@ class FailedRenewal:
     subject: TokenSubject
     fault: TokenFault
     ended_at: datetime
+    of_consent: bool = False
+    """Whether it was a person's attempt, which tells nothing against a token that is held."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What is to be done."""
 
-    due: datetime
-    """When to renew; the past: now."""
+    due: datetime | None
+    """When to renew; the past: now; None: never, since only a person can give a new token."""
     finding: Finding
     """What the `Authorized` condition says."""
     state: TokenState
@@ -60,6 +64,7 @@ def decide(
     now: datetime,
     seed: str,
     refused: bool = False,
+    dropped: bool = False,
 ) -> Decision:
     """What is to become of the token.
 
@@ -70,13 +75,15 @@ def decide(
         now: The present time.
         seed: What jitter depends on: the object's uid.
         refused: Whether a mail server has refused this very token.
+        dropped: Whether there is none because the one that was held belonged to other settings.
     """
-    due = _due(stored, subject, now=now, seed=seed, refused=refused)
-    if failure is not None:
-        due = max(due, parse_time(failure.retry_at))
+    due = None
+    if subject.can_renew(stored):
+        due = _due(stored, subject, now=now, seed=seed, refused=refused)
+        due = max(due, parse_time(failure.retry_at)) if failure is not None else due
     return Decision(
         due=due,
-        finding=_finding(stored, subject, failure, now),
+        finding=_finding(stored, subject, failure, now, dropped=dropped),
         state=_state(stored, failure, now),
         failure=failure,
     )
@@ -90,18 +97,32 @@ def _due(stored: StoredToken | None, subject: TokenSubject, *, now: datetime, se
 
 
 def _finding(
-    stored: StoredToken | None, subject: TokenSubject, failure: OAuth2Failure | None, now: datetime
+    stored: StoredToken | None, subject: TokenSubject, failure: OAuth2Failure | None, now: datetime, *, dropped: bool
 ) -> Finding:
     """A provider that is down tells nothing against a token that still lives; one that refuses does."""
     live = stored is not None and stored.is_live(now)
     if failure is not None and not (live and failure.transient):
         return failed(Reason(failure.cause), failure.message)
+    if not subject.can_renew(stored):
+        return _awaited(subject, dropped=dropped)
     if not live:
         what = "A first token is being fetched" if stored is None else "The token has run out and is being renewed"
         return unknown(Reason.TOKEN_PENDING, f"{what} for {subject.oauth2.username}.")
     if failure is not None:
         return passed(Reason.AUTHORIZED, f"The token still lives, but its renewal is delayed. {failure.message}")
     return passed(Reason.AUTHORIZED, f"A live token for {subject.oauth2.username} is held; it is renewed in time.")
+
+
+def _awaited(subject: TokenSubject, *, dropped: bool) -> Finding:
+    """What is said until a person has consented."""
+    how = "kubectl mailsettings authorize"
+    if subject.oauth2.grant is Grant.AUTHORIZATION_CODE:
+        how = f"the address in status.oauth2.authorizeURL, or {how}"
+    account = subject.oauth2.username
+    if dropped:
+        message = f"The settings were changed, and what was consented to for {account} was for the old ones. Use {how}."
+        return failed(Reason.TOKEN_DROPPED, message)
+    return failed(Reason.CONSENT_REQUIRED, f"Nobody has consented yet that mail is sent for {account}. Use {how}.")
 
 
 def _state(stored: StoredToken | None, failure: OAuth2Failure | None, now: datetime) -> TokenState:
@@ -143,7 +164,7 @@ def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digest
     """
     fault = finished.fault
     failures = 1 + (before.consecutive_failures if before else 0)
-    delay = retry_delay(fault, consecutive_failures=failures, seed=seed)
+    delay = timedelta() if finished.of_consent else retry_delay(fault, consecutive_failures=failures, seed=seed)
     stays = before is not None and not before.transient and fault.is_transient
     told = (before.cause, before.message) if before is not None and stays else (str(fault.reason), fault.message)
     return OAuth2Failure(
@@ -174,20 +195,26 @@ def is_refused(stored: StoredToken | None, probe: ProbeStatus | None) -> bool:
     )
 
 
-def oauth2_status(stored: StoredToken | None, subject: TokenSubject, decision: Decision, now: datetime) -> OAuth2Status:
-    """What the status says."""
+def oauth2_status(
+    stored: StoredToken | None, subject: TokenSubject, decision: Decision, now: datetime, *, page: ConsentPage | None
+) -> OAuth2Status:
+    """What the status says; `page` is where a person can consent in a browser."""
     # An attempt that is under way or about to begin has no time of its own, which would change with every look.
-    planned = decision.due if decision.due > now else None
+    planned = decision.due if decision.due is not None and decision.due > now else None
     if stored is None:
         return OAuth2Status(
             token_state=decision.state,
             account=subject.oauth2.username,
+            authorize_url=page.url if page else None,
+            redirect_uri=page.redirect_uri if page else None,
             next_refresh_time=format_time(planned) if planned else None,
             failure=decision.failure,
         )
     return OAuth2Status(
         token_state=decision.state,
         account=stored.account or subject.oauth2.username,
+        authorize_url=page.url if page else None,
+        redirect_uri=page.redirect_uri if page else None,
         scopes=[*stored.scopes] or None,
         access_token_expires_at=format_time(stored.expires_at),
         refresh_token_expires_at=format_time(stored.refresh_token_expires_at)

@@ -53,15 +53,16 @@ class StoredToken(BaseModel):
         return now < self.expires_at
 
     @classmethod
-    def of(cls, token: Token, subject: TokenSubject, *, sent: str | None) -> Self:
+    def of(cls, token: Token, subject: TokenSubject, *, sent: str | None, before: Self | None = None) -> Self:
         """What is to be kept of an answer.
 
         Args:
             token: The answer.
             subject: What it was got for.
             sent: The refresh token that was sent: without a new one in the answer it stays good.
+            before: What was kept so far: what a renewal does not say again still holds.
         """
-        life = REFRESH_TOKEN_LIFE.get(subject.family) if sent else None
+        life = REFRESH_TOKEN_LIFE.get(subject.family) if sent or token.refresh_token else None
         return cls(
             serial=uuid4().hex,
             fingerprint=subject.fingerprint,
@@ -72,8 +73,8 @@ class StoredToken(BaseModel):
             issued_at=token.issued_at.astimezone(UTC),
             expires_at=token.expires_at.astimezone(UTC),
             refresh_token_expires_at=token.issued_at.astimezone(UTC) + life if life else None,
-            scopes=token.scopes,
-            account=token.account,
+            scopes=token.scopes or (before.scopes if before else ()),
+            account=token.account or (before.account if before else None),
         )
 
     @classmethod

@@ -10,8 +10,10 @@ from mailsettings.api.identity import Family
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.core.digest import Digester
+from mailsettings.core.oauth2.account import ExpectedAccount, is_issuer, issuers_of
 from mailsettings.core.oauth2.authorization import authorization_url, has_id_token
 from mailsettings.core.oauth2.clouds import authorization_endpoint_of, cloud_of
+from mailsettings.core.oauth2.faults import TokenFault, diagnose_redirect
 from mailsettings.core.oauth2.fingerprint import fingerprint
 from mailsettings.core.oauth2.request import AuthorizationRequest
 from mailsettings.core.oauth2.state import Flows
@@ -26,6 +28,16 @@ So a provider cannot have the code of another one sent to itself. Source: RFC 97
 
 
 @dataclass(frozen=True, slots=True)
+class ConsentPage:
+    """Where a person consents in a browser, when the operator can be reached at an address of its own."""
+
+    url: str
+    """What the person opens; it stays the same as long as the object lives."""
+    redirect_uri: str
+    """What has to be registered at the provider."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConsentTerms:
     """What a person is asked to consent to."""
 
@@ -36,7 +48,7 @@ class ConsentTerms:
     scopes: tuple[str, ...]
     """For the mail."""
     endpoint: str
-    """Where the person logs in, with grant AuthorizationCode; else empty."""
+    """Where a consent begins: the authorization endpoint, or with grant DeviceCode the device authorization endpoint."""
 
     @property
     def family(self) -> Family:
@@ -48,18 +60,21 @@ class ConsentTerms:
         """Of the provider, with its port where it has an unusual one."""
         return urlsplit(self.endpoint).netloc.lower()
 
-    @property
-    def origin(self) -> str:
-        """Of the provider. What calls itself an issuer has to be there."""
-        return f"https://{self.host}"
+    def page(self, uid: str, external_url: str) -> ConsentPage | None:
+        """The page for an object; None: there is none.
 
-    def redirect_uri(self, external_url: str) -> str:
-        """Where the provider sends the browser, when the operator can be reached at an address of its own."""
-        return f"{external_url}{CALLBACK_PATH}/{self.host}"
+        Args:
+            uid: The object's.
+            external_url: Where browsers reach the operator; empty: nowhere.
+        """
+        if not external_url or self.oauth2.grant is not Grant.AUTHORIZATION_CODE:
+            return None
+        redirect_uri = f"{external_url}{CALLBACK_PATH}/{self.host}"
+        return ConsentPage(f"{external_url}{START_PATH}/{uid}", redirect_uri)
 
     def is_issuer(self, issuer: str) -> bool:
         """Whether an answer that names its issuer is this provider's; one that names none is. Source: RFC 9207 §2.4."""
-        return not issuer or _origin(issuer) == self.origin
+        return not issuer or is_issuer(issuer, issuers_of(self.family, self.endpoint))
 
     def request(self, redirect_uri: str) -> AuthorizationRequest:
         """What the person is sent to the provider with."""
@@ -72,23 +87,39 @@ class ConsentTerms:
             login_hint=self.oauth2.username,
         )
 
-    def nonce(self, flows: Flows, flow: str) -> str | None:
-        """What the ID token of an attempt has to repeat; None: there will be no ID token."""
-        is_sent = self.oauth2.grant is Grant.AUTHORIZATION_CODE and has_id_token(self.request(""))
-        return flows.nonce(flow) if is_sent else None
+    def expected_account(self, nonce: str | None) -> ExpectedAccount:
+        """Who has to have consented, and to what.
+
+        Args:
+            nonce: The one that the person was sent to the provider with; None: the person was not (device code).
+        """
+        check = self.oauth2.account_check
+        return ExpectedAccount(
+            family=self.family,
+            username=self.oauth2.username,
+            client_id=self.oauth2.client_id or "",
+            issuers=issuers_of(self.family, self.endpoint),
+            nonce=nonce if nonce is not None and has_id_token(self.request("")) else None,
+            directory_id=self.oauth2.directory_id or "",
+            claim=check.claim if check is not None else None,
+            scopes=self.scopes,
+        )
+
+    def fault_of(self, error: str, description: str, *, redirect_uri: str, state: str) -> TokenFault:
+        """What it means that the provider sent an error in place of a code."""
+        return diagnose_redirect(error, description, self.request(redirect_uri), secrets=(state,))
 
 
 def consent_terms(provider: str, oauth2: OAuth2, digest: Digester) -> ConsentTerms:
     """What these settings, whose grant needs a person, ask for."""
     cloud = cloud_of(provider, oauth2.cloud)
-    family = family_of(provider)
-    endpoint = oauth2.authorization_uri or authorization_endpoint_of(family, cloud, oauth2.directory_id or "")
+    given = oauth2.authorization_uri or oauth2.device_authorization_uri
     return ConsentTerms(
         provider=provider,
         oauth2=oauth2,
         fingerprint=fingerprint(provider, oauth2, digest),
         scopes=default_scopes(provider, oauth2),
-        endpoint=endpoint if oauth2.grant is Grant.AUTHORIZATION_CODE else "",
+        endpoint=given or authorization_endpoint_of(family_of(provider), cloud, oauth2.directory_id or ""),
     )
 
 
@@ -123,12 +154,3 @@ def family_of(provider: str) -> Family:
     if identity is None:
         raise ValueError(f"{provider} has no OAuth2")
     return identity.family
-
-
-def _origin(uri: str) -> str:
-    """Scheme, host and port; empty: it is no URI."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.netloc}".lower()
