@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -20,6 +21,16 @@ def _readable(path: str) -> str:
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot be read: {type(error).__name__}") from None
     return path
+
+
+def _external(url: str) -> str:
+    if not url:
+        return url
+    parts = urlsplit(url)
+    is_local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not (parts.scheme == "https" or is_local) or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("must be https://HOST or https://HOST:PORT, without a path")
+    return url.rstrip("/")
 
 
 class Config(BaseModel):
@@ -49,6 +60,10 @@ class Config(BaseModel):
     """How long a request for a token may take as a whole. After a crash it is repeated 10 seconds later than that."""
     oauth2_limit: Annotated[int, Field(ge=1, le=16)] = 8
     """How many tokens may be asked for at a time."""
+    external_url: Annotated[str, AfterValidator(_external)] = ""
+    """Where browsers reach the operator, such as https://mail-consent.example.com: its consent pages are served then."""
+    consent_listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] = "0.0.0.0:8081"
+    """Where the consent pages are served, by HTTP without TLS: whatever is in front of it adds that."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

@@ -1,8 +1,9 @@
 """From what an identity provider did to what a person should do: pure functions over one ordered table of rules.
 
-Sources of the table: RFC 6749 §4.1.2.1 and §5.2, RFC 7521 §4.2.1, RFC 8628 §3.5, OpenID Connect Core 1.0 §3.1.2.6, the list of AADSTS error codes
-in Microsoft's Entra documentation, and Google's documentation of its OAuth 2.0 errors. Microsoft asks not to branch on
-AADSTS codes: rules branch on `error`, and a code only tells which of several remedies is meant.
+Sources of the table: RFC 6749 §4.1.2.1 and §5.2, RFC 7521 §4.2.1, RFC 8628 §3.5, OpenID Connect Core 1.0 §3.1.2.6, the
+list of AADSTS error codes in Microsoft's Entra documentation, and Google's documentation of its OAuth 2.0 errors.
+Microsoft asks not to branch on AADSTS codes: rules branch on `error`, and a code only tells which of several remedies
+is meant.
 """
 
 import re
@@ -566,12 +567,18 @@ _BROUGHT_BY_A_BROWSER: Final = (
         errors=_set("org_internal"),
     ),
     Rule(
-        Reason.SCOPE_INVALID,
-        "{where} shows no consent page for what is asked for: {said}.",
-        "Check auth.oauth2.scopes, and which grants, response types and PKCE methods the client may use.",
+        Reason.TOKEN_REQUEST_REFUSED,
+        "{where} does not take what it is asked for: {said}.",
+        "Check auth.oauth2.scopes, and that the client may use the authorization code grant with PKCE (S256).",
         statuses=_REDIRECT,
-        families=frozenset({Family.CUSTOM, Family.GOOGLE}),
-        errors=_set("invalid_request", "unsupported_response_type", "invalid_scope"),
+        errors=_set("invalid_request"),
+    ),
+    Rule(
+        Reason.CLIENT_UNKNOWN,
+        "{where} knows no such client: {said}.",
+        "Check auth.oauth2.clientID.",
+        statuses=_REDIRECT,
+        errors=_set("invalid_client"),
     ),
 )
 
@@ -775,7 +782,7 @@ _REDIRECT_URI: Final = (
         "the consent again.",
         families=_MICROSOFT,
         grants=_CODE,
-        codes=_codes(50011, 500112, 500113, 50017, 700023),
+        codes=_codes(50011, 500112, 500113),
     ),
     Rule(
         Reason.CLIENT_NOT_PERMITTED,
@@ -784,7 +791,7 @@ _REDIRECT_URI: Final = (
         "client without a secret, and begin the consent again.",
         families=_MICROSOFT,
         grants=_CODE,
-        codes=_codes(9002327, 9002326, 9002325),
+        codes=_codes(9002326, 9002327),
     ),
     Rule(
         Reason.CLIENT_NOT_PERMITTED,
@@ -797,16 +804,6 @@ _REDIRECT_URI: Final = (
 )
 
 _CODES: Final = (
-    Rule(
-        Reason.CONSENT_EXPIRED,
-        "The code is no longer good: it is too old, was redeemed already, or belongs to another consent: {said}.",
-        _BEGIN_AGAIN,
-        families=_MICROSOFT,
-        grants=_BY_A_PERSON,
-        errors=_GRANT_ERRORS | _CLIENT_ERRORS,
-        codes=_codes(54005, 70008, 501481, 50148, 70000, 700005, 70020, 70018, 70019, 700009, 9002313),
-        is_transient=False,
-    ),
     Rule(
         Reason.CONSENT_EXPIRED,
         "The code is no longer good: it is too old, was redeemed already, or belongs to another consent: {said}.",
