@@ -61,9 +61,9 @@ class Config(BaseModel):
     oauth2_limit: Annotated[int, Field(ge=1, le=16)] = 8
     """How many tokens may be asked for at a time."""
     external_url: Annotated[str, AfterValidator(_external)] = ""
-    """Where browsers reach the operator, such as https://mail-consent.example.com: its consent pages are served then."""
+    """Where browsers reach the operator: https://consent.example.com. Only then are its consent pages served."""
     consent_listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] = "0.0.0.0:8081"
-    """Where the consent pages are served, by HTTP without TLS: whatever is in front of it adds that."""
+    """Where the consent pages are served: HTTP without TLS, which whatever stands in front has to add."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

@@ -43,33 +43,38 @@ def decided(token: StoredToken | None, failed: OAuth2Failure | None = None, **op
     return decide(token, subject(), failed, now=NOW, seed="uid", **options)
 
 
+def due(decision: Decision) -> datetime:
+    assert decision.due is not None
+    return decision.due
+
+
 def test_first_token_is_got_at_once_and_nothing_is_known_meanwhile() -> None:
     decision = decided(None)
-    assert decision.due <= NOW
+    assert due(decision) <= NOW
     assert (decision.finding.status, decision.finding.reason) == (None, Reason.TOKEN_PENDING)
     assert decision.state is TokenState.NOT_GENERATED
 
 
 def test_live_token_is_kept_until_it_is_due() -> None:
     decision = decided(stored())
-    assert NOW + timedelta(minutes=20) < decision.due <= NOW + timedelta(minutes=30)
+    assert NOW + timedelta(minutes=20) < due(decision) <= NOW + timedelta(minutes=30)
     assert (decision.finding.status, decision.state) == (True, TokenState.GENERATED)
 
 
 def test_expired_token_is_renewed_at_once() -> None:
     decision = decided(stored(age=2 * HOUR))
-    assert decision.due <= NOW
+    assert due(decision) <= NOW
     assert (decision.finding.status, decision.state) == (None, TokenState.EXPIRED)
 
 
 def test_provider_whose_tokens_live_for_no_time_is_not_asked_without_end() -> None:
-    assert decided(stored(life=timedelta())).due == NOW + timedelta(seconds=1)
+    assert due(decided(stored(life=timedelta()))) == NOW + timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("changed", [{"client": "other"}, {"seed": "other"}])
 def test_changed_client_secret_or_seed_is_verified_at_once(changed: dict[str, Any]) -> None:
     decision = decided(stored(**changed))
-    assert decision.due <= NOW
+    assert due(decision) <= NOW
     assert decision.finding.holds, "the token itself is as good as before"
 
 
@@ -83,7 +88,7 @@ def test_outage_takes_nothing_from_a_live_token() -> None:
     decision = decided(stored(age=timedelta(minutes=40)), failure(UNREACHABLE))
     assert decision.finding.holds
     assert "No answer." in decision.finding.message
-    assert decision.due > NOW
+    assert due(decision) > NOW
     assert decision.state is TokenState.EXPIRING
 
 
@@ -140,7 +145,7 @@ def probed(token: str, failures: int = 1, reason: Reason = Reason.TOKEN_REFUSED)
 def test_refused_token_is_renewed_once() -> None:
     token = stored()
     assert is_refused(token, probed(token.serial))
-    assert decided(token, refused=True).due <= NOW
+    assert due(decided(token, refused=True)) <= NOW
     assert not is_refused(token, probed("another"))
     assert not is_refused(token, probed(token.serial, failures=2))
     assert not is_refused(token, probed(token.serial, reason=Reason.CONNECTION_TIMEOUT))
@@ -174,9 +179,9 @@ def test_stored_token_survives_its_document_and_shows_no_secret() -> None:
 
 def test_status_tells_times_but_no_secret() -> None:
     token = stored()
-    status = oauth2_status(token, subject(), decided(token), NOW)
+    status = oauth2_status(token, subject(), decided(token), NOW, page=None)
     assert status.access_token_expires_at == "2026-11-22T17:40:00Z"
     assert status.refresh_token_expires_at == "2027-02-20T16:40:00Z"
     assert status.account == "no-reply@acme.example"
     assert "rotated" not in status.model_dump_json()
-    assert oauth2_status(None, subject(), decided(None), NOW).next_refresh_time is None
+    assert oauth2_status(None, subject(), decided(None), NOW, page=None).next_refresh_time is None

@@ -68,9 +68,7 @@ class ConsentDesk:
         """
         _, terms, page = self._asking(uid)
         flow, now = urandom(FLOW_BYTES), datetime.now(UTC)
-        return begin(
-            terms, self._flows, flow=flow, uid=uid, holder=browser, redirect_uri=page.redirect_uri, now=now
-        )
+        return begin(terms, self._flows, flow=flow, uid=uid, holder=browser, redirect_uri=page.redirect_uri, now=now)
 
     async def accept(self, host: str, answer: Mapping[ConsentKey, str], browser: str) -> str:
         """Keeps a provider's answer; the name of the flow that it ends. One that is there already stays.

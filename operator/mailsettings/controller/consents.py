@@ -28,11 +28,24 @@ from mailsettings.edges.oauth2.tokens import TokenError
 from mailsettings.edges.sealing import Sealer, SealError
 from mailsettings.edges.token_store import TokenPlace, TokenStore
 
-Obtain = Callable[[TokenRequest, Source], Awaitable[Token]]
-AuthorizeDevice = Callable[[DeviceAuthorizationRequest, Source], Awaitable[DeviceAuthorization]]
-
 MAX_POLL_INTERVAL: Final = timedelta(minutes=1)
 """However long a provider asks to be left alone, the person who has entered the code is waiting."""
+
+
+MAX_CONSENTS: Final = 64
+"""How many people's consents are dealt with at a time; the others wait until one has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCalls:
+    """How identity providers are asked."""
+
+    obtain: Callable[[TokenRequest, Source], Awaitable[Token]]
+    """Asks a token endpoint."""
+    authorize_device: Callable[[DeviceAuthorizationRequest, Source], Awaitable[DeviceAuthorization]]
+    """Asks a device authorization endpoint."""
+    federation: Federation
+    """Gives the operator's own token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +70,12 @@ class ConsentRunner:
         self,
         consents: ConsentStore,
         tokens: TokenStore,
-        obtain: Obtain,
-        authorize_device: AuthorizeDevice,
-        federation: Federation,
+        calls: ProviderCalls,
         *,
         flows: Flows,
         sealer: Sealer,
-        limit: int,
         grace: timedelta,
-        report: Callable[[Key, FailedRenewal], None],
-        finished: Callable[[Key], None],
+        finished: Callable[[Key, FailedRenewal | None], None],
         logger: logging.Logger,
     ) -> None:
         """Nothing is running yet.
@@ -74,30 +83,23 @@ class ConsentRunner:
         Args:
             consents: Where consents are.
             tokens: Where tokens are kept.
-            obtain: Asks a token endpoint.
-            authorize_device: Asks a device authorization endpoint.
-            federation: Gives the operator's own token.
+            calls: Asks the providers.
             flows: Knows the verifiers and nonces.
             sealer: Keeps device codes from everybody else.
-            limit: How many consents may be under way at a time.
             grace: How long the operator's end waits for a code that is being redeemed.
-            report: Is told what has failed.
-            finished: Is told when there is something new to know of an object.
+            finished: Is told when there is something new to know of an object, and what has failed, if anything.
             logger: Is told what goes wrong.
         """
         self._consents = consents
         self._tokens = tokens
-        self._obtain = obtain
-        self._authorize_device = authorize_device
-        self._federation = federation
+        self._calls = calls
         self._flows = flows
         self._sealer = sealer
-        self._limit = limit
         self._grace = grace
-        self._report = report
         self._notify_finished = finished
         self._logger = logger
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(MAX_CONSENTS)
         self._closing = asyncio.Event()
 
     def is_running(self, uid: str) -> bool:
@@ -122,8 +124,9 @@ class ConsentRunner:
         Raises:
             ApiError: The API server is in trouble; try again.
         """
-        self._report(attempt.key, FailedRenewal(attempt.subject, fault, datetime.now(UTC), of_consent=True))
         await self._consents.finish(attempt.held, ConsentResult.of(fault, attempt.subject.oauth2.username))
+        failure = FailedRenewal(attempt.subject, fault, datetime.now(UTC), of_consent=True)
+        self._notify_finished(attempt.key, failure)
 
     async def close(self) -> None:
         """Lets codes that are being redeemed come to their end, for a limited time."""
@@ -135,14 +138,15 @@ class ConsentRunner:
 
     def _start(self, attempt: Attempt, work: Coroutine[Any, Any, TokenFault | None]) -> None:
         uid = attempt.held.consent.uid
-        if uid in self._running or len(self._running) >= self._limit or self._closing.is_set():
+        if uid in self._running or self._closing.is_set():
             work.close()
             return
         self._running[uid] = asyncio.create_task(self._run(attempt, work), name=f"consent for {attempt.key}")
 
     async def _run(self, attempt: Attempt, work: Coroutine[Any, Any, TokenFault | None]) -> None:
         try:
-            fault = await work
+            async with self._slots:
+                fault = await work
             if fault is not None:
                 await self.refuse(attempt, fault)
         except ApiError as error:
@@ -151,7 +155,7 @@ class ConsentRunner:
             self._logger.error("a consent for %s broke: %s", attempt.key, described(error))  # noqa: TRY400
         finally:
             self._running.pop(attempt.held.consent.uid, None)
-            self._notify_finished(attempt.key)
+            self._notify_finished(attempt.key, None)
 
     async def _redeemed(self, attempt: Attempt, step: Redeem) -> TokenFault | None:
         if await self._consents.take(attempt.held, now=datetime.now(UTC)) is None:
@@ -160,10 +164,10 @@ class ConsentRunner:
             step.code,
             redirect_uri=step.redirect_uri,
             verifier=self._flows.verifier(step.flow),
-            federation=self._federation,
+            federation=self._calls.federation,
         )
         try:
-            token = await self._obtain(request, attempt.subject.level)
+            token = await self._calls.obtain(request, attempt.subject.level)
         except TokenError as error:
             return error.fault
         return await self._adopted(attempt, token, nonce=self._flows.nonce(step.flow))
@@ -183,9 +187,9 @@ class ConsentRunner:
         return None
 
     async def _device_begun(self, attempt: Attempt) -> TokenFault | None:
-        request = attempt.subject.device_authorization_request(self._federation)
+        request = attempt.subject.device_authorization_request(self._calls.federation)
         try:
-            given = await self._authorize_device(request, attempt.subject.level)
+            given = await self._calls.authorize_device(request, attempt.subject.level)
         except TokenError as error:
             return error.fault
         kept = json.dumps({"device_code": given.device_code, "interval_s": given.interval.total_seconds()})
@@ -211,10 +215,10 @@ class ConsentRunner:
             if await self._consents.read(attempt.held.namespace, attempt.held.name) is None:
                 return None  # whoever asked has given up
             request = attempt.subject.device_request(
-                kept["device_code"], interval=interval, federation=self._federation
+                kept["device_code"], interval=interval, federation=self._calls.federation
             )
             try:
-                token = await self._obtain(request, attempt.subject.level)
+                token = await self._calls.obtain(request, attempt.subject.level)
             except TokenError as error:
                 if not (error.fault.is_transient or error.fault.reason is Reason.CONSENT_REQUIRED):
                     return error.fault
@@ -233,7 +237,7 @@ class ConsentRunner:
 
 
 def _about(attempt: Attempt) -> str:
-    """What a device code belongs to: moved into another Secret, or after a change of the settings, it is worth nothing."""
+    """What a device code belongs to: in another Secret, or after a change of the settings, it is worth nothing."""
     return f"{attempt.held.consent.uid}/{attempt.subject.fingerprint}"
 
 

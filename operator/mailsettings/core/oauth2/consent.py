@@ -177,17 +177,18 @@ def next_step(consent: Consent, terms: ConsentTerms | None, *, uid: str, flows: 
     if consent.result is not None:
         return Wait(consent.created_at + KEPT)
     if terms is None:
-        return Refuse(_lapsed("these settings ask nobody for a consent, or cannot be used as they are: see their status"))
+        return Refuse(
+            _lapsed("these settings ask nobody for a consent, or cannot be used as they are: see their status")
+        )
     if any(len(value.encode()) > MAX_VALUE_BYTES for value in consent.values.values()):
         return Refuse(_lapsed(f"a value in the consent Secret is longer than {MAX_VALUE_BYTES} bytes"))
     if terms.oauth2.grant is Grant.DEVICE_CODE:
-        return _device_step(consent, now)
-    if any(consent[key] for key in (ConsentKey.CODE, ConsentKey.STATE, ConsentKey.ERROR)):
-        return _answer_step(consent, terms, uid=uid, flows=flows, now=now)
-    return _question_step(consent, now)
+        return _device_step(consent)
+    has_answer = any(consent[key] for key in (ConsentKey.CODE, ConsentKey.STATE, ConsentKey.ERROR))
+    return _answer_step(consent, terms, uid=uid, flows=flows, now=now) if has_answer else _question_step(consent, now)
 
 
-def _device_step(consent: Consent, now: datetime) -> Step:
+def _device_step(consent: Consent) -> Step:
     if not consent[ConsentKey.SEALED]:
         return BeginDevice()
     try:
@@ -234,7 +235,9 @@ def _redeeming_step(consent: Consent, now: datetime) -> Step:
         ends_at = parse_time(consent[ConsentKey.REDEEMED_AT]) + REDEEMING
     except ValueError:
         return Refuse(_lapsed("the answer holds no code"))
-    return Wait(ends_at) if now < ends_at else Refuse(_lapsed("the operator was interrupted while it redeemed the code"))
+    return (
+        Wait(ends_at) if now < ends_at else Refuse(_lapsed("the operator was interrupted while it redeemed the code"))
+    )
 
 
 def _refusal(consent: Consent, state: ConsentState, terms: ConsentTerms, uid: str) -> TokenFault | None:

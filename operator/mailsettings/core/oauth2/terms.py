@@ -48,7 +48,7 @@ class ConsentTerms:
     scopes: tuple[str, ...]
     """For the mail."""
     endpoint: str
-    """Where a consent begins: the authorization endpoint, or with grant DeviceCode the device authorization endpoint."""
+    """Where a consent begins: the authorization endpoint; with grant DeviceCode the device authorization endpoint."""
 
     @property
     def family(self) -> Family:

@@ -1,7 +1,7 @@
 """The HTTP endpoint at which a person consents in a browser.
 
-It gives nothing away and writes next to nothing: a page that anybody may open shows what is in no way secret, and only a
-provider's answer to a flow that this very browser has begun is kept, for the active operator to judge.
+It gives nothing away and writes next to nothing: a page that anybody may open shows what is in no way secret, and only
+a provider's answer to a flow that this very browser has begun is kept, for the active operator to judge.
 """
 
 import logging
@@ -20,7 +20,7 @@ from mailsettings.edges.consent_server import pages
 from mailsettings.edges.kubernetes import ApiError
 
 COOKIE: Final = "__Host-mailsettings-consent"
-"""The prefix makes browsers refuse one that another host, or a page without TLS, would set. Source: RFC 6265bis §4.1.3."""
+"""The prefix makes browsers refuse one that another host, or a page without TLS, sets. Source: RFC 6265bis §4.1.3."""
 
 COOKIE_LIFE_S: Final = 15 * 60
 RESULT_PATH: Final = "/oauth2/result"
