@@ -182,7 +182,11 @@ class Reason(StrEnum):
         "output.template wants a password, and OAuth2 has none that lasts; the message says what to do.",
         True,
     )
-    SUSPENDED = ("Suspended", "spec.suspend is true: changes are not delivered and nothing is probed.", True)
+    SUSPENDED = (
+        "Suspended",
+        "spec.suspend is true: nothing is probed, and nothing delivered but renewed access tokens.",
+        True,
+    )
 
     # ProbeSucceeded: neither passed nor failed
     PROBE_PASSED = ("ProbePassed", "The last probe went as far as its mode says.")

@@ -64,6 +64,7 @@ _METADATA: Final = (
     (names.ANNOTATION_SOURCE_GENERATION, "annotation", "a delivered Secret", "that object's `metadata.generation`"),
     (names.ANNOTATION_CONTENT, "annotation", "a delivered Secret", "a keyed digest of its content"),
     (names.LABEL_TOKEN_OF, "label", "a Secret with an OAuth2 token", "the uid of the settings that it belongs to"),
+    (names.ANNOTATION_TOKEN, "annotation", "a delivered Secret", "which access token it holds, by a name"),
     (names.ANNOTATION_CLAIM, "annotation", "a Secret with an OAuth2 token", "who is renewing it, and for how long"),
     (names.ANNOTATION_PROBE_REQUESTED_AT, "annotation", "settings, by you", "a new value asks for one probe now"),
     (
