@@ -403,6 +403,83 @@ def test_missing_value_is_named(
     assert provider.token_requests == []
 
 
+# --- warnings ahead ---
+
+
+def wait_warning(kube: Kube, namespace: str, cause: str) -> Json:
+    """The settings once they warn of something, though they are authorized."""
+
+    def look() -> Json | None:
+        settings = kube.settings("mail", namespace) or {}
+        status = settings.get("status") or {}
+        told = (status.get("oauth2") or {}).get("warnings") or []
+        is_ready = reason_of(settings, "Ready") == ("True", "Ready")
+        return settings if is_ready and [each["cause"] for each in told] == [cause] else None
+
+    settings: Json = kube.wait(look, f"a warning {cause}")
+    (warning,) = settings["status"]["oauth2"]["warnings"]
+    assert reason_of(settings, "Authorized") == ("True", "Authorized")
+    assert warning["message"] in (condition(settings, "Authorized") or {})["message"]
+    assert condition(settings, "Stalled") is None
+
+    def announced() -> list[Json]:
+        return [e for e in events_about(kube, namespace, "mail") if e["reason"] == "RenewalAtRisk"]
+
+    (event,) = kube.wait(announced, "the event")
+    assert (event["type"], event["note"]) == ("Warning", warning["message"])
+    return settings
+
+
+def test_client_secret_that_runs_out_is_warned_of_as_soon_as_that_is_due(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    """Nothing else happens by then: the token lives for an hour."""
+    give_secret(kube, namespace, provider)
+    ends_at = datetime.now(UTC) + timedelta(days=30, seconds=6)
+    annotations = {names.ANNOTATION_EXPIRES_AT: ends_at.isoformat(timespec="seconds")}
+    kube.patch("Secret", "oauth2", namespace, metadata={"annotations": annotations})
+    create(provider)
+    settings = kube.wait_ready("mail", namespace)
+    assert "warnings" not in settings["status"]["oauth2"]
+
+    settings = wait_warning(kube, namespace, "ClientSecret")
+    assert datetime.now(UTC) >= ends_at - timedelta(days=30, seconds=1)
+    assert settings["status"]["oauth2"]["warnings"][0]["expiresAt"] == ends_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert len(provider.token_requests) == 1, "a date is nothing to renew a token for"
+
+    kube.patch("Secret", "oauth2", namespace, metadata={"annotations": {names.ANNOTATION_EXPIRES_AT: "2999-01-01"}})
+    kube.wait(lambda: "warnings" not in (kube.settings("mail", namespace) or {})["status"]["oauth2"], "it to go")
+
+
+def test_client_certificate_that_runs_out_is_warned_of(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    pair = key_pair(age_days=335)
+    provider.register(RegisteredClient(assertion_key=pair.public_key))
+    give_secret(kube, namespace, provider)
+    kube.secret("client", namespace, **{"tls.crt": pair.certificate, "tls.key": pair.private_key})
+    create(provider, clientAuth={"certificateRef": {"name": "client"}})
+    wait_warning(kube, namespace, "ClientCertificate")
+
+
+def test_refresh_token_that_runs_out_is_warned_of(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.patch(KIND, "mail", namespace, spec={"provider": "Google"})
+    kube.wait_ready("mail", namespace)
+    uid = uid_of(kube, "mail", namespace)
+    now = datetime.now(UTC)
+    times = {
+        "refresh_token_since": (now - timedelta(days=5)).isoformat(),
+        "refresh_token_expires_at": (now + timedelta(days=2)).isoformat(),
+    }
+    kept = json.dumps({**(stored(kube, uid) or {}), **times})
+    kube.patch("Secret", names.token_secret_name(uid), NAMESPACE, stringData={"token.json": kept})
+    settings = wait_warning(kube, namespace, "RefreshToken")
+    assert "Testing" in settings["status"]["oauth2"]["warnings"][0]["message"]
+
+
 # --- what drops a token ---
 
 

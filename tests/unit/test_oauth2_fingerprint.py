@@ -86,10 +86,10 @@ def test_what_templates_fill_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert of() == before
 
 
-def subject(**secrets: str) -> TokenSubject:
+def subject(provider: str = "Office365", **secrets: str) -> TokenSubject:
     oauth2 = OAuth2.model_validate(OFFICE)
     values = OAuth2Secrets(**{"client_secret": "old", "refresh_token": "seed", **secrets})
-    return token_subject("Office365", oauth2, values, level=Source.TENANT, digest=DIGEST)
+    return token_subject(provider, oauth2, values, level=Source.TENANT, digest=DIGEST)
 
 
 def test_rotated_client_secret_drops_nothing_but_is_noticed() -> None:

@@ -110,6 +110,10 @@ class Reason(StrEnum):
         "TokenDropped",
         "The token was dropped: it was for another provider, grant, client, directory, cloud, account, URI or scope.",
     )
+    RENEWAL_AT_RISK = (
+        "RenewalAtRisk",
+        "An event only: a refresh token, client secret, certificate or key runs out soon; `Authorized` stays True.",
+    )
     RENEWAL_BROKEN = ("RenewalBroken", "The operator itself failed while it renewed the token; its log says where.")
     CONSENT_REQUIRED = ("ConsentRequired", "Nobody has consented yet that mail is sent for the account.")
     CONSENT_DENIED = ("ConsentDenied", "Whoever was asked for the consent declined it.", True)

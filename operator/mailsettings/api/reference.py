@@ -66,6 +66,12 @@ _METADATA: Final = (
     (names.LABEL_TOKEN_OF, "label", "a Secret with an OAuth2 token", "the uid of the settings that it belongs to"),
     (names.ANNOTATION_TOKEN, "annotation", "a delivered Secret", "which access token it holds, by a name"),
     (names.ANNOTATION_CLAIM, "annotation", "a Secret with an OAuth2 token", "who is renewing it, and for how long"),
+    (
+        names.ANNOTATION_EXPIRES_AT,
+        "annotation",
+        "a Secret with a client secret or a service account's key, by you",
+        "when that runs out, such as `2027-03-31`: warnings begin 30 days ahead",
+    ),
     (names.ANNOTATION_PROBE_REQUESTED_AT, "annotation", "settings, by you", "a new value asks for one probe now"),
     (
         names.ANNOTATION_ALLOW_DELETION,

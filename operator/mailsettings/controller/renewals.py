@@ -155,7 +155,7 @@ class TokenRenewer:
         except Exception:
             await self._store.release(place, held)
             raise
-        await self._keep(place, held, StoredToken.of(token, subject, sent=sent))
+        await self._keep(place, held, StoredToken.of(token, subject, sent=sent, before=held.token))
         return None
 
     async def _keep(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> None:

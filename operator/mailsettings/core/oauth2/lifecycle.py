@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mailsettings.api.conditions import Reason
-from mailsettings.api.status import OAuth2Failure, OAuth2Status, ProbeStatus, TokenState
+from mailsettings.api.status import OAuth2Failure, OAuth2Status, OAuth2Warning, ProbeStatus, TokenState
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed, unknown
@@ -174,7 +174,14 @@ def is_refused(stored: StoredToken | None, probe: ProbeStatus | None) -> bool:
     )
 
 
-def oauth2_status(stored: StoredToken | None, subject: TokenSubject, decision: Decision, now: datetime) -> OAuth2Status:
+def oauth2_status(
+    stored: StoredToken | None,
+    subject: TokenSubject,
+    decision: Decision,
+    now: datetime,
+    *,
+    warnings: list[OAuth2Warning] | None = None,
+) -> OAuth2Status:
     """What the status says."""
     # An attempt that is under way or about to begin has no time of its own, which would change with every look.
     planned = decision.due if decision.due > now else None
@@ -183,6 +190,7 @@ def oauth2_status(stored: StoredToken | None, subject: TokenSubject, decision: D
             token_state=decision.state,
             account=subject.oauth2.username,
             next_refresh_time=format_time(planned) if planned else None,
+            warnings=warnings,
             failure=decision.failure,
         )
     return OAuth2Status(
@@ -195,5 +203,6 @@ def oauth2_status(stored: StoredToken | None, subject: TokenSubject, decision: D
         else None,
         last_refresh_time=format_time(stored.issued_at),
         next_refresh_time=format_time(planned) if planned else None,
+        warnings=warnings,
         failure=decision.failure,
     )
