@@ -577,13 +577,16 @@ class KeyPair:
     public_key: str
 
 
-def key_pair(kind: str = "RSA") -> KeyPair:
-    """A key pair with a self-signed certificate: `RSA`, or a curve. Slow to make, and therefore made once."""
-    return _key_pair(kind)
+def key_pair(kind: str = "RSA", *, age_days: int = 1) -> KeyPair:
+    """A key pair with a self-signed certificate that lives 30 days from now: `RSA`, or a curve.
+
+    Slow to make, and therefore made once.
+    """
+    return _key_pair(kind, age_days)
 
 
 @cache
-def _key_pair(kind: str) -> KeyPair:
+def _key_pair(kind: str, age_days: int) -> KeyPair:
     key: CertificateIssuerPrivateKeyTypes
     key = rsa.generate_private_key(65537, 2048) if kind == "RSA" else ec.generate_private_key(_CURVES[kind])
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mailsettings")])
@@ -592,7 +595,7 @@ def _key_pair(kind: str) -> KeyPair:
         x509.CertificateBuilder(name, name)
         .public_key(key.public_key())
         .serial_number(int(hashlib.sha256(kind.encode()).hexdigest()[:8], 16))
-        .not_valid_before(today - timedelta(days=1))
+        .not_valid_before(today - timedelta(days=age_days))
         .not_valid_after(today + timedelta(days=30))
         .sign(key, hashes.SHA256())
     )

@@ -15,11 +15,13 @@ from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.clock import format_time
 from mailsettings.core.credentials import ObjectRef, ResolvedSettings
 from mailsettings.core.finding import Finding
-from mailsettings.core.oauth2 import lifecycle
+from mailsettings.core.oauth2 import lifecycle, risks
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
+from mailsettings.core.oauth2.risks import ClientEnds
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
 from mailsettings.core.oauth2.terms import ConsentPage, consent_terms
 from mailsettings.edges.kubernetes import Json
+from mailsettings.edges.oauth2.keys import certificate_life
 from mailsettings.edges.token_store import HeldToken, TokenPlace
 
 
@@ -97,12 +99,24 @@ async def authorize(
     if stored is not None and stored.is_live(now):
         # By then the condition changes, whether the provider answers or not.
         services.enqueue_after(record.key, (stored.expires_at - now).total_seconds())
+    found = risks.risks(subject, stored, _client_ends(resolved))
+    told = risks.standing(found, now)
+    if (next_warning := risks.next_due(found, now)) is not None:
+        services.enqueue_after(record.key, (next_warning - now).total_seconds())
     return Authorization(
         resolved=resolved.authorized(stored) if stored is not None and decision.finding.holds else None,
-        finding=decision.finding,
-        status=lifecycle.oauth2_status(stored, subject, decision, now, page=_page(services, record, subject)),
+        finding=risks.warned(decision.finding, told),
+        status=lifecycle.oauth2_status(
+            stored, subject, decision, now, page=_page(services, record, subject), warnings=risks.warnings(told)
+        ),
         failed=failed,
     )
+
+
+def _client_ends(resolved: ResolvedSettings) -> ClientEnds:
+    certificate = resolved.oauth2.certificate if resolved.oauth2 else None
+    life = certificate_life(certificate) if certificate is not None else None
+    return ClientEnds(certificate=life, annotation=resolved.client_expires_at)
 
 
 def token_ref(record: SettingsRecord) -> ObjectRef:

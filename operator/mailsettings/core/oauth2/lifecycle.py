@@ -10,7 +10,7 @@ from typing import Final
 
 from mailsettings.api.conditions import Reason
 from mailsettings.api.grants import Grant
-from mailsettings.api.status import OAuth2Failure, OAuth2Status, ProbeStatus, TokenState
+from mailsettings.api.status import OAuth2Failure, OAuth2Status, OAuth2Warning, ProbeStatus, TokenState
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed, unknown
@@ -196,7 +196,13 @@ def is_refused(stored: StoredToken | None, probe: ProbeStatus | None) -> bool:
 
 
 def oauth2_status(
-    stored: StoredToken | None, subject: TokenSubject, decision: Decision, now: datetime, *, page: ConsentPage | None
+    stored: StoredToken | None,
+    subject: TokenSubject,
+    decision: Decision,
+    now: datetime,
+    *,
+    page: ConsentPage | None = None,
+    warnings: list[OAuth2Warning] | None = None,
 ) -> OAuth2Status:
     """What the status says; `page` is where a person can consent in a browser."""
     # An attempt that is under way or about to begin has no time of its own, which would change with every look.
@@ -208,6 +214,7 @@ def oauth2_status(
             authorize_url=page.url if page else None,
             redirect_uri=page.redirect_uri if page else None,
             next_refresh_time=format_time(planned) if planned else None,
+            warnings=warnings,
             failure=decision.failure,
         )
     return OAuth2Status(
@@ -222,5 +229,6 @@ def oauth2_status(
         else None,
         last_refresh_time=format_time(stored.issued_at),
         next_refresh_time=format_time(planned) if planned else None,
+        warnings=warnings,
         failure=decision.failure,
     )
