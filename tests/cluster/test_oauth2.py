@@ -25,14 +25,12 @@ from tests.support.identity_provider import (
     Behaviour,
     IdentityProvider,
     RegisteredClient,
-    identity_provider,
     key_pair,
     saying,
     service_account_key,
 )
 from tests.support.kube import Json, Kube, condition, reason_of
 from tests.support.smtp_server import MailServer
-from tests.support.threads import LoopThread
 
 KIND: Final = "MailServerSettings"
 SYSTEM_KIND: Final = "ClusterMailServerSettings"
@@ -40,39 +38,6 @@ SHORT: Final = timedelta(seconds=6)
 """Such tokens are renewed about every two seconds."""
 CLAIM_S: Final = 13.0
 """How long a claim lasts in the tests: the deadline that they set, and the margin."""
-
-
-@pytest.fixture
-def provide(loop_thread: LoopThread) -> Iterator[Callable[..., IdentityProvider]]:
-    """Starts identity providers with the options of `identity_provider`."""
-    managers = []
-
-    def start(**options: Any) -> IdentityProvider:
-        manager = loop_thread.entered(identity_provider(**options))
-        managers.append(manager)
-        provider = manager.__enter__()
-        provider.service_account_key = key_pair().public_key
-        return provider
-
-    yield start
-    for manager in managers:
-        manager.__exit__(None, None, None)
-
-
-@pytest.fixture
-def provider(provide: Callable[..., IdentityProvider]) -> IdentityProvider:
-    return provide()
-
-
-@pytest.fixture
-def mail_server_of(serve: Callable[..., MailServer]) -> Callable[[IdentityProvider], MailServer]:
-    """A mail server that takes what is live at an identity provider."""
-    return lambda provider: serve(
-        auth_required=True,
-        auth_without_tls=True,
-        mechanisms=("XOAUTH2",),
-        takes=lambda said: said.username == ACCOUNT and provider.is_live(said.token),
-    )
 
 
 def oauth2_spec(provider: IdentityProvider, server: MailServer, grant: str, **oauth2: Any) -> Json:

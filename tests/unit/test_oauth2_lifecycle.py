@@ -35,8 +35,10 @@ def stored(age: timedelta = timedelta(), life: timedelta = HOUR, **changes: Any)
     return StoredToken.of(token, subject(), sent="seed").model_copy(update=changes)
 
 
-def failure(fault: TokenFault, ago: timedelta = timedelta(), before: OAuth2Failure | None = None) -> OAuth2Failure:
-    return record(FailedRenewal(subject(), fault, NOW - ago), before, DIGEST, seed="uid")
+def failure(
+    fault: TokenFault, ago: timedelta = timedelta(), before: OAuth2Failure | None = None, token: str | None = None
+) -> OAuth2Failure:
+    return record(FailedRenewal(subject(), fault, NOW - ago, token=token), before, DIGEST, seed="uid")
 
 
 def decided(token: StoredToken | None, failed: OAuth2Failure | None = None, **options: Any) -> Decision:
@@ -119,12 +121,13 @@ def test_provider_that_asks_for_time_gets_it() -> None:
 
 
 def test_failure_is_meant_until_something_changes() -> None:
-    told = failure(REVOKED)
-    assert still_meant(told, stored(age=HOUR), subject(), DIGEST) == told
+    held = stored()
+    told = failure(REVOKED, token=held.serial)
+    assert still_meant(told, held, subject(), DIGEST) == told
     assert still_meant(told, None, subject(client_secret="new"), DIGEST) is None
     assert still_meant(told, None, subject(refresh_token="new"), DIGEST) is None
-    later = stored(age=-timedelta(seconds=5))
-    assert still_meant(told, later, subject(), DIGEST) is None, "a token has come since"
+    assert still_meant(told, stored(), subject(), DIGEST) is None, "a token has come since"
+    assert still_meant(failure(REVOKED), stored(), subject(), DIGEST) is None, "the first token has come since"
     assert still_meant(told.model_copy(update={"retry_at": "soon"}), None, subject(), DIGEST) is None
     assert still_meant(told.model_copy(update={"cause": "Gone"}), None, subject(), DIGEST) is None
 

@@ -148,6 +148,8 @@ class OAuth2Failure(StatusModel):
     """How many attempts in a row have failed."""
     attempt: str
     """A keyed digest of what was attempted. When it no longer fits, the next attempt is made at once."""
+    token: str | None = None
+    """Which token was held then, by a name that tells nothing else. When another is held, the failure is past."""
 
 
 class WarningCause(StrEnum):

@@ -134,7 +134,7 @@ class TokenRenewer:
         finally:
             self._running.pop(key, None)
         if fault is not None:
-            self._failed[key] = FailedRenewal(renewal.subject, fault, datetime.now(UTC))
+            self._failed[key] = FailedRenewal(renewal.subject, fault, datetime.now(UTC), token=renewal.serial)
         self._notify_finished(key)
 
     async def _renew(self, renewal: Renewal) -> TokenFault | None:

@@ -34,6 +34,8 @@ class FailedRenewal:
     subject: TokenSubject
     fault: TokenFault
     ended_at: datetime
+    token: str | None = None
+    """The serial of the token that it was to replace; None: there was none."""
     of_consent: bool = False
     """Whether it was a person's attempt, which tells nothing against a token that is held."""
 
@@ -142,11 +144,11 @@ def still_meant(
     if failure is None or failure.attempt != digest(subject.attempt):
         return None
     try:
-        failed_at, _ = parse_time(failure.time), parse_time(failure.retry_at)
+        parse_time(failure.retry_at)
         Reason(failure.cause)
     except ValueError:
         return None
-    if stored is not None and stored.was_got_by(subject) and stored.issued_at.replace(microsecond=0) > failed_at:
+    if stored is not None and stored.was_got_by(subject) and stored.serial != failure.token:
         return None
     return failure
 
@@ -176,6 +178,7 @@ def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digest
         retry_at=format_time(finished.ended_at + delay + timedelta(seconds=1)),
         consecutive_failures=failures,
         attempt=digest(finished.subject.attempt),
+        token=finished.token,
     )
 
 
