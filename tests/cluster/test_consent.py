@@ -167,7 +167,6 @@ def test_token_of_a_consent_is_renewed_for_ever(
     person: Person,
 ) -> None:
     provider.access_life = timedelta(seconds=6)
-    provider.detects_reuse = True
     person.consent(kube, settings)
     kube.wait(lambda: len(provider.token_requests) >= 4, "three renewals")
     operator.kill()
