@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import secrets
 import smtplib
@@ -15,6 +16,7 @@ from typing import Any, Final
 import pytest
 from aiohttp import web
 
+from dev.cluster import ApiError
 from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
 from tests.support.history import events_about
@@ -30,7 +32,8 @@ from tests.support.identity_provider import (
     saying,
     service_account_key,
 )
-from tests.support.kube import Json, Kube, condition, reason_of
+from tests.support.kube import MERGE_PATCH, Json, Kube, condition, path, reason_of
+from tests.support.policies import secrets_policy
 from tests.support.smtp_server import MailServer
 from tests.support.threads import LoopThread
 
@@ -401,6 +404,120 @@ def test_missing_value_is_named(
     field = {"secret": "auth.oauth2.clientAuth.secretRef", "refresh-token": "auth.oauth2.refreshTokenSecretRef"}
     assert field[missing] in (condition(settings, "CredentialsResolved") or {})["message"]
     assert provider.token_requests == []
+
+
+# --- an API server that refuses ---
+
+
+@contextlib.contextmanager
+def refusing_token(kube: Kube, uid: str, allowed: str) -> Iterator[None]:
+    """Has the API server refuse, as a cluster's own policy may, what of an object's token is not allowed."""
+    name = names.token_secret_name(uid)
+
+    def in_force() -> bool:
+        try:
+            change = {"stringData": {"token.json": "{}"}}
+            place = path("Secret", name, NAMESPACE)
+            kube.api.request("PATCH", place, change, content_type=MERGE_PATCH, query={"dryRun": "All"})
+        except ApiError:
+            return True
+        return False
+
+    expression = f"object.metadata.name != '{name}' || ({allowed})"
+    with secrets_policy(kube, NAMESPACE, expression, in_force=in_force):
+        yield
+
+
+CLAIMS_ONLY: Final = "object.data == oldObject.data"
+NOTHING: Final = "false"
+
+
+def test_token_that_cannot_be_stored_is_told_and_not_lost(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(access_life=timedelta(seconds=9), detects_reuse=True)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    uid = uid_of(kube, "mail", namespace)
+    with refusing_token(kube, uid, CLAIMS_ONLY):
+
+        def told() -> bool:
+            settings = kube.settings("mail", namespace) or {}
+            is_live = reason_of(settings, "Authorized") == ("True", "Authorized")
+            message = (condition(settings, "Authorized") or {})["message"]
+            return is_live and "refuses to store it: 422 Invalid" in message
+
+        kube.wait(told, "the condition to say so while the token lives")
+        assert (kube.settings("mail", namespace) or {})["status"]["oauth2"]["tokenState"] == "Expiring"
+        count = len(provider.token_requests)
+        settings = kube.wait_condition("mail", namespace, "Authorized", "False", "TokenNotStored")
+        assert reason_of(settings, "Stalled") == ("True", "TokenNotStored")
+        assert len(provider.token_requests) == count, "the provider is not asked again for what it has given"
+    wait_requests(kube, provider, count + 1)
+    kube.wait_ready("mail", namespace)
+
+
+def test_claim_that_is_refused_is_told_before_anything_is_asked(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    with refusing_token(kube, uid_of(kube, "mail", namespace), NOTHING):
+        rotate_client_secret(kube, namespace, provider)
+
+        def failure() -> str:
+            status = (kube.settings("mail", namespace) or {})["status"]["oauth2"]
+            return str((status.get("failure") or {}).get("cause", ""))
+
+        assert kube.wait(failure, "the failure") == "TokenNotStored"
+        settings = kube.settings("mail", namespace) or {}
+        assert reason_of(settings, "Authorized") == ("True", "Authorized"), "the token lives"
+        assert "not here" in (condition(settings, "Authorized") or {})["message"]
+        assert len(provider.token_requests) == 1
+    wait_requests(kube, provider, 2)
+    kube.wait(lambda: "failure" not in (kube.settings("mail", namespace) or {})["status"]["oauth2"], "it to be mended")
+
+
+def test_token_of_other_settings_that_cannot_be_dropped_is_told(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    with refusing_token(kube, uid_of(kube, "mail", namespace), NOTHING):
+        kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": {"scopes": ["mail.send"]}}})
+        settings = kube.wait_condition("mail", namespace, "Authorized", "False", "TokenNotStored")
+        assert "not here" in (condition(settings, "Authorized") or {})["message"]
+        assert reason_of(settings, "Delivered") == ("False", "LastGoodKept")
+        assert len(provider.token_requests) == 1
+    kube.wait_condition("mail", namespace, "Ready", "True", timeout=45)
+
+
+def test_token_that_cannot_be_removed_holds_nothing_else_up(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    token = names.token_secret_name(uid_of(kube, "mail", namespace))
+    kube.secret("smtp", namespace, password="x")
+    basic = {"username": "u", "passwordSecretRef": {"name": "smtp", "key": "password"}}
+
+    def in_force() -> bool:
+        try:
+            kube.api.request("DELETE", path("Secret", token, NAMESPACE), query={"dryRun": "All"})
+        except ApiError:
+            return True
+        return False
+
+    expression = f"oldObject.metadata.name != '{token}'"
+    with secrets_policy(kube, NAMESPACE, expression, in_force=in_force, operations=("DELETE",)):
+        change = {"auth": {"oauth2": None, "basic": basic}, "probe": {"mode": "Disabled"}}
+        kube.patch(KIND, "mail", namespace, spec=change)
+        kube.wait_values("mail-smtp", namespace, password="x")
+        settings = kube.wait_ready("mail", namespace)
+        assert "oauth2" in settings["status"], "so that it is not forgotten"
+        assert kube.get("Secret", token, NAMESPACE) is not None
+    kube.wait_gone("Secret", token, NAMESPACE, timeout=45)
+    kube.wait(lambda: "oauth2" not in (kube.settings("mail", namespace) or {})["status"], "the status to follow")
 
 
 # --- warnings ahead ---

@@ -171,11 +171,24 @@ class TokenStore:
             return False
         return self._now() + takes < found.claim.deadline
 
-    async def store(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> bool:
+    async def store(
+        self,
+        place: TokenPlace,
+        held: HeldToken,
+        token: StoredToken,
+        *,
+        refused: Callable[[ApiError], None] = lambda _: None,
+    ) -> bool:
         """Stores the new token in place of the old one and lets go of the claim; whether it could be.
 
         It goes on until the API server answers: the provider may have replaced the refresh token, so that the one
         that is stored is worth nothing. Only a newer token, or one for other settings, makes this one superfluous.
+
+        Args:
+            place: Whose.
+            held: What the claim has made.
+            token: The new token.
+            refused: Is told each time the API server refuses what waiting alone does not mend.
         """
         delay = FIRST_RETRY_SECONDS
         base = held
@@ -185,6 +198,8 @@ class TokenStore:
             except ApiError as error:
                 if not (error.is_conflict or error.is_not_found):
                     self._logger.warning("a renewed token is not stored yet: %s %s", error.status, error.reason)
+                    if error.is_refusal:
+                        refused(error)
                 else:
                     found = await self._again(place, held, token)
                     if found is None or found.serial == token.serial:

@@ -21,6 +21,11 @@ from mailsettings.core.oauth2.subject import TokenSubject
 MAX_SLEEP: Final = timedelta(days=7)
 """A due time further away was not set by this clock."""
 
+REFUSED_REMEDY: Final = (
+    "Correct what refuses it: the operator's role, a quota or an admission policy for Secrets in the operator's "
+    "namespace. It is tried again and again."
+)
+
 MIN_INTERVAL: Final = timedelta(seconds=1)
 """Between renewals that succeed, so that a provider whose tokens live for no time at all is not asked without end."""
 
@@ -60,6 +65,7 @@ def decide(
     now: datetime,
     seed: str,
     refused: bool = False,
+    unstored: str | None = None,
 ) -> Decision:
     """What is to become of the token.
 
@@ -70,14 +76,15 @@ def decide(
         now: The present time.
         seed: What jitter depends on: the object's uid.
         refused: Whether a mail server has refused this very token.
+        unstored: How the API server refuses to store a new token that the operator has got; None: it does not.
     """
     due = _due(stored, subject, now=now, seed=seed, refused=refused)
     if failure is not None:
         due = max(due, parse_time(failure.retry_at))
     return Decision(
         due=due,
-        finding=_finding(stored, subject, failure, now),
-        state=_state(stored, failure, now),
+        finding=_finding(stored, subject, failure, now) if unstored is None else _unstored(stored, unstored, now),
+        state=_state(stored, failure, now, is_held_up=unstored is not None),
         failure=failure,
     )
 
@@ -104,14 +111,25 @@ def _finding(
     return passed(Reason.AUTHORIZED, f"A live token for {subject.oauth2.username} is held; it is renewed in time.")
 
 
-def _state(stored: StoredToken | None, failure: OAuth2Failure | None, now: datetime) -> TokenState:
+def _unstored(stored: StoredToken | None, why: str, now: datetime) -> Finding:
+    """The provider has answered, so no earlier failure of its counts any more."""
+    message = f"A new token was got, but the API server refuses to store it: {why}. {REFUSED_REMEDY}"
+    if stored is not None and stored.is_live(now):
+        return passed(Reason.AUTHORIZED, f"The token still lives, but its renewal is delayed. {message}")
+    return failed(Reason.TOKEN_NOT_STORED, f"{message} If the operator ends meanwhile, the new token is lost.")
+
+
+def _state(stored: StoredToken | None, failure: OAuth2Failure | None, now: datetime, *, is_held_up: bool) -> TokenState:
+    if is_held_up:
+        failure = None
     if failure is not None and failure.cause == Reason.TOKEN_REVOKED:
         return TokenState.REVOKED
     if stored is None:
         return TokenState.NOT_GENERATED
     if not stored.is_live(now):
         return TokenState.EXPIRED
-    return TokenState.GENERATED if failure is None and is_fresh(stored.token, now) else TokenState.EXPIRING
+    is_well = failure is None and not is_held_up and is_fresh(stored.token, now)
+    return TokenState.GENERATED if is_well else TokenState.EXPIRING
 
 
 def still_meant(
