@@ -28,6 +28,9 @@ DATA_KEY: Final = "token.json"
 FIRST_RETRY_SECONDS: Final = 0.2
 LAST_RETRY_SECONDS: Final = 5.0
 
+CLOCK_SKEW: Final = timedelta(seconds=5)
+"""How far the clocks of two replicas may differ: only so long after its deadline is another's claim taken for ended."""
+
 _TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """The API server could not be asked, or its answer was cut off."""
 
@@ -114,7 +117,7 @@ class TokenStore:
             namespace: The operator's.
             holder: This process, in claims.
             logger: Is told what goes wrong.
-            now: The clock. Claims of several replicas rely on their clocks being right within seconds.
+            now: The clock. Those of several replicas may differ by `CLOCK_SKEW`.
         """
         self._api = api
         self._namespace = namespace
@@ -150,13 +153,17 @@ class TokenStore:
                 if serial is not None:
                     raise ClaimError
                 return _held(await self._api.create(self._collection, self._manifest(place, claim)))
-            if held.claim is not None and held.claim.deadline > self._now():
-                raise ClaimError(held.claim.deadline)
+            if held.claim is not None and (ends_at := self._end(held.claim)) > self._now():
+                raise ClaimError(ends_at)
             if held.serial != serial:
                 raise ClaimError
             return await self._patch(place.uid, held.resource_version, claim)
         except ApiError as error:
             raise (ClaimError() if error.is_conflict or error.is_not_found else error) from None
+
+    def _end(self, claim: Claim) -> datetime:
+        """Until when a claim is to be respected, by this process's clock."""
+        return claim.deadline if claim.holder == self._holder else claim.deadline + CLOCK_SKEW
 
     async def may_begin(self, place: TokenPlace, held: HeldToken, *, takes: timedelta) -> bool:
         """Whether the claim still holds, and for long enough for a call that `takes` so long.
