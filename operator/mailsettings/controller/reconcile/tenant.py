@@ -31,7 +31,7 @@ from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.kubernetes import cluster_settings_path
-from mailsettings.edges.smtp import is_usable_bundle
+from mailsettings.edges.tls import is_usable_bundle
 
 
 @dataclass(frozen=True, slots=True)
