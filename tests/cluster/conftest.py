@@ -8,12 +8,12 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from dev.cluster import Cluster
-from dev.operator_process import NAMESPACE, ROOT, OperatorProcess
+from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT, OperatorProcess
 from tests.support.kube import Kube
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
 from tests.support.threads import LoopThread
@@ -40,21 +40,28 @@ def kube(installed: Cluster) -> Kube:
     return Kube(installed.api())
 
 
-def operator_environment(folder: Path) -> dict[str, str]:
+FEDERATION_AUDIENCE: Final = "api://AzureADTokenExchange"
+
+
+def operator_environment(cluster: Cluster, folder: Path) -> dict[str, str]:
     """What the tests configure: above all that the identity provider of the tests is trusted."""
-    authority = folder / "authority.pem"
+    authority, token = folder / "authority.pem", folder / "token"
     authority.write_text(certificate(LOOPBACK).ca_pem)
+    request = {"spec": {"audiences": [FEDERATION_AUDIENCE], "expirationSeconds": 24 * 3600}}
+    account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}"
+    token.write_text(cluster.api().request("POST", f"{account}/token", request)["status"]["token"])
     return {
         "MAILSETTINGS_LOG_LEVEL": "DEBUG",
         "MAILSETTINGS_OAUTH2_CA_FILE": str(authority),
         "MAILSETTINGS_OAUTH2_DEADLINE_SECONDS": "3",
+        "MAILSETTINGS_OAUTH2_TOKEN_FILE": str(token),
     }
 
 
 @pytest.fixture(scope="session")
 def operator_process(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     folder = tmp_path_factory.mktemp("operator")
-    process = OperatorProcess(installed, folder, operator_environment(folder))
+    process = OperatorProcess(installed, folder, operator_environment(installed, folder))
     yield process
     process.stop()
 
@@ -70,7 +77,7 @@ def operator(operator_process: OperatorProcess) -> OperatorProcess:
 @pytest.fixture
 def another_operator(installed: Cluster, tmp_path: Path) -> Iterator[OperatorProcess]:
     """A second one, which nobody elects between."""
-    process = OperatorProcess(installed, tmp_path, operator_environment(tmp_path))
+    process = OperatorProcess(installed, tmp_path, operator_environment(installed, tmp_path))
     process.start()
     yield process
     process.stop()

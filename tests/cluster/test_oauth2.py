@@ -13,12 +13,15 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+import jwt
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives import serialization
 
 from dev.cluster import ApiError
-from dev.operator_process import NAMESPACE, OperatorProcess
+from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from mailsettings.api import names
+from tests.cluster.conftest import FEDERATION_AUDIENCE
 from tests.support.history import events_about
 from tests.support.identity_provider import (
     ACCOUNT,
@@ -235,6 +238,49 @@ def test_token_is_kept_where_the_tenant_cannot_read_it(
 
     kube.delete(KIND, "mail", namespace)
     kube.wait_gone("Secret", names.token_secret_name(uid), NAMESPACE)
+
+
+def test_certificate_is_the_client_s_proof(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    pair = key_pair()
+    provider.register(RegisteredClient(assertion_key=pair.public_key))
+    other = key_pair("P-256")
+    kube.secret("client", namespace, **{"tls.crt": other.certificate, "tls.key": other.private_key})
+    create(provider, "ClientCredentials", clientAuth={"certificateRef": {"name": "client"}})
+    kube.wait_condition("mail", namespace, "Authorized", "False", "ClientAuthInvalid")
+    values = {"tls.crt": pair.certificate, "tls.key": pair.private_key}
+    kube.patch("Secret", "client", namespace, stringData=values)
+    kube.wait_ready("mail", namespace)
+    form = provider.token_requests[-1].form
+    assert "client_secret" not in form
+    claims = jwt.decode(form["client_assertion"], options={"verify_signature": False})
+    assert (claims["iss"], claims["sub"], claims["aud"]) == (CLIENT_ID, CLIENT_ID, provider.token_uri)
+
+
+def cluster_key(kube: Kube) -> str:
+    """What the cluster's service-account tokens are signed with, as it publishes that to providers."""
+    (key,) = jwt.PyJWKSet.from_dict(kube.api.request("GET", "/openid/v1/jwks")).keys
+    pem = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return str(key.key.public_bytes(*pem).decode())
+
+
+def test_operator_s_own_token_is_the_client_s_proof(
+    kube: Kube, provider: IdentityProvider, system: Callable[..., str]
+) -> None:
+    provider.register(RegisteredClient(assertion_key=cluster_key(kube)))
+    name = system(provider)
+    federation = {"clientAuth": {"secretRef": None, "federation": {"audience": "api://other"}}}
+    grant = {"grant": "ClientCredentials", "refreshTokenSecretRef": None}
+    kube.patch(SYSTEM_KIND, name, spec={"auth": {"oauth2": {**grant, **federation}}})
+    settings = kube.wait_condition(name, None, "Authorized", "False", "FederationUnavailable")
+    assert "another audience than api://other" in (condition(settings, "Authorized") or {})["message"]
+
+    federation = {"clientAuth": {"federation": {"audience": FEDERATION_AUDIENCE}}}
+    kube.patch(SYSTEM_KIND, name, spec={"auth": {"oauth2": federation}})
+    kube.wait_ready(name)
+    claims = jwt.decode(provider.token_requests[-1].form["client_assertion"], options={"verify_signature": False})
+    assert claims["sub"] == f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
 
 
 # --- renewal ---
