@@ -18,10 +18,11 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 
-from dev.cluster import ApiError
+from dev.cluster import ApiError, Cluster
 from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from mailsettings.api import names
 from tests.cluster.conftest import FEDERATION_AUDIENCE
+from tests.support.client import Client
 from tests.support.history import events_about
 from tests.support.identity_provider import (
     ACCOUNT,
@@ -258,17 +259,18 @@ def test_certificate_is_the_client_s_proof(
     assert (claims["iss"], claims["sub"], claims["aud"]) == (CLIENT_ID, CLIENT_ID, provider.token_uri)
 
 
-def cluster_key(kube: Kube) -> str:
+def cluster_key(cluster: Cluster) -> str:
     """What the cluster's service-account tokens are signed with, as it publishes that to providers."""
-    (key,) = jwt.PyJWKSet.from_dict(kube.api.request("GET", "/openid/v1/jwks")).keys
+    published = Client(cluster.kubeconfig).call("GET", "/openid/v1/jwks", accept="application/jwk-set+json")
+    (key,) = jwt.PyJWKSet.from_dict(published.body).keys
     pem = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     return str(key.key.public_bytes(*pem).decode())
 
 
 def test_operator_s_own_token_is_the_client_s_proof(
-    kube: Kube, provider: IdentityProvider, system: Callable[..., str]
+    installed: Cluster, kube: Kube, provider: IdentityProvider, system: Callable[..., str]
 ) -> None:
-    provider.register(RegisteredClient(assertion_key=cluster_key(kube)))
+    provider.register(RegisteredClient(assertion_key=cluster_key(installed)))
     name = system(provider)
     federation = {"clientAuth": {"secretRef": None, "federation": {"audience": "api://other"}}}
     grant = {"grant": "ClientCredentials", "refreshTokenSecretRef": None}
