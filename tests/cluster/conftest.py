@@ -9,12 +9,12 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from dev.cluster import Cluster
-from dev.operator_process import NAMESPACE, ROOT, OperatorProcess
+from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT, OperatorProcess
 from tests.support.identity_provider import ACCOUNT, IdentityProvider, identity_provider, key_pair
 from tests.support.kube import Kube
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
@@ -55,16 +55,25 @@ def external_url() -> str:
     return f"http://{LOOPBACK}:{free_port()}"
 
 
-def operator_environment(folder: Path, external_url: str, consent_listen: str | None = None) -> dict[str, str]:
+FEDERATION_AUDIENCE: Final = "api://AzureADTokenExchange"
+
+
+def operator_environment(
+    cluster: Cluster, folder: Path, external_url: str, consent_listen: str | None = None
+) -> dict[str, str]:
     """What the tests configure: above all that the identity provider of the tests is trusted."""
-    authority = folder / "authority.pem"
+    authority, token = folder / "authority.pem", folder / "token"
     authority.write_text(certificate(LOOPBACK).ca_pem)
+    request = {"spec": {"audiences": [FEDERATION_AUDIENCE], "expirationSeconds": 24 * 3600}}
+    account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}"
+    token.write_text(cluster.api().request("POST", f"{account}/token", request)["status"]["token"])
     return {
         "MAILSETTINGS_LOG_LEVEL": "DEBUG",
         "MAILSETTINGS_OAUTH2_CA_FILE": str(authority),
         "MAILSETTINGS_OAUTH2_DEADLINE_SECONDS": "3",
         "MAILSETTINGS_EXTERNAL_URL": external_url,
         "MAILSETTINGS_CONSENT_LISTEN": consent_listen or external_url.removeprefix("http://"),
+        "MAILSETTINGS_OAUTH2_TOKEN_FILE": str(token),
     }
 
 
@@ -73,7 +82,7 @@ def operator_process(
     installed: Cluster, tmp_path_factory: pytest.TempPathFactory, external_url: str
 ) -> Iterator[OperatorProcess]:
     folder = tmp_path_factory.mktemp("operator")
-    process = OperatorProcess(installed, folder, operator_environment(folder, external_url))
+    process = OperatorProcess(installed, folder, operator_environment(installed, folder, external_url))
     yield process
     process.stop()
 
@@ -98,7 +107,7 @@ def another_operator(
 ) -> Iterator[OperatorProcess]:
     """A second one, which nobody elects between."""
     listen = another_url.removeprefix("http://")
-    process = OperatorProcess(installed, tmp_path, operator_environment(tmp_path, external_url, listen))
+    process = OperatorProcess(installed, tmp_path, operator_environment(installed, tmp_path, external_url, listen))
     process.start()
     yield process
     process.stop()

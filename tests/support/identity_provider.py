@@ -397,7 +397,7 @@ class IdentityProvider:
                 audience=[audience, "api://AzureADTokenExchange"],
                 options={"require": ["exp", "iss", "sub", "aud"]},
             )
-        except jwt.InvalidTokenError as error:
+        except jwt.PyJWTError as error:
             raise RefusedError("invalid_client", 700027, "The certificate is not registered.", 401) from error
 
     def _new_tokens(self, consent: _Consent) -> dict[str, Any]:

@@ -115,6 +115,18 @@ def test_refusal_after_an_outage_is_told() -> None:
     assert failure(REVOKED, before=failure(UNREACHABLE, ago=HOUR)).cause == "TokenRevoked"
 
 
+def test_new_token_that_cannot_be_stored_is_told_and_takes_nothing_from_the_old_one() -> None:
+    decision = decided(stored(), unstored="403 Forbidden")
+    assert (decision.finding.status, decision.finding.reason) == (True, Reason.AUTHORIZED)
+    assert "403 Forbidden" in decision.finding.message
+    assert decision.state is TokenState.EXPIRING
+    for token in (None, stored(age=2 * HOUR)):
+        decision = decided(token, failure(REVOKED), unstored="403 Forbidden")
+        assert (decision.finding.status, decision.finding.reason) == (False, Reason.TOKEN_NOT_STORED)
+        assert decision.finding.reason.needs_person
+        assert decision.state is not TokenState.REVOKED, "the provider has given a token since"
+
+
 def test_provider_that_asks_for_time_gets_it() -> None:
     throttled = TokenFault(Reason.PROVIDER_THROTTLED, "Later.", retry_after=timedelta(minutes=7), is_transient=True)
     assert parse_time(failure(throttled).retry_at) >= NOW + timedelta(minutes=7)

@@ -65,7 +65,7 @@ class FailureKind(StrEnum):
     KEY = "key"
     """The private key, the certificate or the service account's key file cannot be used; `detail` says why."""
     ASSERTION = "assertion"
-    """The federated token cannot be read; `detail` is the operating system's word for it."""
+    """The federated token cannot be used; `detail` is the operating system's word for it, or the operator's."""
     GARBAGE = "garbage"
     """What came is no HTTP."""
     TOO_LONG = "too-long"
@@ -491,7 +491,7 @@ _WITHOUT_ANSWER: Final = (
     Rule(
         Reason.FEDERATION_UNAVAILABLE,
         "The operator's own token for auth.oauth2.clientAuth.federation cannot be read: {detail}.",
-        "Have the cluster's administrator project a service-account token into the operator's Pod.",
+        "Have the cluster's administrator project a service-account token of that audience into the operator's Pod.",
         kinds=_kinds(FailureKind.ASSERTION),
     ),
 )

@@ -23,6 +23,11 @@ from mailsettings.core.oauth2.terms import ConsentPage
 MAX_SLEEP: Final = timedelta(days=7)
 """A due time further away was not set by this clock."""
 
+REFUSED_REMEDY: Final = (
+    "Correct what refuses it: the operator's role, a quota or an admission policy for Secrets in the operator's "
+    "namespace. It is tried again and again."
+)
+
 MIN_INTERVAL: Final = timedelta(seconds=1)
 """Between renewals that succeed, so that a provider whose tokens live for no time at all is not asked without end."""
 
@@ -67,6 +72,7 @@ def decide(
     seed: str,
     refused: bool = False,
     dropped: bool = False,
+    unstored: str | None = None,
 ) -> Decision:
     """What is to become of the token.
 
@@ -78,6 +84,7 @@ def decide(
         seed: What jitter depends on: the object's uid.
         refused: Whether a mail server has refused this very token.
         dropped: Whether there is none because the one that was held belonged to other settings.
+        unstored: How the API server refuses to store a new token that the operator has got; None: it does not.
     """
     due = None
     if subject.can_renew(stored):
@@ -85,8 +92,10 @@ def decide(
         due = max(due, parse_time(failure.retry_at)) if failure is not None else due
     return Decision(
         due=due,
-        finding=_finding(stored, subject, failure, now, dropped=dropped),
-        state=_state(stored, failure, now),
+        finding=_finding(stored, subject, failure, now, dropped=dropped)
+        if unstored is None
+        else _unstored(stored, unstored, now),
+        state=_state(stored, failure, now, is_held_up=unstored is not None),
         failure=failure,
     )
 
@@ -127,14 +136,25 @@ def _awaited(subject: TokenSubject, *, dropped: bool) -> Finding:
     return failed(Reason.CONSENT_REQUIRED, f"Nobody has consented yet that mail is sent for {account}. Use {how}.")
 
 
-def _state(stored: StoredToken | None, failure: OAuth2Failure | None, now: datetime) -> TokenState:
+def _unstored(stored: StoredToken | None, why: str, now: datetime) -> Finding:
+    """The provider has answered, so no earlier failure of its counts any more."""
+    message = f"A new token was got, but the API server refuses to store it: {why}. {REFUSED_REMEDY}"
+    if stored is not None and stored.is_live(now):
+        return passed(Reason.AUTHORIZED, f"The token still lives, but its renewal is delayed. {message}")
+    return failed(Reason.TOKEN_NOT_STORED, f"{message} If the operator ends meanwhile, the new token is lost.")
+
+
+def _state(stored: StoredToken | None, failure: OAuth2Failure | None, now: datetime, *, is_held_up: bool) -> TokenState:
+    if is_held_up:
+        failure = None
     if failure is not None and failure.cause == Reason.TOKEN_REVOKED:
         return TokenState.REVOKED
     if stored is None:
         return TokenState.NOT_GENERATED
     if not stored.is_live(now):
         return TokenState.EXPIRED
-    return TokenState.GENERATED if failure is None and is_fresh(stored.token, now) else TokenState.EXPIRING
+    is_well = failure is None and not is_held_up and is_fresh(stored.token, now)
+    return TokenState.GENERATED if is_well else TokenState.EXPIRING
 
 
 def still_meant(
