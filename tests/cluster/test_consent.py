@@ -2,6 +2,7 @@
 
 import base64
 import json
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -447,14 +448,254 @@ def test_account_check_can_be_left_out_on_purpose(kube: Kube, namespace: str, se
     assert authorized["status"]["oauth2"]["account"] == OTHER
 
 
-def test_consents_are_cleared_away(kube: Kube, settings: Json, person: Person, provider: IdentityProvider) -> None:
+def consents(kube: Kube, namespace: str, settings: Json) -> list[Json]:
+    """The consent Secrets for settings."""
+    selector = f"labelSelector={names.LABEL_CONSENT_OF}%3D{settings['metadata']['uid']}"
+    return list(kube.api.request("GET", f"/api/v1/namespaces/{namespace}/secrets?{selector}")["items"])
+
+
+def test_consents_are_cleared_away(kube: Kube, namespace: str, settings: Json, person: Person) -> None:
     person.consent(kube, settings)
-    uid = settings["metadata"]["uid"]
-    held = kube.api.request(
-        "GET", f"/api/v1/namespaces/{NAMESPACE}/secrets?labelSelector={names.LABEL_CONSENT_OF}%3D{uid}"
-    )["items"]
-    [secret] = held
+    [secret] = consents(kube, NAMESPACE, settings)
     assert secret["type"] == names.CONSENT_TYPE
     keys = set(secret["data"])
     assert str(ConsentKey.CODE) not in keys
     assert json.loads(base64.b64decode(secret["data"]["result"]))["authorized"] is True
+
+    kube.delete(KIND, "mail", namespace)
+    kube.wait(lambda: consents(kube, NAMESPACE, settings) == [], "the consent to be swept")
+
+
+# --- by a Secret, without a browser that reaches the operator ---
+
+
+def ask(kube: Kube, namespace: str, settings: Json, **data: str) -> Json:
+    """Creates a consent Secret, as `kubectl mailsettings authorize` does."""
+    source = "/".join(filter(None, (settings["kind"], settings["metadata"].get("namespace"), "mail")))
+    metadata = {
+        "labels": {names.LABEL_CONSENT_OF: settings["metadata"]["uid"]},
+        "annotations": {names.ANNOTATION_SOURCE: source},
+    }
+    return kube.create(
+        "Secret",
+        f"authorize-{secrets.token_hex(4)}",
+        namespace,
+        metadata=metadata,
+        type=names.CONSENT_TYPE,
+        data=encoded(data),
+    )
+
+
+def encoded(data: dict[str, str]) -> dict[str, str]:
+    return {key.replace("_", "-"): base64.b64encode(value.encode()).decode() for key, value in data.items()}
+
+
+def wait_told(kube: Kube, secret: Json, key: str) -> str:
+    """What the operator says under a key."""
+    name, namespace = secret["metadata"]["name"], secret["metadata"]["namespace"]
+    value: str = kube.wait(lambda: (kube.secret_data(name, namespace) or {}).get(key), f"{key} in {name}")
+    return value
+
+
+def wait_result(kube: Kube, secret: Json) -> Json:
+    result: Json = json.loads(wait_told(kube, secret, "result"))
+    return result
+
+
+def hand_over(kube: Kube, secret: Json, callback: str, **changes: str) -> None:
+    answer = {key: values[0] for key, values in parse_qs(urlsplit(callback).query).items()}
+    known: dict[str, str] = {key: answer[key] for key in ("code", "state", "iss", "error") if key in answer}
+    metadata = secret["metadata"]
+    kube.patch("Secret", metadata["name"], metadata["namespace"], data=encoded({**known, **changes}))
+
+
+LOOPBACK_URI: Final = "http://127.0.0.1:50123"
+
+
+@pytest.fixture
+def native(provider: IdentityProvider, settings: Json) -> Json:
+    """The settings, whose client may redirect to the person's own machine."""
+    provider.register(RegisteredClient(secret=CLIENT_SECRET, redirect_uris=frozenset({LOOPBACK_URI})))
+    return settings
+
+
+def test_consent_without_a_public_address(
+    kube: Kube, namespace: str, provider: IdentityProvider, native: Json, person: Person
+) -> None:
+    secret = ask(kube, namespace, native, redirect_uri=LOOPBACK_URI)
+    callback = person.log_in(wait_told(kube, secret, "authorize-url"))
+    assert callback.startswith(LOOPBACK_URI)
+    hand_over(kube, secret, callback)
+    assert wait_result(kube, secret)["authorized"] is True
+    kube.wait_ready("mail", namespace)
+    seen = kube.secret_data(secret["metadata"]["name"], namespace) or {}
+    assert {"code", "authorize-url"}.isdisjoint(seen)
+    token = json.dumps(seen)
+    assert provider.token_requests[0].form["code_verifier"] not in token
+
+
+def test_answer_in_another_secret_is_worth_nothing(
+    kube: Kube, namespace: str, provider: IdentityProvider, native: Json, person: Person
+) -> None:
+    secret, other = (ask(kube, namespace, native, redirect_uri=LOOPBACK_URI) for _ in range(2))
+    callback = person.log_in(wait_told(kube, secret, "authorize-url"))
+    wait_told(kube, other, "authorize-url")
+    hand_over(kube, other, callback)
+    assert wait_result(kube, other)["reason"] == "ConsentExpired"
+    assert provider.token_requests == []
+
+
+def test_browser_is_sent_to_nobody_elses_machine(kube: Kube, namespace: str, native: Json) -> None:
+    secret = ask(kube, namespace, native, redirect_uri="https://evil.example/")
+    assert "redirect-uri" in wait_result(kube, secret)["message"]
+
+
+def test_secret_of_another_namespace_is_not_looked_at(
+    kube: Kube, namespace: str, native: Json, new_namespace: Callable[..., str]
+) -> None:
+    elsewhere = ask(kube, new_namespace(), native, redirect_uri=LOOPBACK_URI)
+    here = ask(kube, namespace, native, redirect_uri=LOOPBACK_URI)
+    wait_told(kube, here, "authorize-url")
+    name, other = elsewhere["metadata"]["name"], elsewhere["metadata"]["namespace"]
+    assert set(kube.secret_data(name, other) or {}) == {"redirect-uri"}
+
+
+def test_secret_of_another_type_is_not_looked_at(kube: Kube, namespace: str, native: Json) -> None:
+    metadata = {"labels": {names.LABEL_CONSENT_OF: native["metadata"]["uid"]}}
+    kube.create("Secret", "opaque", namespace, metadata=metadata, data=encoded({"redirect_uri": LOOPBACK_URI}))
+    wait_told(kube, ask(kube, namespace, native, redirect_uri=LOOPBACK_URI), "authorize-url")
+    assert set(kube.secret_data("opaque", namespace) or {}) == {"redirect-uri"}
+
+
+def test_settings_that_ask_nobody_say_so(kube: Kube, namespace: str, provider: IdentityProvider, native: Json) -> None:
+    kube.patch("Secret", "oauth2", namespace, data={"refresh-token": encoded({"a": provider.consent()})["a"]})
+    ref = {"name": "oauth2", "key": "refresh-token"}
+    changed = {"grant": "RefreshToken", "authorizationURI": None, "accountCheck": None, "refreshTokenSecretRef": ref}
+    kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": changed}})
+    kube.wait_ready("mail", namespace)
+    result = wait_result(kube, ask(kube, namespace, native, redirect_uri=LOOPBACK_URI))
+    assert result["authorized"] is False
+    assert "ask nobody" in result["message"]
+
+
+# --- device codes ---
+
+
+@pytest.fixture
+def device(kube: Kube, namespace: str, provider: IdentityProvider, settings: Json) -> Json:
+    """The settings with grant DeviceCode."""
+    uris = {"authorizationURI": None, "deviceAuthorizationURI": provider.device_authorization_uri}
+    kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": {"grant": "DeviceCode", **uris}}})
+    return kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+
+
+def test_code_is_entered_on_another_device(
+    kube: Kube, namespace: str, provider: IdentityProvider, device: Json, loop_thread: LoopThread
+) -> None:
+    assert "authorizeURL" not in device["status"]["oauth2"]
+    secret = ask(kube, namespace, device)
+    code = wait_told(kube, secret, "user-code")
+    told = kube.secret_data(secret["metadata"]["name"], namespace) or {}
+    assert told["verification-uri"] == f"{provider.origin}/device"
+    loop_thread.run(provider.log_in_device(code))
+    assert wait_result(kube, secret)["authorized"] is True
+    kube.wait_ready("mail", namespace)
+    device_code = provider.token_requests[-1].form["device_code"]
+    assert device_code not in json.dumps(told), "whoever has it can get the tokens"
+
+
+def test_device_code_survives_a_restart(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    provider: IdentityProvider,
+    device: Json,
+    loop_thread: LoopThread,
+) -> None:
+    secret = ask(kube, namespace, device)
+    code = wait_told(kube, secret, "user-code")
+    operator.kill()
+    loop_thread.run(provider.log_in_device(code))
+    operator.start()
+    assert wait_result(kube, secret)["authorized"] is True
+
+
+def test_device_code_is_declined(
+    kube: Kube, namespace: str, provider: IdentityProvider, device: Json, loop_thread: LoopThread
+) -> None:
+    secret = ask(kube, namespace, device)
+    loop_thread.run(provider.log_in_device(wait_told(kube, secret, "user-code"), decision="deny"))
+    assert wait_result(kube, secret)["reason"] == "ConsentDenied"
+    kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentDenied")
+
+
+def test_device_code_is_no_longer_asked_for_when_the_person_gives_up(
+    kube: Kube, namespace: str, provider: IdentityProvider, device: Json
+) -> None:
+    secret = ask(kube, namespace, device)
+    wait_told(kube, secret, "user-code")
+    kube.wait(lambda: len(provider.token_requests) >= 2, "the operator to ask twice")
+    kube.delete("Secret", secret["metadata"]["name"], namespace)
+    again = ask(kube, namespace, device)
+    code = provider.token_requests[-1].form["device_code"]
+    wait_told(kube, again, "user-code")
+
+    def asked_for_new_one_thrice() -> bool:
+        codes = [asked.form["device_code"] for asked in provider.token_requests]
+        return sum(each != code for each in codes[codes.index(code) :]) >= 3
+
+    kube.wait(asked_for_new_one_thrice, "three questions about the new code")
+    assert provider.token_requests[-1].form["device_code"] != code
+    assert [asked.form["device_code"] for asked in provider.token_requests[-3:]].count(code) == 0
+
+
+# --- the system's settings ---
+
+
+def test_system_is_consented_to_once_for_all(
+    operator: OperatorProcess,
+    kube: Kube,
+    provider: IdentityProvider,
+    person: Person,
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+    new_namespace: Callable[..., str],
+) -> None:
+    name = f"system-{secrets.token_hex(4)}"
+    kube.secret(name, NAMESPACE, secret=CLIENT_SECRET)
+    tenants = [new_namespace({"mail": name}) for _ in range(2)]
+    spec = consent_spec(provider, mail_server_of(provider))
+    spec["auth"]["oauth2"]["clientAuth"]["secretRef"]["name"] = name
+    spec["tenants"] = {"delivery": "Credentials", "namespaceSelector": {"matchLabels": {"mail": name}}}
+    kube.create("ClusterMailServerSettings", name, spec=spec)
+    try:
+        asked = kube.wait_condition(name, None, "Authorized", "False", "ConsentRequired")
+        for tenant in tenants:
+            kube.create(KIND, "mail", tenant, spec={"systemSettingsRef": {"name": name}})
+        waiting = kube.wait_condition("mail", tenants[0], "Authorized", "False", "ConsentRequired")
+        assert condition(waiting, "Stalled") is None
+        start = person.browser.open(asked["status"]["oauth2"]["authorizeURL"])
+        assert "every tenant" in start.said
+        assert person.consent(kube, asked).title == "Mail can be sent"
+        for tenant in tenants:
+            kube.wait_ready("mail", tenant)
+            assert provider.is_live((kube.secret_data("mail-smtp", tenant) or {})["access-token"])
+        assert len(provider.token_requests) == 1
+    finally:
+        allow = {"annotations": {names.ANNOTATION_ALLOW_DELETION: "true"}}
+        kube.patch("ClusterMailServerSettings", name, metadata=allow)
+        kube.delete("ClusterMailServerSettings", name)
+        kube.delete("Secret", name, NAMESPACE)
+
+
+# --- Google's way ---
+
+
+def test_google(kube: Kube, namespace: str, provider: IdentityProvider, settings: Json, person: Person) -> None:
+    changed = {"scopes": None, "accountCheck": None}
+    kube.patch(KIND, "mail", namespace, spec={"provider": "Google", "auth": {"oauth2": changed}})
+    asked = kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+    page = person.consent(kube, asked)
+    assert page.title == "Mail can be sent", page.said
+    ready = kube.wait_ready("mail", namespace)
+    assert ready["status"]["oauth2"]["account"] == ACCOUNT
+    assert "https://mail.google.com/" in ready["status"]["oauth2"]["scopes"]
