@@ -25,7 +25,7 @@ from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import SWEEP, Key, Kind, cluster_key
-from mailsettings.controller.logs import LOGGER, described
+from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
@@ -41,6 +41,7 @@ from mailsettings.core.server import Source
 from mailsettings.edges.consent_server.app import application
 from mailsettings.edges.consent_server.server import serve
 from mailsettings.edges.consents import ConsentStore
+from mailsettings.edges.errors import described
 from mailsettings.edges.federation import federated_token
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path
 from mailsettings.edges.metadata_watch import Listed, deletions, watch
@@ -299,7 +300,7 @@ class _Operator:
 
     async def _serve_consent(self) -> None:
         host, _, port = self._config.consent_listen.rpartition(":")
-        await serve(application(self._desk, LOGGER), host=host.strip("[]"), port=int(port))
+        await serve(application(self._desk, LOGGER), LOGGER, host=host.strip("[]"), port=int(port))
 
     async def _work(self) -> None:
         await self._barrier.wait(lambda: persistently(self._list_uids))
