@@ -44,23 +44,23 @@ class StubDesk:
     before_result: Callable[[], Awaitable[None]] = _nothing
     accepted: list[Mapping[ConsentKey, str]] = field(default_factory=list)
 
-    def settings(self, uid: str) -> Settings:
+    def settings(self, uid: str) -> Settings:  # noqa: ARG002
         self._raise("settings")
         return self.shown
 
-    def form_token(self, uid: str, browser: str) -> str:
+    def form_token(self, uid: str, browser: str) -> str:  # noqa: ARG002
         return FORM_TOKEN
 
-    def begin(self, uid: str, browser: str) -> str:
+    def begin(self, uid: str, browser: str) -> str:  # noqa: ARG002
         self._raise("begin")
         return "https://login.microsoftonline.com/authorize"
 
-    async def accept(self, host: str, answer: Mapping[ConsentKey, str], browser: str) -> str:
+    async def accept(self, host: str, answer: Mapping[ConsentKey, str], browser: str) -> str:  # noqa: ARG002
         self._raise("accept")
         self.accepted.append(answer)
         return FLOW
 
-    async def result(self, flow: str) -> ConsentResult | None:
+    async def result(self, flow: str) -> ConsentResult | None:  # noqa: ARG002
         await self.before_result()
         self._raise("result")
         return self.outcome
