@@ -20,6 +20,10 @@ START: Final = f"/oauth2/start/{UID}"
 HOSTILE: Final = (
     "<img src=x onerror=document.title=1><script>document.title=1</script><style>*{display:none}</style>\"'&"
 )
+INJECTED: Final = (
+    "<script>document.title='ran'</script><style>h1{display:none}</style><p style='color:red'>x</p>"
+    "<img src='/x' onerror='document.title=1'>"
+)
 LONG: Final = "a-long-word-without-end-" * 40
 
 
@@ -129,9 +133,9 @@ def test_what_was_injected_would_be_blocked(address: str, page: Page, monkeypatc
     page.goto(f"{address}/elsewhere")
     assert page.title() == "Injected - mailsettings"
     assert page.get_by_role("heading", level=1).is_visible()
-    assert [line.split(" violates")[0] for line in said] == [
+    assert {line.split(" violates")[0].split(" '")[0] for line in said} == {
         "Executing inline script",
-        "Applying inline style",
+        "Executing inline event handler",
         "Applying inline style",
         "Loading the image",
-    ], said
+    }, said
