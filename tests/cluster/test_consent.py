@@ -578,6 +578,20 @@ def test_settings_that_ask_nobody_say_so(kube: Kube, namespace: str, provider: I
     assert "ask nobody" in result["message"]
 
 
+def test_consent_that_cannot_be_answered_holds_nothing_up(
+    kube: Kube, namespace: str, native: Json, person: Person
+) -> None:
+    source = {"labels": {names.LABEL_CONSENT_OF: native["metadata"]["uid"]}}
+    data = encoded({"redirect_uri": LOOPBACK_URI})
+    kube.create(
+        "Secret", "a-frozen-one", namespace, metadata=source, type=names.CONSENT_TYPE, data=data, immutable=True
+    )
+    secret = ask(kube, namespace, native, redirect_uri=LOOPBACK_URI)
+    hand_over(kube, secret, person.log_in(wait_told(kube, secret, "authorize-url")))
+    assert wait_result(kube, secret)["authorized"] is True
+    kube.wait_ready("mail", namespace)
+
+
 # --- device codes ---
 
 

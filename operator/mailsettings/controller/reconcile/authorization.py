@@ -90,6 +90,7 @@ async def authorize(
     elif failed is not None:
         failure = lifecycle.record(failed, failure, services.digest, seed=record.uid)
     refused = lifecycle.is_refused(stored, probed)
+    page = _page(services, record, subject)
     decision = lifecycle.decide(
         stored,
         subject,
@@ -97,7 +98,7 @@ async def authorize(
         now=now,
         seed=record.uid,
         refused=refused,
-        dropped=held is not None and held.dropped,
+        awaited=lifecycle.awaited_consent(subject, page, dropped=held is not None and held.dropped),
         unstored=services.renewals.refused(record.key),
     )
     if decision.due is not None and decision.due <= now:
@@ -114,9 +115,7 @@ async def authorize(
     return Authorization(
         resolved=resolved.authorized(stored) if stored is not None and decision.finding.holds else None,
         finding=risks.warned(decision.finding, told),
-        status=lifecycle.oauth2_status(
-            stored, subject, decision, now, page=_page(services, record, subject), warnings=risks.warnings(told)
-        ),
+        status=lifecycle.oauth2_status(stored, subject, decision, now, page=page, warnings=risks.warnings(told)),
         failed=failed,
     )
 
