@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from dev.cluster import Cluster
+from dev.cluster import Cluster, ControlPlane
 from dev.operator_process import NAMESPACE, ROOT, OperatorProcess
 from tests.support.kube import Kube
+from tests.support.own_cluster import OwnCluster
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
 from tests.support.threads import LoopThread
 
@@ -74,6 +75,12 @@ def another_operator(installed: Cluster, tmp_path: Path) -> Iterator[OperatorPro
     process.start()
     yield process
     process.stop()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[OwnCluster]:
+    with ControlPlane(tmp_path / "cluster") as plane:
+        yield OwnCluster(plane, tmp_path)
 
 
 @pytest.fixture(scope="session")
