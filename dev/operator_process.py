@@ -105,4 +105,6 @@ class OperatorProcess:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def _log_since(self, begin: int) -> str:
-        return self.log.read_bytes()[begin:].decode(errors="replace")
+        with self.log.open("rb") as log:
+            log.seek(begin)
+            return log.read().decode(errors="replace")

@@ -33,6 +33,9 @@ LOGGER: Final = logging.getLogger("test")
 GATHER_S: Final = 0.15
 """How long a trap that holds refreshes waits for more of them before it kills."""
 
+GRACE_S: Final = 0.05
+"""How long a provider may take to act on a request whose sender has gone."""
+
 
 class Step(StrEnum):
     """Where a refresh is."""
@@ -264,7 +267,13 @@ class Gate:
         try:
             await self._connected()
             provider_reader, provider_writer = await asyncio.open_connection(LOOPBACK, self._target)
-            await asyncio.gather(_pass_on(reader, provider_writer), _pass_on(provider_reader, writer))
+            answer = asyncio.create_task(_pass_on(provider_reader, writer))
+            answer.add_done_callback(lambda _: writer.close())
+            await _pass_on(reader, provider_writer)
+            # A provider acts on what it has received although nobody waits for the answer; aiohttp would not.
+            await asyncio.wait({answer}, timeout=GRACE_S)
+            provider_writer.close()
+            await answer
         finally:
             writer.close()
             self.connections -= 1
@@ -275,7 +284,6 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-    writer.close()
 
 
 @contextlib.asynccontextmanager

@@ -138,8 +138,8 @@ async def _wait_for_kinds(api: KubernetesApi) -> None:
         await asyncio.sleep(min(10.0, retry_delay(attempt)))
 
 
-async def _obtain(config: Config, request: TokenRequest, level: Source) -> Token:
-    """Asks for a token as the configuration says.
+async def _obtain(config: Config, request: TokenRequest, level: Source, since_s: float) -> Token:
+    """Asks for a token as the configuration says, within a deadline that runs since a moment of the monotonic clock.
 
     Raises:
         TokenError: there is no token.
@@ -150,6 +150,7 @@ async def _obtain(config: Config, request: TokenRequest, level: Source) -> Token
         level=level,
         ca_bundle=trusted(config.oauth2_ca),
         deadline=config.oauth2_deadline,
+        since_s=since_s,
     )
 
 

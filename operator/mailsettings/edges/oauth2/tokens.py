@@ -45,7 +45,13 @@ class TokenError(Exception):
 
 
 async def obtain(
-    request: TokenRequest, *, policy: EgressPolicy, level: Source, ca_bundle: str | None, deadline: timedelta
+    request: TokenRequest,
+    *,
+    policy: EgressPolicy,
+    level: Source,
+    ca_bundle: str | None,
+    deadline: timedelta,
+    since_s: float | None = None,
 ) -> Token:
     """A token, by one call that is never repeated here.
 
@@ -58,11 +64,12 @@ async def obtain(
         level: Whose settings name the provider.
         ca_bundle: PEM certificates to trust instead of the public authorities.
         deadline: How long all of it may take, waiting for a thread included.
+        since_s: From when on, by the monotonic clock; None: from now. Past the deadline nothing more is sent.
 
     Raises:
         TokenError: There is no token.
     """
-    ends_at = Deadline(time.monotonic() + deadline.total_seconds())
+    ends_at = Deadline((time.monotonic() if since_s is None else since_s) + deadline.total_seconds())
     provider_policy = replace(policy, purpose=OAUTH2)
     loop = asyncio.get_running_loop()
 
