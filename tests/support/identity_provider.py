@@ -128,6 +128,8 @@ class IdentityProvider:
     id_token_claims: dict[str, Any] = field(default_factory=dict)
     """What ID tokens say otherwise than they should; None: not at all."""
     answers: deque[Behaviour] = field(default_factory=deque)
+    standing: Behaviour | None = None
+    """What answers a request for a token when `answers` is empty."""
     discoveries: deque[Behaviour] = field(default_factory=deque)
     asked: list[Asked] = field(default_factory=list)
     _refresh_tokens: dict[str, _RefreshToken] = field(default_factory=dict)
@@ -240,6 +242,8 @@ class IdentityProvider:
         form = await self._record(request)
         if self.answers:
             return await self.answers.popleft()(request)
+        if self.standing is not None:
+            return await self.standing(request)
         try:
             return web.json_response(self._grant(request, form), headers={"Cache-Control": "no-store"})
         except RefusedError as refused:

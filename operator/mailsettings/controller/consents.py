@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,13 @@ import aiohttp
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
 from mailsettings.controller.logs import described
+from mailsettings.controller.renewals import Obtain
 from mailsettings.core.clock import format_time
 from mailsettings.core.oauth2.account import check_consent
 from mailsettings.core.oauth2.consent import ConsentKey, ConsentResult, PollDevice, Redeem
 from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
-from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token, TokenRequest
+from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token
 from mailsettings.core.oauth2.state import Flows
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import Federation, TokenSubject
@@ -48,7 +50,7 @@ MAX_CONSENTS: Final = 64
 class ProviderCalls:
     """How identity providers are asked."""
 
-    obtain: Callable[[TokenRequest, Source], Awaitable[Token]]
+    obtain: Obtain
     """Asks a token endpoint."""
     authorize_device: Callable[[DeviceAuthorizationRequest, Source], Awaitable[DeviceAuthorization]]
     """Asks a device authorization endpoint."""
@@ -174,7 +176,7 @@ class ConsentRunner:
             federation=self._calls.federation,
         )
         try:
-            token = await self._calls.obtain(request, attempt.subject.level)
+            token = await self._calls.obtain(request, attempt.subject.level, time.monotonic())
         except TokenError as error:
             return error.fault
         return await self._adopted(attempt, token, nonce=self._flows.nonce(step.flow))
@@ -237,7 +239,7 @@ class ConsentRunner:
                 kept["device_code"], interval=interval, federation=self._calls.federation
             )
             try:
-                token = await self._calls.obtain(request, attempt.subject.level)
+                token = await self._calls.obtain(request, attempt.subject.level, time.monotonic())
             except TokenError as error:
                 if not (error.fault.is_transient or error.fault.reason is Reason.CONSENT_REQUIRED):
                     return error.fault

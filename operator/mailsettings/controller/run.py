@@ -161,8 +161,8 @@ async def _authorize_device(config: Config, request: DeviceAuthorizationRequest,
     )
 
 
-async def _obtain(config: Config, request: TokenRequest, level: Source) -> Token:
-    """Asks for a token as the configuration says.
+async def _obtain(config: Config, request: TokenRequest, level: Source, since_s: float) -> Token:
+    """Asks for a token as the configuration says, within a deadline that runs since a moment of the monotonic clock.
 
     Raises:
         TokenError: there is no token.
@@ -173,6 +173,7 @@ async def _obtain(config: Config, request: TokenRequest, level: Source) -> Token
         level=level,
         ca_bundle=trusted(config.oauth2_ca),
         deadline=config.oauth2_deadline,
+        since_s=since_s,
     )
 
 
