@@ -108,6 +108,16 @@ REFUSALS: Final = (
     Refusal("spec.auth.oauth2", "auth.oauth2.refreshTokenSecretRef", _oauth2(refreshTokenSecretRef=REF)),
     Refusal("spec.auth.oauth2", "auth.oauth2.directoryID: common", _oauth2("Office365", _OFFICE, directoryID="Common")),
     Refusal("spec.auth.oauth2.clientAuth", "auth.oauth2.clientAuth: set exactly", _oauth2(clientAuth={})),
+    Refusal(
+        "spec.auth.oauth2.clientAuth",
+        "auth.oauth2.clientAuth.secretMethod: only a client secret",
+        _oauth2(clientAuth={"certificateRef": {"name": "a"}, "secretMethod": "Post"}),
+    ),
+    Refusal(
+        "spec",
+        "auth.oauth2.clientAuth.secretMethod: only provider",
+        _oauth2("Office365", _OFFICE, clientAuth={"secretRef": REF, "secretMethod": "Basic"}),
+    ),
     Refusal("spec", "connection.host: set it", {"connection": None}),
     Refusal("spec", "connection.host: a server of your own", {"connection": {"port": 25}}),
     Refusal("spec", "mailFrom: a server of your own", {"mailFrom": None}),

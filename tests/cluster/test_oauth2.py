@@ -442,6 +442,19 @@ def test_wrong_client_secret_is_told_and_heals_when_the_secret_does(
     kube.wait_ready("mail", namespace)
 
 
+def test_provider_that_takes_no_basic_is_told_of_and_gets_the_secret_otherwise(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(takes_basic=False)
+    create(provider)
+    settings = kube.wait_condition("mail", namespace, "Authorized", "False", "ClientAuthInvalid")
+    assert "auth.oauth2.clientAuth.secretMethod" in (condition(settings, "Authorized") or {})["message"]
+    kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": {"clientAuth": {"secretMethod": "Post"}}}})
+    kube.wait_ready("mail", namespace)
+    assert "Authorization" not in provider.token_requests[-1].headers
+    assert [e for e in events_about(kube, namespace, "mail") if e["reason"] == "TokenDropped"] == []
+
+
 @pytest.mark.parametrize("missing", ["secret", "refresh-token"])
 def test_missing_value_is_named(
     create: Create, kube: Kube, namespace: str, provider: IdentityProvider, missing: str

@@ -116,6 +116,8 @@ class IdentityProvider:
     """A replaced refresh token that comes back ends the whole consent; else it goes on working, as Microsoft's."""
     kills_old_access: bool = False
     """A refresh ends the access tokens before it."""
+    takes_basic: bool = True
+    """A client secret in the Authorization header; one in the body is always taken."""
     answers: deque[Behaviour] = field(default_factory=deque)
     discoveries: deque[Behaviour] = field(default_factory=deque)
     asked: list[Asked] = field(default_factory=list)
@@ -252,6 +254,8 @@ class IdentityProvider:
 
     def _authenticated(self, request: web.Request, form: Mapping[str, str]) -> RegisteredClient:
         login = _basic(request.headers.get("Authorization"))
+        if login and not self.takes_basic:
+            raise RefusedError("invalid_client", 0, "Client authentication failed.", 401)
         client_id, secret = login or (form.get("client_id", ""), form.get("client_secret"))
         client = self.clients.get(client_id)
         if client is None:

@@ -168,14 +168,16 @@ _BASIC = _mostly(
     _object({"username": _USERNAME, "usernameSecretRef": _REF}, {"passwordSecretRef": _REF}),
     4,
 )
+_SECRET_METHOD = _leaf(("Basic", "Post"), ("basic", "", 1))
 _CLIENT_AUTH = _mostly(
     st.one_of(
-        st.fixed_dictionaries({"secretRef": _REF}),
+        st.fixed_dictionaries({"secretRef": _REF}, optional={"secretMethod": _SECRET_METHOD}),
         st.fixed_dictionaries({"certificateRef": _object({}, {"name": _OBJECT_NAME})}),
     ),
     _object(
         {
             "secretRef": _REF,
+            "secretMethod": _SECRET_METHOD,
             "certificateRef": _object({}, {"name": _OBJECT_NAME}),
             "federation": _object({}, {"audience": _leaf(("api://AzureADTokenExchange", "a"), ("", "a b", "ä", 1))}),
         }

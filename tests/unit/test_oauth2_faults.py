@@ -123,6 +123,13 @@ ROWS: list[tuple[Failure, TokenRequest, Reason, bool, str]] = [
     (described("deleted_client", "The OAuth client was deleted."), GOOGLE, R.CLIENT_UNKNOWN, False, "clientID"),
     (described("invalid_client", "The OAuth client was not found."), GOOGLE, R.CLIENT_UNKNOWN, False, "clientID"),
     (described("invalid_client", "Unauthorized"), GOOGLE, R.CLIENT_AUTH_INVALID, False, "clientAuth.secretRef"),
+    (
+        answered({"error": "invalid_client"}),
+        CUSTOM,
+        R.CLIENT_AUTH_INVALID,
+        False,
+        "auth.oauth2.clientAuth.secretMethod",
+    ),
     (answered(b"", 401), CUSTOM, R.CLIENT_AUTH_INVALID, False, "does not take the client secret"),
     (answered({"error": "unauthorized_client"}), CUSTOM_APP, R.CLIENT_NOT_PERMITTED, False, "auth.oauth2.grant"),
     # The service account

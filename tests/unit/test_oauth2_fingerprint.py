@@ -9,6 +9,7 @@ from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.fingerprint import fingerprint
+from mailsettings.core.oauth2.request import ClientSecret, SecretMethod
 from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
 from mailsettings.core.server import Source
@@ -102,6 +103,24 @@ def test_new_seed_drops_nothing_but_is_noticed() -> None:
     before, after = subject(), subject(refresh_token="new")
     assert (before.fingerprint, before.client) == (after.fingerprint, after.client)
     assert before.seed != after.seed
+
+
+def test_changed_way_of_sending_the_secret_drops_nothing_but_is_noticed() -> None:
+    def sent(method: str | None) -> TokenSubject:
+        auth = {"secretRef": REF, **({"secretMethod": method} if method else {})}
+        values = {key: value for key, value in OFFICE.items() if key != "directoryID"}
+        oauth2 = OAuth2.model_validate({**values, "clientAuth": auth, "tokenURI": "https://idp.acme.example/token"})
+        return token_subject("Custom", oauth2, OAuth2Secrets("s"), level=Source.TENANT, digest=DIGEST)
+
+    absent, basic, post = map(sent, (None, "Basic", "Post"))
+    assert absent.fingerprint == basic.fingerprint == post.fingerprint
+    assert basic.client != post.client
+    clients = [each.request("seed", lambda _: "").client for each in (absent, basic, post)]
+    assert [client and client.auth for client in clients] == [
+        ClientSecret("s", SecretMethod.BASIC),
+        ClientSecret("s", SecretMethod.BASIC),
+        ClientSecret("s", SecretMethod.POST),
+    ]
 
 
 def test_no_secret_can_be_read_out_of_a_subject() -> None:

@@ -1,5 +1,6 @@
 """`spec.auth.oauth2`: how to log in with access tokens, which the operator gets and renews."""
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -35,11 +36,21 @@ class Federation(ApiModel):
     token must be of this audience."""
 
 
+class SecretMethod(StrEnum):
+    """How the client secret is sent. Source: RFC 6749 §2.3.1."""
+
+    BASIC = "Basic"
+    POST = "Post"
+
+
 class ClientAuth(ApiModel):
     """How the client proves to the provider who it is."""
 
     secret_ref: SecretKeyRef | None = None
     """A Secret that holds the client secret: its value, not its ID."""
+    secret_method: Annotated[SecretMethod | None, Lax] = None
+    """Custom only, with secretRef: Basic sends the client secret in the Authorization header, which every provider has
+    to take, Post in the request's body, which some demand. When absent Basic."""
     certificate_ref: SecretRef | None = None
     """A Secret of type kubernetes.io/tls, with tls.crt and tls.key: assertions are signed with the key."""
     federation: Federation | None = None
@@ -50,6 +61,11 @@ class ClientAuth(ApiModel):
             cel="[has(self.secretRef), has(self.certificateRef), has(self.federation)].filter(set, set).size() == 1",
             holds=lambda s: [s.secret_ref, s.certificate_ref, s.federation].count(None) == 2,
             message="auth.oauth2.clientAuth: set exactly one of secretRef, certificateRef and federation",
+        ),
+        Rule(
+            cel="!has(self.secretMethod) || has(self.secretRef)",
+            holds=lambda s: s.secret_method is None or s.secret_ref is not None,
+            message="auth.oauth2.clientAuth.secretMethod: only a client secret can be sent in two ways; remove it",
         ),
     )
 

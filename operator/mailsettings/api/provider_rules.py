@@ -99,6 +99,14 @@ def _oauth2_rules() -> Iterator[Rule]:
         ),
         message=f"auth.oauth2.clientAuth: {_listed(google)} takes a client secret only; set secretRef",
     )
+    yield _oauth2_rule(
+        cel=f"!has(self.auth.oauth2.clientAuth) || !has(self.auth.oauth2.clientAuth.secretMethod) || "
+        f"{_PROVIDER_CEL} == '{CUSTOM}'",
+        holds=lambda provider, oauth2: (
+            oauth2.client_auth is None or oauth2.client_auth.secret_method is None or provider == CUSTOM
+        ),
+        message=f"auth.oauth2.clientAuth.secretMethod: only provider {CUSTOM} leaves the choice; remove it",
+    )
 
 
 def _listed(names: list[str]) -> str:

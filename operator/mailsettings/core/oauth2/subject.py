@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from mailsettings.api.grants import Grant
 from mailsettings.api.identity import Family
-from mailsettings.api.oauth2 import OAuth2
+from mailsettings.api.oauth2 import OAuth2, SecretMethod
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2 import request as requests
@@ -40,6 +40,11 @@ _GRANTS: Final[dict[Grant, type[requests.Grant]]] = {
     Grant.CLIENT_CREDENTIALS: requests.ClientCredentials,
     Grant.SERVICE_ACCOUNT: requests.ServiceAccount,
     Grant.REFRESH_TOKEN: requests.RefreshToken,
+}
+_SECRET_METHODS: Final[dict[SecretMethod | None, requests.SecretMethod]] = {
+    None: requests.SecretMethod.BASIC,
+    SecretMethod.BASIC: requests.SecretMethod.BASIC,
+    SecretMethod.POST: requests.SecretMethod.POST,
 }
 
 
@@ -117,7 +122,7 @@ class TokenSubject:
             return requests.ClientAssertion(lambda: federation(audience))
         if client_auth.certificate_ref is not None:
             return requests.ClientCertificate(_given(secrets.private_key), _given(secrets.certificate))
-        return requests.ClientSecret(_given(secrets.client_secret))
+        return requests.ClientSecret(_given(secrets.client_secret), _SECRET_METHODS[client_auth.secret_method])
 
 
 def token_subject(
@@ -132,7 +137,7 @@ def token_subject(
         secrets=secrets,
         level=level,
         fingerprint=fingerprint(provider, oauth2, digest),
-        client=digest(["client", client, method and method["federation"]]),
+        client=digest(["client", client, method and [method["federation"], method["secret_method"]]]),
         seed=digest(["seed", seed]) if seed is not None else "",
     )
 
