@@ -1,5 +1,6 @@
 """The operator's own configuration, from its environment."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mailsettings.api import names
+from mailsettings.api.identity import Cloud
+from mailsettings.api.scalars import HTTPS_URI_PATTERN, SCOPE_PATTERN
 from mailsettings.core.egress import EgressPolicy
 
 PREFIX: Final = "MAILSETTINGS_"
@@ -20,6 +23,19 @@ def _readable(path: str) -> str:
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot be read: {type(error).__name__}") from None
     return path
+
+
+def _authority(url: str) -> str:
+    """Without the slash at its end: the directory follows."""
+    if url and (re.fullmatch(HTTPS_URI_PATTERN, url) is None or "?" in url):
+        raise ValueError("must be an https URL without a query")
+    return url.rstrip("/")
+
+
+def _scopes(text: str) -> str:
+    if not all(re.fullmatch(SCOPE_PATTERN, scope) for scope in text.split()):
+        raise ValueError("must be scopes, separated by blanks")
+    return text
 
 
 class Config(BaseModel):
@@ -49,6 +65,12 @@ class Config(BaseModel):
     """How long a request for a token may take as a whole. After a crash it is repeated 15 seconds later than that."""
     oauth2_limit: Annotated[int, Field(ge=1, le=16)] = 8
     """How many tokens may be asked for at a time."""
+    oauth2_cloud_authority: Annotated[str, AfterValidator(_authority)] = ""
+    """The cloud Custom of Office365: the https URL before the directory, such as https://login.cloud.example."""
+    oauth2_cloud_delegated_scopes: Annotated[str, AfterValidator(_scopes)] = ""
+    """The scopes there for a person's mailbox, separated by blanks."""
+    oauth2_cloud_application_scopes: Annotated[str, AfterValidator(_scopes)] = ""
+    """The scopes there for grant ClientCredentials, separated by blanks; at Microsoft's one that ends in /.default."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
@@ -73,6 +95,17 @@ class Config(BaseModel):
     def oauth2_token(self) -> Path | None:
         """Where the operator's own token is."""
         return Path(self.oauth2_token_file) if self.oauth2_token_file else None
+
+    @property
+    def oauth2_cloud(self) -> Cloud | None:
+        """The cloud that settings name `Custom`."""
+        if not self.oauth2_cloud_authority:
+            return None
+        return Cloud(
+            token_uri=self.oauth2_cloud_authority,
+            delegated_scopes=tuple(self.oauth2_cloud_delegated_scopes.split()),
+            application_scopes=tuple(self.oauth2_cloud_application_scopes.split()),
+        )
 
     @property
     def egress(self) -> EgressPolicy:

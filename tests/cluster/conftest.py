@@ -14,6 +14,7 @@ import pytest
 
 from dev.cluster import Cluster
 from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT, OperatorProcess
+from tests.support.identity_provider import SCOPE, IdentityProvider, identity_provider
 from tests.support.kube import Kube
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
 from tests.support.threads import LoopThread
@@ -41,9 +42,10 @@ def kube(installed: Cluster) -> Kube:
 
 
 FEDERATION_AUDIENCE: Final = "api://AzureADTokenExchange"
+CLOUD_SCOPE: Final = "https://outlook.cloud.example/.default"
 
 
-def operator_environment(cluster: Cluster, folder: Path) -> dict[str, str]:
+def operator_environment(cluster: Cluster, folder: Path, cloud: IdentityProvider) -> dict[str, str]:
     """What the tests configure: above all that the identity provider of the tests is trusted."""
     authority, token = folder / "authority.pem", folder / "token"
     authority.write_text(certificate(LOOPBACK).ca_pem)
@@ -55,13 +57,25 @@ def operator_environment(cluster: Cluster, folder: Path) -> dict[str, str]:
         "MAILSETTINGS_OAUTH2_CA_FILE": str(authority),
         "MAILSETTINGS_OAUTH2_DEADLINE_SECONDS": "3",
         "MAILSETTINGS_OAUTH2_TOKEN_FILE": str(token),
+        "MAILSETTINGS_OAUTH2_CLOUD_AUTHORITY": cloud.origin,
+        "MAILSETTINGS_OAUTH2_CLOUD_DELEGATED_SCOPES": SCOPE,
+        "MAILSETTINGS_OAUTH2_CLOUD_APPLICATION_SCOPES": CLOUD_SCOPE,
     }
 
 
 @pytest.fixture(scope="session")
-def operator_process(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+def cloud(loop_thread: LoopThread) -> Iterator[IdentityProvider]:
+    """The cloud `Custom` of Office365: there before the operators, which have its address in their configuration."""
+    with loop_thread.entered(identity_provider()) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def operator_process(
+    installed: Cluster, cloud: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
     folder = tmp_path_factory.mktemp("operator")
-    process = OperatorProcess(installed, folder, operator_environment(installed, folder))
+    process = OperatorProcess(installed, folder, operator_environment(installed, folder, cloud))
     yield process
     process.stop()
 
@@ -75,9 +89,9 @@ def operator(operator_process: OperatorProcess) -> OperatorProcess:
 
 
 @pytest.fixture
-def another_operator(installed: Cluster, tmp_path: Path) -> Iterator[OperatorProcess]:
+def another_operator(installed: Cluster, cloud: IdentityProvider, tmp_path: Path) -> Iterator[OperatorProcess]:
     """A second one, which nobody elects between."""
-    process = OperatorProcess(installed, tmp_path, operator_environment(installed, tmp_path))
+    process = OperatorProcess(installed, tmp_path, operator_environment(installed, tmp_path, cloud))
     process.start()
     yield process
     process.stop()

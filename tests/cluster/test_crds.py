@@ -89,6 +89,11 @@ REFUSALS: Final = (
     Refusal("spec", "auth.oauth2.grant: with Office365", _oauth2("Office365", _SERVICE_ACCOUNT, directoryID="a")),
     Refusal("spec", "auth.oauth2.directoryID: Office365", _oauth2("Office365", _OFFICE, directoryID=None)),
     Refusal("spec", "auth.oauth2.cloud: only", _oauth2(cloud="Public")),
+    Refusal(
+        "spec",
+        "connection.host: with auth.oauth2.cloud Custom",
+        {"connection": {"port": 587}, **_oauth2("Office365", _OFFICE, cloud="Custom")},
+    ),
     Refusal("spec", "auth.oauth2.tokenURI: provider Custom", _oauth2(tokenURI=None)),
     Refusal("spec", "auth.oauth2.tokenURI: with Office365", _oauth2("Office365", _OFFICE, tokenURI="https://h/token")),
     Refusal(

@@ -213,7 +213,7 @@ _OAUTH2_ODD = {
     "clientID": _CLIENT_ID,
     "clientAuth": _CLIENT_AUTH,
     "directoryID": _DIRECTORY_ID,
-    "cloud": _leaf(("Public", "USGov", "China"), ("public", "Custom", "", 1)),
+    "cloud": _leaf(("Public", "USGov", "China", "Custom"), ("public", "", 1)),
     "tokenURI": _TOKEN_URI,
     "scopes": _SCOPES,
     "serviceAccountKeyRef": _REF,
@@ -248,7 +248,7 @@ _OAUTH2_BY_PROVIDER: Final = {
     ),
     "Office365": st.one_of(
         *(
-            _oauth2(grant, {"directoryID": _DIRECTORY_ID}, {"cloud": st.sampled_from(("Public", "China"))})
+            _oauth2(grant, {"directoryID": _DIRECTORY_ID}, {"cloud": st.sampled_from(("Public", "Custom"))})
             for grant in ("ClientCredentials", "RefreshToken")
         )
     ),

@@ -93,6 +93,23 @@ def subject(provider: str = "Office365", **secrets: str) -> TokenSubject:
     return token_subject(provider, oauth2, values, level=Source.TENANT, digest=DIGEST)
 
 
+def test_cloud_of_the_administrator_s_own_may_change_and_is_asked_at_once() -> None:
+    oauth2 = OAuth2.model_validate({**OFFICE, "cloud": "Custom"})
+
+    def of_cloud(*definition: Any) -> TokenSubject:
+        secrets = OAuth2Secrets(client_secret="s", refresh_token="seed")
+        cloud = Cloud(*definition)
+        return token_subject("Office365", oauth2, secrets, level=Source.TENANT, digest=DIGEST, custom_cloud=cloud)
+
+    first = of_cloud("https://login.cloud.example", ("send",), ("default",))
+    second = of_cloud("https://other.cloud.example/adfs", ("other",), ("default",))
+    kept = [(each.fingerprint, each.client, each.seed) for each in (first, second)]
+    assert kept[0] == kept[1]
+    assert first.attempt != second.attempt, "what the one has refused the other may grant"
+    request = second.request("seed", lambda _: "")
+    assert (request.endpoint, request.scopes) == ("https://other.cloud.example/adfs/acme.example", ("other",))
+
+
 def test_rotated_client_secret_drops_nothing_but_is_noticed() -> None:
     before, after = subject(), subject(client_secret="new")
     assert (before.fingerprint, before.seed) == (after.fingerprint, after.seed)

@@ -7,13 +7,15 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from mailsettings.api.grants import Grant
+from mailsettings.api.identity import CUSTOM_CLOUD
 from mailsettings.api.model import UNIQUE, ApiModel, Lax, Rule
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.api.references import SecretKeyRef, SecretRef
 from mailsettings.api.scalars import Audience, ClientId, DirectoryId, HttpsUri, Scope, Username, lower_ascii
 
-CLOUDS: Final = tuple(
-    dict.fromkeys(cloud for provider in PROVIDERS.values() if provider.identity for cloud in provider.identity.clouds)
+CLOUDS: Final = (
+    *dict.fromkeys(cloud for provider in PROVIDERS.values() if provider.identity for cloud in provider.identity.clouds),
+    CUSTOM_CLOUD,
 )
 SHARED_DIRECTORIES: Final = ("common", "organizations", "consumers")
 """Microsoft's names for "whichever directory": an account of any of them would do."""
@@ -94,7 +96,8 @@ class OAuth2(ApiModel):
     directory_id: Annotated[DirectoryId | None, Field(alias="directoryID")] = None
     """Office365 only: the directory (tenant) ID, or one of the directory's domains."""
     cloud: CloudName | None = None
-    """Office365 only: which of Microsoft's clouds the directory is in. When absent Public."""
+    """Office365 only: which of Microsoft's clouds the directory is in. When absent Public. Custom is one that the
+    operator's administrator has defined; its mail server is in connection.host."""
     token_uri: Annotated[HttpsUri | None, Field(alias="tokenURI")] = None
     """The token endpoint. Needed for Custom; Google's and Microsoft's are known."""
     scopes: Annotated[list[Scope], Field(max_length=32), *UNIQUE] | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from mailsettings.api.identity import Family
+from mailsettings.api.identity import CUSTOM_CLOUD, Family
 from mailsettings.api.model import Rule
 from mailsettings.api.providers import CUSTOM, PROVIDERS, Provider
 from mailsettings.api.scalars import lower_ascii
@@ -80,6 +80,17 @@ def _oauth2_rules() -> Iterator[Rule]:
         cel=f"!has(self.auth.oauth2.cloud) || {_PROVIDER_CEL} in {microsoft}",
         holds=lambda provider, oauth2: oauth2.cloud is None or provider in microsoft,
         message=f"auth.oauth2.cloud: only {_listed(microsoft)} has several; remove it",
+    )
+    yield Rule(
+        cel="!has(self.auth) || !has(self.auth.oauth2) || !has(self.auth.oauth2.cloud) || "
+        f"self.auth.oauth2.cloud != '{CUSTOM_CLOUD}' || (has(self.connection) && has(self.connection.host))",
+        holds=lambda s: (
+            s.auth is None
+            or s.auth.oauth2 is None
+            or s.auth.oauth2.cloud != CUSTOM_CLOUD
+            or (s.connection is not None and s.connection.host is not None)
+        ),
+        message=f"connection.host: with auth.oauth2.cloud {CUSTOM_CLOUD} there is no template for it; set it",
     )
     yield _oauth2_rule(
         cel=f"has(self.auth.oauth2.tokenURI) || {_PROVIDER_CEL} != '{CUSTOM}'",

@@ -193,6 +193,7 @@ class _Operator:
             enqueue_after=self._queue.add_after,
             operator_namespace=config.namespace,
             require_secret_label=config.require_secret_label,
+            custom_cloud=config.oauth2_cloud,
         )
         self._triggers = Triggers(self._store, self._queue.add, self._queue.add_after)
         self._barrier = Barrier()

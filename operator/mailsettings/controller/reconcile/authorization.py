@@ -71,6 +71,7 @@ async def authorize(
         resolved.oauth2,
         level=resolved.effective.source,
         digest=services.digest,
+        custom_cloud=services.custom_cloud,
     )
     try:
         held = await _belonging(services, record, subject)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mailsettings.api.identity import Cloud
 from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
@@ -34,3 +35,5 @@ class Services:
     """Has a key reconciled after so many seconds at the latest."""
     operator_namespace: str
     require_secret_label: bool
+    custom_cloud: Cloud | None
+    """The cloud that the administrator has defined."""

@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass
 from typing import Final, Protocol
 
 from mailsettings.api.grants import Grant
-from mailsettings.api.identity import Family
+from mailsettings.api.identity import Cloud, Family
 from mailsettings.api.oauth2 import OAuth2, SecretMethod
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.core.digest import Digester
@@ -63,6 +63,8 @@ class TokenSubject:
     """A keyed digest of the client's authentication: when it changes the token is kept, and renewed at once."""
     seed: str
     """A keyed digest of the refresh token that was brought; empty: none was."""
+    cloud: Cloud
+    """Where the provider's identity platform is, and which scopes mail needs there."""
 
     @property
     def family(self) -> Family:
@@ -75,7 +77,7 @@ class TokenSubject:
     @property
     def attempt(self) -> str:
         """Everything that decides what the provider answers: while it is the same, a refusal will be repeated."""
-        return f"{self.fingerprint}/{self.client}/{self.seed}"
+        return f"{self.fingerprint}/{self.client}/{self.seed}/{self.cloud}"
 
     def refresh_token(self, kept: KeptToken | None) -> str | None:
         """The refresh token to send: the kept one, unless another one has been brought since."""
@@ -91,14 +93,13 @@ class TokenSubject:
         Raises:
             ValueError: The settings say what the schema refuses.
         """
-        cloud = cloud_of(self.provider, self.oauth2.cloud)
         scopes = self.oauth2.scopes
-        endpoint = self.oauth2.token_uri or endpoint_of(self.family, cloud, self.oauth2.directory_id or "")
+        endpoint = self.oauth2.token_uri or endpoint_of(self.family, self.cloud, self.oauth2.directory_id or "")
         return TokenRequest(
             family=self.family,
             endpoint=endpoint,
             grant=self._grant(refresh_token, federation),
-            scopes=scopes_of(cloud, _GRANTS[self.oauth2.grant]) if scopes is None else tuple(scopes),
+            scopes=scopes_of(self.cloud, _GRANTS[self.oauth2.grant]) if scopes is None else tuple(scopes),
         )
 
     def _grant(self, refresh_token: str | None, federation: Federation) -> requests.Grant:
@@ -126,9 +127,27 @@ class TokenSubject:
 
 
 def token_subject(
-    provider: str, oauth2: OAuth2, secrets: OAuth2Secrets, *, level: Source, digest: Digester
+    provider: str,
+    oauth2: OAuth2,
+    secrets: OAuth2Secrets,
+    *,
+    level: Source,
+    digest: Digester,
+    custom_cloud: Cloud | None = None,
 ) -> TokenSubject:
-    """What tokens are asked for by these settings."""
+    """What tokens are asked for by these settings.
+
+    Args:
+        provider: Whose server it is.
+        oauth2: The settings.
+        secrets: What they refer to.
+        level: Whose egress rules hold.
+        digest: Makes the fingerprints.
+        custom_cloud: The cloud that the administrator has defined.
+
+    Raises:
+        LookupError: They name that cloud, and it is not defined.
+    """
     *client, seed = astuple(secrets)
     method = oauth2.client_auth.model_dump(mode="json") if oauth2.client_auth else None
     return TokenSubject(
@@ -139,14 +158,24 @@ def token_subject(
         fingerprint=fingerprint(provider, oauth2, digest),
         client=digest(["client", client, method and [method["federation"], method["secret_method"]]]),
         seed=digest(["seed", seed]) if seed is not None else "",
+        cloud=cloud_of(provider, oauth2.cloud, custom=custom_cloud),
     )
 
 
-def default_scopes(provider: str, oauth2: OAuth2) -> tuple[str, ...]:
-    """What the token permits: what the settings say, or the provider's template."""
+def grant_type(oauth2: OAuth2) -> type[requests.Grant]:
+    """What a token is asked for with."""
+    return _GRANTS[oauth2.grant]
+
+
+def default_scopes(provider: str, oauth2: OAuth2, *, custom_cloud: Cloud | None = None) -> tuple[str, ...]:
+    """What the token permits: what the settings say, or the provider's template.
+
+    Raises:
+        LookupError: They name the cloud that an administrator defines, and it is not defined.
+    """
     if oauth2.scopes is not None:
         return tuple(oauth2.scopes)
-    return scopes_of(cloud_of(provider, oauth2.cloud), _GRANTS[oauth2.grant])
+    return scopes_of(cloud_of(provider, oauth2.cloud, custom=custom_cloud), _GRANTS[oauth2.grant])
 
 
 def _given(value: str | None) -> str:
