@@ -15,7 +15,7 @@ import pytest
 
 from dev.cluster import Cluster, ControlPlane
 from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT, OperatorProcess
-from tests.support.identity_provider import ACCOUNT, IdentityProvider, identity_provider, key_pair
+from tests.support.identity_provider import ACCOUNT, SCOPE, IdentityProvider, identity_provider, key_pair
 from tests.support.kube import Kube
 from tests.support.own_cluster import OwnCluster
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
@@ -57,6 +57,7 @@ def external_url() -> str:
 
 
 FEDERATION_AUDIENCE: Final = "api://AzureADTokenExchange"
+CLOUD_SCOPE: Final = "https://outlook.cloud.example/.default"
 
 
 def operator_environment(folder: Path) -> dict[str, str]:
@@ -86,14 +87,31 @@ def federation_environment(cluster: Cluster, folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def cloud(loop_thread: LoopThread) -> Iterator[IdentityProvider]:
+    """The cloud `Custom` of Office365: there before the operators, which have its address in their configuration."""
+    with loop_thread.entered(identity_provider()) as provider:
+        yield provider
+
+
+def cloud_environment(cloud: IdentityProvider) -> dict[str, str]:
+    """Defines the cloud `Custom`."""
+    return {
+        "MAILSETTINGS_OAUTH2_CLOUD_AUTHORITY": cloud.origin,
+        "MAILSETTINGS_OAUTH2_CLOUD_DELEGATED_SCOPES": SCOPE,
+        "MAILSETTINGS_OAUTH2_CLOUD_APPLICATION_SCOPES": CLOUD_SCOPE,
+    }
+
+
+@pytest.fixture(scope="session")
 def operator_process(
-    installed: Cluster, tmp_path_factory: pytest.TempPathFactory, external_url: str
+    installed: Cluster, cloud: IdentityProvider, tmp_path_factory: pytest.TempPathFactory, external_url: str
 ) -> Iterator[OperatorProcess]:
     folder = tmp_path_factory.mktemp("operator")
     environment = {
         **operator_environment(folder),
         **consent_environment(external_url, external_url),
         **federation_environment(installed, folder),
+        **cloud_environment(cloud),
     }
     process = OperatorProcess(installed, folder, environment)
     yield process
@@ -116,13 +134,14 @@ def another_url() -> str:
 
 @pytest.fixture
 def another_operator(
-    installed: Cluster, tmp_path: Path, external_url: str, another_url: str
+    installed: Cluster, cloud: IdentityProvider, tmp_path: Path, external_url: str, another_url: str
 ) -> Iterator[OperatorProcess]:
     """A second one, which nobody elects between."""
     environment = {
         **operator_environment(tmp_path),
         **consent_environment(external_url, another_url),
         **federation_environment(installed, tmp_path),
+        **cloud_environment(cloud),
     }
     process = OperatorProcess(installed, tmp_path, environment)
     process.start()

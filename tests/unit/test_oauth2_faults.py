@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsettings.api.conditions import Reason
@@ -213,6 +213,13 @@ ROWS: list[tuple[Failure, Asked, Reason, bool, str]] = [
     (described("deleted_client", "The OAuth client was deleted."), GOOGLE, R.CLIENT_UNKNOWN, False, "clientID"),
     (described("invalid_client", "The OAuth client was not found."), GOOGLE, R.CLIENT_UNKNOWN, False, "clientID"),
     (described("invalid_client", "Unauthorized"), GOOGLE, R.CLIENT_AUTH_INVALID, False, "clientAuth.secretRef"),
+    (
+        answered({"error": "invalid_client"}),
+        CUSTOM,
+        R.CLIENT_AUTH_INVALID,
+        False,
+        "auth.oauth2.clientAuth.secretMethod",
+    ),
     (answered(b"", 401), CUSTOM, R.CLIENT_AUTH_INVALID, False, "does not take the client secret"),
     (answered({"error": "unauthorized_client"}), CUSTOM_APP, R.CLIENT_NOT_PERMITTED, False, "auth.oauth2.grant"),
     # The service account
@@ -407,7 +414,6 @@ LEAKS: list[tuple[TokenRequest | DeviceAuthorizationRequest, str]] = [
 ]
 
 
-@settings(deadline=None)
 @given(
     error=st.sampled_from(["invalid_grant", "invalid_client", "server_error", "unheard_of", ""]),
     status=st.sampled_from([200, 400, 401, 403, 404, 429, 500]),

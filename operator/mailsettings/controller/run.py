@@ -218,7 +218,14 @@ class _Operator:
             finished=self._consent_ended,
             logger=LOGGER,
         )
-        self._desk = ConsentDesk(self._store, consents, flows, digest, external_url=config.external_url)
+        self._desk = ConsentDesk(
+            self._store,
+            consents,
+            flows,
+            digest,
+            external_url=config.external_url,
+            custom_cloud=config.oauth2_cloud,
+        )
         self._services = Services(
             api=api,
             store=self._store,
@@ -237,6 +244,7 @@ class _Operator:
             operator_namespace=config.namespace,
             external_url=config.external_url,
             require_secret_label=config.require_secret_label,
+            custom_cloud=config.oauth2_cloud,
         )
         self._triggers = Triggers(self._store, self._queue.add, self._queue.add_after)
         self._barrier = Barrier()
