@@ -25,7 +25,7 @@ ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
 RENDERED: Final = ROOT / "docs" / "reference.md"
 """Made from the models, and checked where it is made."""
-PAGES: Final = [README, *(page for page in sorted((ROOT / "docs").glob("*.md")) if page != RENDERED)]
+PAGES: Final = [README, *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page != RENDERED)]
 PAGE: Final = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 
 MODELS: Final[dict[str, type[BaseModel]]] = {
