@@ -36,7 +36,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block, or a run of indented lines, whose language is `indented`."""
+    """A fenced block, which may belong to an item of a list, or a run of indented lines, called `indented`."""
 
     language: str
     text: str
@@ -44,10 +44,10 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     text = page.read_text()
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    rest = re.sub(r"^```\w*\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    indented = re.findall(r"(?:^ {4}.*\n)+", rest, re.MULTILINE)
-    return [Block(*found) for found in fenced] + [Block("indented", dedent(found)) for found in indented]
+    fence = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+    fenced = [Block(language, dedent(found)) for _, language, found in fence.findall(text)]
+    indented = re.findall(r"(?:^ {4}.*\n)+", fence.sub("", text), re.MULTILINE)
+    return fenced + [Block("indented", dedent(found)) for found in indented]
 
 
 def documents(page: Path) -> Iterator[dict[str, Any]]:
@@ -65,7 +65,7 @@ def anchors(page: Path) -> set[str]:
 @PAGE
 def test_page_is_readable(page: Path) -> None:
     lines = page.read_text().splitlines()
-    prose = [line for line in lines if not line.startswith("|") and "](" not in line]
+    prose = [line for line in lines if not line.lstrip().startswith("|") and "](" not in line]
     assert max(map(len, prose)) <= 120
     code = [line for block in blocks(page) for line in block.text.splitlines()]
     assert [line for line in code if len(line) > 80] == []
