@@ -15,8 +15,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from mailsettings.api import names
+from mailsettings.api import crd, names
 from mailsettings.api.conditions import Reason
+from mailsettings.api.providers import PROVIDERS
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
 from mailsettings.config import PREFIX, Config
 from tests.support.smtp_server import PASSWORD, USERNAME, certificate, mail_server
@@ -134,6 +135,34 @@ def test_reasons_and_variables_that_are_named_exist(page: Path) -> None:
     assert {*re.findall(r"MAILSETTINGS_[A-Z0-9_]+", text)} <= variables | of_tests
     for reason in re.findall(r"the reason(?: is)? `(\w+)`", text):
         assert reason in [*Reason], reason
+
+
+@PAGE
+def test_reasons_in_tables_exist(page: Path) -> None:
+    tables = re.findall(r"^ *\| Reason\b.*\n *\|[-|]+\n((?: *\|.*\n)+)", page.read_text(), re.MULTILINE)
+    for row in "".join(tables).splitlines():
+        for reason in re.findall(r"`(\w+)`", row.split("|")[1]):
+            assert reason in [*Reason], reason
+
+
+@PAGE
+def test_what_kubectl_shows_has_its_columns_and_reasons(page: Path) -> None:
+    (version,) = crd.manifest(crd.TENANT)["spec"]["versions"]
+    shown = [column["name"].upper() for column in version["additionalPrinterColumns"] if not column.get("priority")]
+    console = "\n".join(block.text for block in blocks(page) if block.language == "console")
+    for header, row in re.findall(r"^(NAME .*AGE)\n(.*)$", console, re.MULTILINE):
+        assert header.split() == ["NAME", *shown]
+        assert row.split()[2] in [*Reason]
+
+
+def test_provider_pages_are_complete() -> None:
+    """Each provider has a page, which is linked from the overview, and every grant that works there has an example."""
+    for name, provider in PROVIDERS.items():
+        page = ROOT / "docs" / "providers" / f"{name.lower()}.md"
+        assert f"(providers/{page.name})" in (ROOT / "docs" / "oauth2.md").read_text()
+        text = page.read_text()
+        assert {grant for grant in provider.grants if f"grant: {grant}" not in text} == set()
+        assert "kubectl wait --for=condition=Ready" in text
 
 
 def test_table_of_what_is_wrong_names_reasons() -> None:
