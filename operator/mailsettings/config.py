@@ -57,7 +57,7 @@ class Config(BaseModel):
     oauth2_token_file: Annotated[str, AfterValidator(_readable)] = ""
     """A projected service-account token of the operator's own, for clientAuth.federation of cluster objects."""
     oauth2_deadline_seconds: Annotated[int, Field(ge=1, le=120)] = 20
-    """How long a request for a token may take as a whole. After a crash it is repeated 10 seconds later than that."""
+    """How long a request for a token may take as a whole. After a crash it is repeated 15 seconds later than that."""
     oauth2_limit: Annotated[int, Field(ge=1, le=16)] = 8
     """How many tokens may be asked for at a time."""
     external_url: Annotated[str, AfterValidator(_external)] = ""

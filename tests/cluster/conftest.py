@@ -5,15 +5,17 @@ There is one operator for the whole cluster, so all tests that need it are kept 
 
 import contextlib
 import secrets
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from dev.cluster import Cluster
-from dev.operator_process import NAMESPACE, ROOT, OperatorProcess
+from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT, OperatorProcess
+from tests.support.identity_provider import ACCOUNT, IdentityProvider, identity_provider, key_pair
 from tests.support.kube import Kube
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
 from tests.support.threads import LoopThread
@@ -40,21 +42,47 @@ def kube(installed: Cluster) -> Kube:
     return Kube(installed.api())
 
 
-def operator_environment(folder: Path) -> dict[str, str]:
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as holder:
+        holder.bind((LOOPBACK, 0))
+        return int(holder.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def external_url() -> str:
+    """Where browsers reach the operator."""
+    return f"http://{LOOPBACK}:{free_port()}"
+
+
+FEDERATION_AUDIENCE: Final = "api://AzureADTokenExchange"
+
+
+def operator_environment(
+    cluster: Cluster, folder: Path, external_url: str, consent_listen: str | None = None
+) -> dict[str, str]:
     """What the tests configure: above all that the identity provider of the tests is trusted."""
-    authority = folder / "authority.pem"
+    authority, token = folder / "authority.pem", folder / "token"
     authority.write_text(certificate(LOOPBACK).ca_pem)
+    request = {"spec": {"audiences": [FEDERATION_AUDIENCE], "expirationSeconds": 24 * 3600}}
+    account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}"
+    token.write_text(cluster.api().request("POST", f"{account}/token", request)["status"]["token"])
     return {
         "MAILSETTINGS_LOG_LEVEL": "DEBUG",
         "MAILSETTINGS_OAUTH2_CA_FILE": str(authority),
         "MAILSETTINGS_OAUTH2_DEADLINE_SECONDS": "3",
+        "MAILSETTINGS_EXTERNAL_URL": external_url,
+        "MAILSETTINGS_CONSENT_LISTEN": consent_listen or external_url.removeprefix("http://"),
+        "MAILSETTINGS_OAUTH2_TOKEN_FILE": str(token),
     }
 
 
 @pytest.fixture(scope="session")
-def operator_process(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+def operator_process(
+    installed: Cluster, tmp_path_factory: pytest.TempPathFactory, external_url: str
+) -> Iterator[OperatorProcess]:
     folder = tmp_path_factory.mktemp("operator")
-    process = OperatorProcess(installed, folder, operator_environment(folder))
+    process = OperatorProcess(installed, folder, operator_environment(installed, folder, external_url))
     yield process
     process.stop()
 
@@ -68,9 +96,18 @@ def operator(operator_process: OperatorProcess) -> OperatorProcess:
 
 
 @pytest.fixture
-def another_operator(installed: Cluster, tmp_path: Path) -> Iterator[OperatorProcess]:
+def another_url() -> str:
+    """Where the consent pages of `another_operator` are; browsers know of the other address only."""
+    return f"http://{LOOPBACK}:{free_port()}"
+
+
+@pytest.fixture
+def another_operator(
+    installed: Cluster, tmp_path: Path, external_url: str, another_url: str
+) -> Iterator[OperatorProcess]:
     """A second one, which nobody elects between."""
-    process = OperatorProcess(installed, tmp_path, operator_environment(tmp_path))
+    listen = another_url.removeprefix("http://")
+    process = OperatorProcess(installed, tmp_path, operator_environment(installed, tmp_path, external_url, listen))
     process.start()
     yield process
     process.stop()
@@ -88,6 +125,39 @@ def serve(loop_thread: LoopThread) -> Iterator[Callable[..., MailServer]]:
     """Starts mail servers with the options of `mail_server`; they stop with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(loop_thread.entered(mail_server(**options)))
+
+
+@pytest.fixture
+def provide(loop_thread: LoopThread) -> Iterator[Callable[..., IdentityProvider]]:
+    """Starts identity providers with the options of `identity_provider`."""
+    managers = []
+
+    def start(**options: Any) -> IdentityProvider:
+        manager = loop_thread.entered(identity_provider(**options))
+        managers.append(manager)
+        provider = manager.__enter__()
+        provider.service_account_key = key_pair().public_key
+        return provider
+
+    yield start
+    for manager in managers:
+        manager.__exit__(None, None, None)
+
+
+@pytest.fixture
+def provider(provide: Callable[..., IdentityProvider]) -> IdentityProvider:
+    return provide()
+
+
+@pytest.fixture
+def mail_server_of(serve: Callable[..., MailServer]) -> Callable[[IdentityProvider], MailServer]:
+    """A mail server that takes what is live at an identity provider."""
+    return lambda provider: serve(
+        auth_required=True,
+        auth_without_tls=True,
+        mechanisms=("XOAUTH2",),
+        takes=lambda said: said.username == ACCOUNT and provider.is_live(said.token),
+    )
 
 
 @pytest.fixture

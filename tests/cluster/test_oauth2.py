@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import contextlib
 import json
+import secrets
 import smtplib
 import threading
 import time
@@ -11,11 +13,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+import jwt
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives import serialization
 
-from dev.operator_process import NAMESPACE, OperatorProcess
+from dev.cluster import ApiError, Cluster
+from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from mailsettings.api import names
+from tests.cluster.conftest import FEDERATION_AUDIENCE
+from tests.support.client import Client
 from tests.support.history import events_about
 from tests.support.identity_provider import (
     ACCOUNT,
@@ -24,53 +31,20 @@ from tests.support.identity_provider import (
     Behaviour,
     IdentityProvider,
     RegisteredClient,
-    identity_provider,
     key_pair,
     saying,
     service_account_key,
 )
-from tests.support.kube import Json, Kube, condition, reason_of
+from tests.support.kube import MERGE_PATCH, Json, Kube, condition, path, reason_of
+from tests.support.policies import secrets_policy
 from tests.support.smtp_server import MailServer
-from tests.support.threads import LoopThread
 
 KIND: Final = "MailServerSettings"
+SYSTEM_KIND: Final = "ClusterMailServerSettings"
 SHORT: Final = timedelta(seconds=6)
 """Such tokens are renewed about every two seconds."""
-CLAIM_S: Final = 13.0
-"""How long a claim lasts in the tests: the deadline that they set, and the margin."""
-
-
-@pytest.fixture
-def provide(loop_thread: LoopThread) -> Iterator[Callable[..., IdentityProvider]]:
-    """Starts identity providers with the options of `identity_provider`."""
-    managers = []
-
-    def start(**options: Any) -> IdentityProvider:
-        manager = loop_thread.entered(identity_provider(**options))
-        managers.append(manager)
-        provider = manager.__enter__()
-        provider.service_account_key = key_pair().public_key
-        return provider
-
-    yield start
-    for manager in managers:
-        manager.__exit__(None, None, None)
-
-
-@pytest.fixture
-def provider(provide: Callable[..., IdentityProvider]) -> IdentityProvider:
-    return provide()
-
-
-@pytest.fixture
-def mail_server_of(serve: Callable[..., MailServer]) -> Callable[[IdentityProvider], MailServer]:
-    """A mail server that takes what is live at an identity provider."""
-    return lambda provider: serve(
-        auth_required=True,
-        auth_without_tls=True,
-        mechanisms=("XOAUTH2",),
-        takes=lambda said: said.username == ACCOUNT and provider.is_live(said.token),
-    )
+CLAIM_S: Final = 18.0
+"""How long a claim lasts for others in the tests: the deadline that they set, the margin, and the clocks' skew."""
 
 
 def oauth2_spec(provider: IdentityProvider, server: MailServer, grant: str, **oauth2: Any) -> Json:
@@ -146,6 +120,36 @@ def create(
     return create_settings
 
 
+@pytest.fixture
+def system(
+    operator: OperatorProcess, kube: Kube, mail_server_of: Callable[[IdentityProvider], MailServer]
+) -> Iterator[Callable[..., str]]:
+    """Creates system settings whose secrets are in a Secret of their name; gives that name."""
+    created: list[str] = []
+
+    def create_system(provider: IdentityProvider, name: str | None = None, **tenants: Any) -> str:
+        name = name or f"system-{secrets.token_hex(4)}"
+        created.append(name)
+        kube.secret(name, NAMESPACE, **{"secret": CLIENT_SECRET, "refresh-token": provider.consent()})
+        spec = oauth2_spec(provider, mail_server_of(provider), "RefreshToken")
+        spec["auth"]["oauth2"]["clientAuth"]["secretRef"]["name"] = name
+        spec["auth"]["oauth2"]["refreshTokenSecretRef"]["name"] = name
+        spec["tenants"] = {"delivery": "Credentials", **tenants}
+        kube.create(SYSTEM_KIND, name, spec=spec)
+        return name
+
+    yield create_system
+    for name in created:
+        remove_system(kube, name)
+        kube.delete("Secret", name, NAMESPACE)
+
+
+def remove_system(kube: Kube, name: str) -> None:
+    if kube.settings(name) is not None:
+        kube.patch(SYSTEM_KIND, name, metadata={"annotations": {names.ANNOTATION_ALLOW_DELETION: "true"}})
+        kube.delete(SYSTEM_KIND, name)
+
+
 # --- grants ---
 
 
@@ -200,6 +204,50 @@ def test_token_is_kept_where_the_tenant_cannot_read_it(
 
     kube.delete(KIND, "mail", namespace)
     kube.wait_gone("Secret", names.token_secret_name(uid), NAMESPACE)
+
+
+def test_certificate_is_the_client_s_proof(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    pair = key_pair()
+    provider.register(RegisteredClient(assertion_key=pair.public_key))
+    other = key_pair("P-256")
+    kube.secret("client", namespace, **{"tls.crt": other.certificate, "tls.key": other.private_key})
+    create(provider, "ClientCredentials", clientAuth={"certificateRef": {"name": "client"}})
+    kube.wait_condition("mail", namespace, "Authorized", "False", "ClientAuthInvalid")
+    values = {"tls.crt": pair.certificate, "tls.key": pair.private_key}
+    kube.patch("Secret", "client", namespace, stringData=values)
+    kube.wait_ready("mail", namespace)
+    form = provider.token_requests[-1].form
+    assert "client_secret" not in form
+    claims = jwt.decode(form["client_assertion"], options={"verify_signature": False})
+    assert (claims["iss"], claims["sub"], claims["aud"]) == (CLIENT_ID, CLIENT_ID, provider.token_uri)
+
+
+def cluster_key(cluster: Cluster) -> str:
+    """What the cluster's service-account tokens are signed with, as it publishes that to providers."""
+    published = Client(cluster.kubeconfig).call("GET", "/openid/v1/jwks", accept="application/jwk-set+json")
+    (key,) = jwt.PyJWKSet.from_dict(published.body).keys
+    pem = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return str(key.key.public_bytes(*pem).decode())
+
+
+def test_operator_s_own_token_is_the_client_s_proof(
+    installed: Cluster, kube: Kube, provider: IdentityProvider, system: Callable[..., str]
+) -> None:
+    provider.register(RegisteredClient(assertion_key=cluster_key(installed)))
+    name = system(provider)
+    federation = {"clientAuth": {"secretRef": None, "federation": {"audience": "api://other"}}}
+    grant = {"grant": "ClientCredentials", "refreshTokenSecretRef": None}
+    kube.patch(SYSTEM_KIND, name, spec={"auth": {"oauth2": {**grant, **federation}}})
+    settings = kube.wait_condition(name, None, "Authorized", "False", "FederationUnavailable")
+    assert "another audience than api://other" in (condition(settings, "Authorized") or {})["message"]
+
+    federation = {"clientAuth": {"federation": {"audience": FEDERATION_AUDIENCE}}}
+    kube.patch(SYSTEM_KIND, name, spec={"auth": {"oauth2": federation}})
+    kube.wait_ready(name)
+    claims = jwt.decode(provider.token_requests[-1].form["client_assertion"], options={"verify_signature": False})
+    assert claims["sub"] == f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
 
 
 # --- renewal ---
@@ -371,6 +419,197 @@ def test_missing_value_is_named(
     assert provider.token_requests == []
 
 
+# --- an API server that refuses ---
+
+
+@contextlib.contextmanager
+def refusing_token(kube: Kube, uid: str, allowed: str) -> Iterator[None]:
+    """Has the API server refuse, as a cluster's own policy may, what of an object's token is not allowed."""
+    name = names.token_secret_name(uid)
+
+    def in_force() -> bool:
+        try:
+            change = {"stringData": {"token.json": "{}"}}
+            place = path("Secret", name, NAMESPACE)
+            kube.api.request("PATCH", place, change, content_type=MERGE_PATCH, query={"dryRun": "All"})
+        except ApiError:
+            return True
+        return False
+
+    expression = f"object.metadata.name != '{name}' || ({allowed})"
+    with secrets_policy(kube, NAMESPACE, expression, in_force=in_force):
+        yield
+
+
+CLAIMS_ONLY: Final = "object.data == oldObject.data"
+NOTHING: Final = "false"
+
+
+def test_token_that_cannot_be_stored_is_told_and_not_lost(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(access_life=timedelta(seconds=9), detects_reuse=True)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    uid = uid_of(kube, "mail", namespace)
+    with refusing_token(kube, uid, CLAIMS_ONLY):
+
+        def told() -> bool:
+            settings = kube.settings("mail", namespace) or {}
+            is_live = reason_of(settings, "Authorized") == ("True", "Authorized")
+            message = (condition(settings, "Authorized") or {})["message"]
+            return is_live and "refuses to store it: 422 Invalid" in message
+
+        kube.wait(told, "the condition to say so while the token lives")
+        assert (kube.settings("mail", namespace) or {})["status"]["oauth2"]["tokenState"] == "Expiring"
+        count = len(provider.token_requests)
+        settings = kube.wait_condition("mail", namespace, "Authorized", "False", "TokenNotStored")
+        assert reason_of(settings, "Stalled") == ("True", "TokenNotStored")
+        assert len(provider.token_requests) == count, "the provider is not asked again for what it has given"
+    wait_requests(kube, provider, count + 1)
+    kube.wait_ready("mail", namespace)
+
+
+def test_claim_that_is_refused_is_told_before_anything_is_asked(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    with refusing_token(kube, uid_of(kube, "mail", namespace), NOTHING):
+        rotate_client_secret(kube, namespace, provider)
+
+        def failure() -> str:
+            status = (kube.settings("mail", namespace) or {})["status"]["oauth2"]
+            return str((status.get("failure") or {}).get("cause", ""))
+
+        assert kube.wait(failure, "the failure") == "TokenNotStored"
+        settings = kube.settings("mail", namespace) or {}
+        assert reason_of(settings, "Authorized") == ("True", "Authorized"), "the token lives"
+        assert "not here" in (condition(settings, "Authorized") or {})["message"]
+        assert len(provider.token_requests) == 1
+    wait_requests(kube, provider, 2)
+    kube.wait(lambda: "failure" not in (kube.settings("mail", namespace) or {})["status"]["oauth2"], "it to be mended")
+
+
+def test_token_of_other_settings_that_cannot_be_dropped_is_told(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    with refusing_token(kube, uid_of(kube, "mail", namespace), NOTHING):
+        kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": {"scopes": ["mail.send"]}}})
+        settings = kube.wait_condition("mail", namespace, "Authorized", "False", "TokenNotStored")
+        assert "not here" in (condition(settings, "Authorized") or {})["message"]
+        assert reason_of(settings, "Delivered") == ("False", "LastGoodKept")
+        assert len(provider.token_requests) == 1
+    kube.wait_condition("mail", namespace, "Ready", "True", timeout=45)
+
+
+def test_token_that_cannot_be_removed_holds_nothing_else_up(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    token = names.token_secret_name(uid_of(kube, "mail", namespace))
+    kube.secret("smtp", namespace, password="x")
+    basic = {"username": "u", "passwordSecretRef": {"name": "smtp", "key": "password"}}
+
+    def in_force() -> bool:
+        try:
+            kube.api.request("DELETE", path("Secret", token, NAMESPACE), query={"dryRun": "All"})
+        except ApiError:
+            return True
+        return False
+
+    expression = f"oldObject.metadata.name != '{token}'"
+    with secrets_policy(kube, NAMESPACE, expression, in_force=in_force, operations=("DELETE",)):
+        change = {"auth": {"oauth2": None, "basic": basic}, "probe": {"mode": "Disabled"}}
+        kube.patch(KIND, "mail", namespace, spec=change)
+        kube.wait_values("mail-smtp", namespace, password="x")
+        settings = kube.wait_ready("mail", namespace)
+        assert "oauth2" in settings["status"], "so that it is not forgotten"
+        assert kube.get("Secret", token, NAMESPACE) is not None
+    kube.wait_gone("Secret", token, NAMESPACE, timeout=45)
+    kube.wait(lambda: "oauth2" not in (kube.settings("mail", namespace) or {})["status"], "the status to follow")
+
+
+# --- warnings ahead ---
+
+
+def wait_warning(kube: Kube, namespace: str, cause: str) -> Json:
+    """The settings once they warn of something, though they are authorized."""
+
+    def look() -> Json | None:
+        settings = kube.settings("mail", namespace) or {}
+        status = settings.get("status") or {}
+        told = (status.get("oauth2") or {}).get("warnings") or []
+        is_ready = reason_of(settings, "Ready") == ("True", "Ready")
+        return settings if is_ready and [each["cause"] for each in told] == [cause] else None
+
+    settings: Json = kube.wait(look, f"a warning {cause}")
+    (warning,) = settings["status"]["oauth2"]["warnings"]
+    assert reason_of(settings, "Authorized") == ("True", "Authorized")
+    assert warning["message"] in (condition(settings, "Authorized") or {})["message"]
+    assert condition(settings, "Stalled") is None
+
+    def announced() -> list[Json]:
+        return [e for e in events_about(kube, namespace, "mail") if e["reason"] == "RenewalAtRisk"]
+
+    (event,) = kube.wait(announced, "the event")
+    assert (event["type"], event["note"]) == ("Warning", warning["message"])
+    return settings
+
+
+def test_client_secret_that_runs_out_is_warned_of_as_soon_as_that_is_due(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    """Nothing else happens by then: the token lives for an hour."""
+    give_secret(kube, namespace, provider)
+    ends_at = datetime.now(UTC) + timedelta(days=30, seconds=6)
+    annotations = {names.ANNOTATION_EXPIRES_AT: ends_at.isoformat(timespec="seconds")}
+    kube.patch("Secret", "oauth2", namespace, metadata={"annotations": annotations})
+    create(provider)
+    settings = kube.wait_ready("mail", namespace)
+    assert "warnings" not in settings["status"]["oauth2"]
+
+    settings = wait_warning(kube, namespace, "ClientSecret")
+    assert datetime.now(UTC) >= ends_at - timedelta(days=30, seconds=1)
+    assert settings["status"]["oauth2"]["warnings"][0]["expiresAt"] == ends_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert len(provider.token_requests) == 1, "a date is nothing to renew a token for"
+
+    kube.patch("Secret", "oauth2", namespace, metadata={"annotations": {names.ANNOTATION_EXPIRES_AT: "2999-01-01"}})
+    kube.wait(lambda: "warnings" not in (kube.settings("mail", namespace) or {})["status"]["oauth2"], "it to go")
+
+
+def test_client_certificate_that_runs_out_is_warned_of(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    pair = key_pair(age_days=335)
+    provider.register(RegisteredClient(assertion_key=pair.public_key))
+    give_secret(kube, namespace, provider)
+    kube.secret("client", namespace, **{"tls.crt": pair.certificate, "tls.key": pair.private_key})
+    create(provider, clientAuth={"certificateRef": {"name": "client"}})
+    wait_warning(kube, namespace, "ClientCertificate")
+
+
+def test_refresh_token_that_runs_out_is_warned_of(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.patch(KIND, "mail", namespace, spec={"provider": "Google"})
+    kube.wait_ready("mail", namespace)
+    uid = uid_of(kube, "mail", namespace)
+    now = datetime.now(UTC)
+    times = {
+        "refresh_token_since": (now - timedelta(days=5)).isoformat(),
+        "refresh_token_expires_at": (now + timedelta(days=2)).isoformat(),
+    }
+    kept = json.dumps({**(stored(kube, uid) or {}), **times})
+    kube.patch("Secret", names.token_secret_name(uid), NAMESPACE, stringData={"token.json": kept})
+    settings = wait_warning(kube, namespace, "RefreshToken")
+    assert "Testing" in settings["status"]["oauth2"]["warnings"][0]["message"]
+
+
 # --- what drops a token ---
 
 
@@ -472,51 +711,197 @@ def test_token_that_is_refused_again_is_not_renewed_for_ever(
 
 
 def test_inheriting_tenants_get_the_access_token_only_and_one_rotation_for_all(
-    operator: OperatorProcess,
     kube: Kube,
     new_namespace: Callable[..., str],
     provide: Callable[..., IdentityProvider],
-    mail_server_of: Callable[[IdentityProvider], MailServer],
+    system: Callable[..., str],
 ) -> None:
     provider = provide(access_life=timedelta(seconds=12), detects_reuse=True)
     tenants = [new_namespace(), new_namespace()]
-    name = f"system-{tenants[0]}"
-    kube.secret(name, NAMESPACE, **{"secret": CLIENT_SECRET, "refresh-token": provider.consent()})
-    spec = oauth2_spec(provider, mail_server_of(provider), "RefreshToken")
-    spec["auth"]["oauth2"]["clientAuth"]["secretRef"]["name"] = name
-    spec["auth"]["oauth2"]["refreshTokenSecretRef"]["name"] = name
-    spec["tenants"] = {"delivery": "Credentials", "namespaces": tenants}
-    kube.create("ClusterMailServerSettings", name, spec=spec)
-    try:
-        for tenant in tenants:
-            kube.create(KIND, "mail", tenant, spec={"systemSettingsRef": {"name": name}})
-            settings = kube.wait_ready("mail", tenant)
-            assert reason_of(settings, "Authorized") == ("True", "Authorized")
-            message = (condition(settings, "Authorized") or {})["message"]
-            assert message.startswith(f"Authorized for all tenants of the system's settings {name!r}. ")
-            assert "oauth2" not in settings["status"]
-        uid = uid_of(kube, name)
+    name = system(provider, namespaces=tenants)
+    for tenant in tenants:
+        kube.create(KIND, "mail", tenant, spec={"systemSettingsRef": {"name": name}})
+        settings = kube.wait_ready("mail", tenant)
+        assert reason_of(settings, "Authorized") == ("True", "Authorized")
+        message = (condition(settings, "Authorized") or {})["message"]
+        assert message.startswith(f"Authorized for all tenants of the system's settings {name!r}. ")
+        assert "oauth2" not in settings["status"]
+    uid = uid_of(kube, name)
 
-        def has_newest(tenant: str) -> bool:
-            delivered = (kube.secret_data("mail-smtp", tenant) or {})["access-token"]
-            return bool(delivered == (stored(kube, uid) or {})["access_token"])
+    def has_newest(tenant: str) -> bool:
+        delivered = (kube.secret_data("mail-smtp", tenant) or {})["access-token"]
+        return bool(delivered == (stored(kube, uid) or {})["access_token"])
 
-        count = len(provider.token_requests)
-        wait_requests(kube, provider, count + 2)
-        token = stored(kube, uid)
-        assert token is not None
-        for tenant in tenants:
-            kube.wait(partial(has_newest, tenant), "the newest token")
-            text = json.dumps(kube.secret_data("mail-smtp", tenant))
-            assert token["refresh_token"] not in text
-            assert CLIENT_SECRET not in text
-    finally:
-        kube.patch(
-            "ClusterMailServerSettings", name, metadata={"annotations": {names.ANNOTATION_ALLOW_DELETION: "true"}}
-        )
-        kube.delete("ClusterMailServerSettings", name)
-        kube.delete("Secret", name, NAMESPACE)
+    count = len(provider.token_requests)
+    wait_requests(kube, provider, count + 2)
+    token = stored(kube, uid)
+    assert token is not None
+    for tenant in tenants:
+        kube.wait(partial(has_newest, tenant), "the newest token")
+        text = json.dumps(kube.secret_data("mail-smtp", tenant))
+        assert token["refresh_token"] not in text
+        assert CLIENT_SECRET not in text
+    remove_system(kube, name)
     kube.wait_gone("Secret", names.token_secret_name(uid), NAMESPACE)
+
+
+# --- suspended ---
+
+
+def renewed(kube: Kube, namespace: str, secret: str, before: dict[str, str]) -> dict[str, str]:
+    """The Secret's values once it has another token than before."""
+
+    def look() -> dict[str, str] | None:
+        values = kube.secret_data(secret, namespace)
+        return values if values is not None and values["access-token"] != before["access-token"] else None
+
+    values: dict[str, str] = kube.wait(look, "another access token")
+    return values
+
+
+def lasting(values: dict[str, str]) -> dict[str, str]:
+    """What does not change with the token."""
+    return {key: value for key, value in values.items() if key not in ("access-token", "expires-at")}
+
+
+def rotate_client_secret(kube: Kube, namespace: str, provider: IdentityProvider, name: str = "oauth2") -> None:
+    """Which has the token renewed at once."""
+    provider.register(RegisteredClient(secret="another"))
+    kube.patch("Secret", name, namespace, stringData={"secret": "another"})
+
+
+def test_suspended_settings_get_their_tokens_and_nothing_else(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(access_life=SHORT)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    before = kube.secret_data("mail-smtp", namespace) or {}
+    changes = {
+        "mailFrom": "new@acme.example",
+        "connection": {"host": "other.example"},
+        "output": {"secretName": "other", "template": {"data": {"new": "${host}"}}, "metadata": {"labels": {"a": "b"}}},
+    }
+    kube.patch(KIND, "mail", namespace, spec={"suspend": True, **changes})
+    settings = kube.wait_condition("mail", namespace, "Delivered", "True", "Suspended")
+    assert "but not renewed access tokens" in (condition(settings, "Delivered") or {})["message"]
+
+    for _ in range(2):
+        values = renewed(kube, namespace, "mail-smtp", before)
+        assert lasting(values) == lasting(before)
+        assert values["expires-at"] > before["expires-at"]
+        assert provider.is_live(values["access-token"])
+        before = values
+    secret = kube.get("Secret", "mail-smtp", namespace) or {}
+    assert "a" not in secret["metadata"]["labels"]
+    assert kube.get("Secret", "other", namespace) is None
+
+    kube.patch(KIND, "mail", namespace, spec={"suspend": False})
+    kube.wait_values("other", namespace, new="other.example")
+    kube.wait_gone("Secret", "mail-smtp", namespace)
+
+
+def test_end_of_the_suspension_writes_nothing_that_is_there_already(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    before = kube.secret_data("mail-smtp", namespace) or {}
+    kube.patch("Secret", "mail-smtp", namespace, stringData={"mine": "x"}, metadata={"labels": {"mine": "x"}})
+    kube.patch(KIND, "mail", namespace, spec={"suspend": True})
+    rotate_client_secret(kube, namespace, provider)
+    values = renewed(kube, namespace, "mail-smtp", before)
+    assert lasting(values) == {**lasting(before), "mine": "x"}
+    secret = kube.get("Secret", "mail-smtp", namespace) or {}
+    kube.patch(KIND, "mail", namespace, spec={"suspend": False})
+    kube.wait_condition("mail", namespace, "Delivered", "True", "Delivered")
+    assert kube.get("Secret", "mail-smtp", namespace) == secret
+
+    basic = {"username": "u", "passwordSecretRef": {"name": "oauth2", "key": "secret"}}
+    kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": None, "basic": basic}})
+    kube.wait_values("mail-smtp", namespace, password="another", mine="x")
+    assert "access-token" not in (kube.secret_data("mail-smtp", namespace) or {}), "the operator still owned it"
+
+
+def test_token_of_another_account_does_not_come_into_a_suspended_secret(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    secret = kube.get("Secret", "mail-smtp", namespace)
+    kube.patch(KIND, "mail", namespace, spec={"suspend": True, "auth": {"oauth2": {"username": "other@acme.example"}}})
+    wait_requests(kube, provider, 2)
+
+    def told() -> bool:
+        settings = kube.settings("mail", namespace) or {}
+        message = (condition(settings, "Delivered") or {})["message"]
+        return reason_of(settings, "Authorized") == ("True", "Authorized") and "is renewed no more" in message
+
+    kube.wait(told, "the condition to say so")
+    assert kube.get("Secret", "mail-smtp", namespace) == secret
+
+
+@pytest.mark.parametrize("suspended", ["the system", "the tenant"])
+def test_tenants_of_a_suspended_system_get_its_tokens(
+    kube: Kube, namespace: str, provider: IdentityProvider, system: Callable[..., str], suspended: str
+) -> None:
+    name = system(provider, namespaces=[namespace])
+    kube.create(KIND, "mail", namespace, spec={"systemSettingsRef": {"name": name}})
+    kube.wait_ready("mail", namespace)
+    before = kube.secret_data("mail-smtp", namespace) or {}
+    if suspended == "the system":
+        kube.patch(SYSTEM_KIND, name, spec={"suspend": True, "mailFrom": "new@acme.example"})
+    else:
+        kube.patch(KIND, "mail", namespace, spec={"suspend": True})
+        kube.patch(SYSTEM_KIND, name, spec={"mailFrom": "new@acme.example"})
+    kube.wait_condition("mail", namespace, "Delivered", "True", "Suspended")
+    rotate_client_secret(kube, NAMESPACE, provider, name)
+    values = renewed(kube, namespace, "mail-smtp", before)
+    assert lasting(values) == lasting(before)
+
+
+def test_system_s_token_does_not_come_into_a_secret_with_the_tenant_s_server(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider, system: Callable[..., str]
+) -> None:
+    """Though all that the tenant says of the account is what the system says."""
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    secret = kube.get("Secret", "mail-smtp", namespace)
+    name = system(provider, namespaces=[namespace])
+    kube.wait_ready(name)
+    inherits = {"mailFrom": None, "connection": None, "provider": None, "auth": None}
+    kube.patch(KIND, "mail", namespace, spec={"suspend": True, "systemSettingsRef": {"name": name}, **inherits})
+
+    def told() -> bool:
+        settings = kube.settings("mail", namespace) or {}
+        return "is renewed no more" in (condition(settings, "Delivered") or {})["message"]
+
+    kube.wait(told, "the condition to say so")
+    assert kube.get("Secret", "mail-smtp", namespace) == secret
+
+
+def test_namespaces_served_by_a_suspended_system_get_its_tokens(
+    kube: Kube, namespace: str, provider: IdentityProvider, system: Callable[..., str]
+) -> None:
+    system(provider, "default", provision="Always", namespaces=[namespace])
+    kube.wait(lambda: kube.get("Secret", "default-smtp", namespace), "the Secret")
+    before = kube.secret_data("default-smtp", namespace) or {}
+    kube.patch(SYSTEM_KIND, "default", spec={"suspend": True, "mailFrom": "new@acme.example"})
+    rotate_client_secret(kube, NAMESPACE, provider, "default")
+    values = renewed(kube, namespace, "default-smtp", before)
+    assert lasting(values) == lasting(before)
+
+
+def test_settings_that_cannot_be_delivered_leave_a_secret_whose_token_lives(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    before = kube.secret_data("mail-smtp", namespace) or {}
+    kube.patch(KIND, "mail", namespace, spec={"output": {"template": {"presets": ["Django"]}}})
+    kube.wait_condition("mail", namespace, "Delivered", "False", "RelayNeeded")
+    rotate_client_secret(kube, namespace, provider)
+    assert lasting(renewed(kube, namespace, "mail-smtp", before)) == lasting(before)
 
 
 # --- crashes ---
@@ -639,5 +1024,5 @@ def test_no_secret_is_in_logs_status_or_events(
         + json.dumps(kube.settings("mail", namespace))
         + json.dumps(events_about(kube, namespace, "mail"))
     )
-    secret = [CLIENT_SECRET, *provider._refresh_tokens, *provider._access_tokens]
-    assert [value for value in secret if value in told] == []
+    hidden = [CLIENT_SECRET, *provider._refresh_tokens, *provider._access_tokens]
+    assert [value for value in hidden if value in told] == []

@@ -1,7 +1,9 @@
 """What the application's Secret holds."""
 
 import json
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -9,23 +11,30 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailsettings.api import names
 from mailsettings.api.output import Output
 from mailsettings.api.template import BUILT_IN_KEYS, PLACEHOLDERS, Preset
+from mailsettings.controller.store import secret_record
+from mailsettings.core.credentials import ResolvedSettings, TokenFacts
 from mailsettings.core.delivery import (
     DeliveredSecret,
     Owner,
     applied_fields,
+    can_follow,
     desired_secret,
+    exchanged,
     owned_fields,
     secret_data,
     withdrawn_by,
 )
 from mailsettings.core.digest import Digester
 from mailsettings.core.presets import preset_keys
+from mailsettings.core.server import BearerToken, Source
 from tests.unit.builders import resolved
 
 DIGEST = Digester(b"k" * 32)
 OWNER = Owner("MailServerSettings", "mail", "uid-1")
+NOW: Final = datetime(2026, 11, 22, 16, 40, tzinfo=UTC)
 NASTY = 'p@ss:w/rd?#%&"\\ ü${host}$$'
 
 
@@ -230,6 +239,67 @@ def test_a_field_that_somebody_took_shows(group: str) -> None:
 def test_a_secret_that_the_operator_never_applied_owns_nothing() -> None:
     assert owned_fields([entry({"f:data": {}}, operation="Update")]) == ""
     assert owned_fields([]) == ""
+
+
+# --- the access token ---
+
+
+def authorized(serial: str = "one", fingerprint: str = "f", **fields: Any) -> ResolvedSettings:
+    bearer = BearerToken("no-reply@acme.example", f"token {serial}")
+    facts = TokenFacts(serial, fingerprint, NOW)
+    return replace(resolved(**fields), credentials=bearer, token=facts)
+
+
+def delivered(settings: ResolvedSettings, output: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A Secret as the API server has it after the settings were delivered."""
+    model = Output.model_validate(output) if output else None
+    document = desired_secret(settings, model, namespace="acme", name="mail-smtp", owner=OWNER).manifest(DIGEST)
+    return {
+        **document,
+        "metadata": {
+            **document["metadata"],
+            "uid": "uid-2",
+            "resourceVersion": "7",
+            "managedFields": [applied_entry(document)],
+        },
+    }
+
+
+def test_renewed_token_is_the_only_difference() -> None:
+    old, new = delivered(authorized()), delivered(authorized("two"))
+    annotations = [each["metadata"]["annotations"] for each in (old, new)]
+    assert annotations[0][names.ANNOTATION_CONTENT] == annotations[1][names.ANNOTATION_CONTENT]
+    assert annotations[0][names.ANNOTATION_TOKEN] == "f/one"
+    assert annotations[1][names.ANNOTATION_TOKEN] == "f/two"
+    assert {key for key in old["data"] if old["data"][key] != new["data"][key]} == {"access-token"}
+    assert names.ANNOTATION_TOKEN not in manifest()["metadata"]["annotations"]
+
+
+def test_exchange_changes_the_token_only_and_takes_nothing_from_others() -> None:
+    output = {"metadata": {"labels": {"team": "a"}}, "template": {"data": {"x": "y"}}}
+    secret = delivered(authorized(), output)
+    secret["data"]["foreign"] = "eA=="
+    secret["metadata"]["labels"]["foreign"] = "x"
+    secret["metadata"]["annotations"]["foreign"] = "x"
+    applied = exchanged(secret, authorized("two", mailFrom="new@acme.example", connection={"host": "new.example"}))
+    expected = delivered(authorized("two"), output)
+    assert applied["data"] == expected["data"]
+    assert applied["metadata"]["labels"] == expected["metadata"]["labels"]
+    assert applied["metadata"]["annotations"] == expected["metadata"]["annotations"]
+    assert applied["metadata"]["ownerReferences"] == expected["metadata"]["ownerReferences"]
+    assert (applied["metadata"]["resourceVersion"], applied["type"]) == ("7", expected["type"])
+
+
+def test_token_follows_only_one_of_the_same_configuration_and_level() -> None:
+    secret = secret_record(delivered(authorized())["metadata"])
+    assert can_follow(secret, authorized("two"))
+    assert can_follow(secret, authorized("two", connection={"host": "new.example"}))
+    assert not can_follow(secret, authorized("two", fingerprint="another"))
+    assert not can_follow(secret, resolved()), "a password is no token"
+    assert not can_follow(secret_record(delivered(resolved())["metadata"]), authorized())
+    system = authorized("two")
+    system = replace(system, effective=replace(system.effective, source=Source.SYSTEM))
+    assert not can_follow(secret, system), "the system's token would go to the tenant's server"
 
 
 @pytest.mark.parametrize(

@@ -94,17 +94,15 @@ def test_naming_the_default_cloud_and_the_order_of_scopes_change_nothing() -> No
 def test_what_templates_fill_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     before = of()
     provider = PROVIDERS["Office365"]
-    changed = Identity(
-        Family.MICROSOFT, {"Public": Cloud("https://new.example", "https://new.example/authorize", ("new",), ("new",))}
-    )
+    changed = Identity(Family.MICROSOFT, {"Public": Cloud("https://new.example", ("new",), ("new",))})
     monkeypatch.setitem(PROVIDERS, "Office365", type(provider)(provider.title, provider.endpoints, identity=changed))
     assert of() == before
 
 
-def subject(**secrets: str) -> TokenSubject:
+def subject(provider: str = "Office365", **secrets: str) -> TokenSubject:
     oauth2 = OAuth2.model_validate(OFFICE)
     values = OAuth2Secrets(**{"client_secret": "old", "refresh_token": "seed", **secrets})
-    return token_subject("Office365", oauth2, values, level=Source.TENANT, digest=DIGEST)
+    return token_subject(provider, oauth2, values, level=Source.TENANT, digest=DIGEST)
 
 
 def test_rotated_client_secret_drops_nothing_but_is_noticed() -> None:

@@ -1,5 +1,6 @@
 """When tokens are renewed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -51,6 +52,12 @@ def test_renewal_is_at_half_of_the_life_or_with_fifteen_minutes_left(life: timed
     for seed in ("one", "two", "three"):
         used = renew_at(token(life), seed=seed) - ISSUED
         assert latest * (1 - JITTER) <= used <= latest
+
+
+def test_refresh_token_that_lives_shorter_than_the_access_token_is_used_in_time() -> None:
+    for life, latest in ((minutes(20), minutes(10)), (minutes(120), minutes(30)), (minutes(0), minutes(0))):
+        short = replace(token(minutes(60)), refresh_token_expires_at=ISSUED + life)
+        assert latest * (1 - JITTER) <= renew_at(short, seed="one") - ISSUED <= latest
 
 
 @given(LIVES, SEEDS)

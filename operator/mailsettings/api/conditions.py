@@ -110,6 +110,15 @@ class Reason(StrEnum):
         "TokenDropped",
         "The token was dropped: it was for another provider, grant, client, directory, cloud, account, URI or scope.",
     )
+    TOKEN_NOT_STORED = (
+        "TokenNotStored",
+        "The API server refuses to have the operator store, claim or drop the token; it is tried again and again.",
+        True,
+    )
+    RENEWAL_AT_RISK = (
+        "RenewalAtRisk",
+        "An event only: a refresh token, client secret, certificate or key runs out soon; `Authorized` stays True.",
+    )
     RENEWAL_BROKEN = ("RenewalBroken", "The operator itself failed while it renewed the token; its log says where.")
     CONSENT_REQUIRED = ("ConsentRequired", "Nobody has consented yet that mail is sent for the account.")
     CONSENT_DENIED = ("ConsentDenied", "Whoever was asked for the consent declined it.", True)
@@ -189,7 +198,11 @@ class Reason(StrEnum):
         "output.template wants a password, and OAuth2 has none that lasts; the message says what to do.",
         True,
     )
-    SUSPENDED = ("Suspended", "spec.suspend is true: changes are not delivered and nothing is probed.", True)
+    SUSPENDED = (
+        "Suspended",
+        "spec.suspend is true: nothing is probed, and nothing delivered but renewed access tokens.",
+        True,
+    )
 
     # ProbeSucceeded: neither passed nor failed
     PROBE_PASSED = ("ProbePassed", "The last probe went as far as its mode says.")

@@ -75,7 +75,15 @@ ANNOTATION_SOURCE_GENERATION: Final = f"{GROUP}/source-generation"
 """On a delivered Secret: the `metadata.generation` of that object."""
 
 ANNOTATION_CONTENT: Final = f"{GROUP}/content"
-"""On a delivered Secret: a keyed digest of its content, by which the operator knows it without reading it."""
+"""On a delivered Secret: a keyed digest of its content, by which the operator knows it without reading it. What is
+exchanged with each access token is not in it."""
+
+ANNOTATION_TOKEN: Final = f"{GROUP}/token"
+"""On a delivered Secret: which access token it holds, as `FINGERPRINT/SERIAL`. Neither tells anything about it: the one
+is a keyed digest of the configuration that the token belongs to, the other a random name."""
+
+ANNOTATION_EXPIRES_AT: Final = f"{GROUP}/expires-at"
+"""On a Secret with a client secret or a service account's key: when that runs out, as RFC 3339 has dates and times."""
 
 ANNOTATION_PROBE_REQUESTED_AT: Final = f"{GROUP}/probe-requested-at"
 """On settings: a new value asks for one probe now. Any text; a time is usual."""

@@ -65,9 +65,16 @@ _METADATA: Final = (
     (names.ANNOTATION_SOURCE_GENERATION, "annotation", "a delivered Secret", "that object's `metadata.generation`"),
     (names.ANNOTATION_CONTENT, "annotation", "a delivered Secret", "a keyed digest of its content"),
     (names.LABEL_TOKEN_OF, "label", "a Secret with an OAuth2 token", "the uid of the settings that it belongs to"),
+    (names.ANNOTATION_TOKEN, "annotation", "a delivered Secret", "which access token it holds, by a name"),
     (names.ANNOTATION_CLAIM, "annotation", "a Secret with an OAuth2 token", "who is renewing it, and for how long"),
     (names.ANNOTATION_DROPPED, "annotation", "a Secret with an OAuth2 token", "its token was for other settings"),
     (names.LABEL_CONSENT_OF, "label", "a Secret with a consent", "the uid of the settings that it is for"),
+    (
+        names.ANNOTATION_EXPIRES_AT,
+        "annotation",
+        "a Secret with a client secret or a service account's key, by you",
+        "when that runs out, such as `2027-03-31`: warnings begin 30 days ahead",
+    ),
     (names.ANNOTATION_PROBE_REQUESTED_AT, "annotation", "settings, by you", "a new value asks for one probe now"),
     (
         names.ANNOTATION_ALLOW_DELETION,

@@ -31,7 +31,7 @@ class ServerSpec(ApiModel):
     probe: Probe | None = None
     """The test of the settings against the real server."""
     suspend: bool = False
-    """Stops probes and the delivery of changes. What has been delivered stays."""
+    """Stops probes and the delivery of changes. What has been delivered stays; access tokens in it are renewed."""
 
     @property
     def names_server(self) -> bool:

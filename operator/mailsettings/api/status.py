@@ -148,6 +148,28 @@ class OAuth2Failure(StatusModel):
     """How many attempts in a row have failed."""
     attempt: str
     """A keyed digest of what was attempted. When it no longer fits, the next attempt is made at once."""
+    token: str | None = None
+    """Which token was held then, by a name that tells nothing else. When another is held, the failure is past."""
+
+
+class WarningCause(StrEnum):
+    """What will run out."""
+
+    REFRESH_TOKEN = "RefreshToken"
+    CLIENT_SECRET = "ClientSecret"
+    CLIENT_CERTIFICATE = "ClientCertificate"
+    SERVICE_ACCOUNT_KEY = "ServiceAccountKey"
+
+
+class OAuth2Warning(StatusModel):
+    """Something that ends the renewal of tokens unless a person acts in time."""
+
+    cause: WarningCause
+    """RefreshToken, ClientSecret, ClientCertificate or ServiceAccountKey."""
+    expires_at: Time | None = None
+    """When it runs out; absent where the annotation that should say so cannot be read."""
+    message: str
+    """What happens and what to do."""
 
 
 class OAuth2Status(StatusModel):
@@ -166,11 +188,13 @@ class OAuth2Status(StatusModel):
     access_token_expires_at: Time | None = None
     """When the access token runs out."""
     refresh_token_expires_at: Time | None = None
-    """When the refresh token runs out unless it is used before, where the provider has documented that."""
+    """When the refresh token runs out, as far as the provider says so or has documented it."""
     last_refresh_time: Time | None = None
     """When the token was got."""
     next_refresh_time: Time | None = None
     """When it is to be renewed; absent while that is under way."""
+    warnings: Annotated[list[OAuth2Warning], Field(max_length=8)] | None = None
+    """What runs out soon; absent while nothing does."""
     failure: OAuth2Failure | None = None
     """Why the last attempt failed; absent when it did not."""
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import aiohttp
+
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
 from mailsettings.controller.logs import described
@@ -31,6 +33,12 @@ from mailsettings.edges.token_store import TokenPlace, TokenStore
 MAX_POLL_INTERVAL: Final = timedelta(minutes=1)
 """However long a provider asks to be left alone, the person who has entered the code is waiting."""
 
+
+RETRY: Final = timedelta(seconds=30)
+"""After something that should not have happened."""
+
+TELLING: Final = tuple(timedelta(seconds=pause) for pause in (0.5, 1, 2, 5, 10, 20))
+"""Between the attempts to write that all went well."""
 
 MAX_CONSENTS: Final = 64
 """How many people's consents are dealt with at a time; the others wait until one has ended."""
@@ -149,10 +157,9 @@ class ConsentRunner:
                 fault = await work
             if fault is not None:
                 await self.refuse(attempt, fault)
-        except ApiError as error:
-            self._logger.warning("a consent for %s: the API server: %s", attempt.key, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             self._logger.error("a consent for %s broke: %s", attempt.key, described(error))  # noqa: TRY400
+            await self._closes_within(RETRY)  # the provider is not asked again and again meanwhile
         finally:
             self._running.pop(attempt.held.consent.uid, None)
             self._notify_finished(attempt.key, None)
@@ -183,8 +190,20 @@ class ConsentRunner:
             self._logger.error("a token for %s could not be stored: %s", attempt.key, error)  # noqa: TRY400
             return _unkept(attempt.subject)
         self._logger.info("somebody has consented for %s", attempt.key)
-        await self._consents.finish(attempt.held, ConsentResult.of(None, attempt.subject.oauth2.username))
+        await self._tell(attempt)
         return None
+
+    async def _tell(self, attempt: Attempt) -> None:
+        """Tells the person; that it cannot be told takes nothing from the token."""
+        result = ConsentResult.of(None, attempt.subject.oauth2.username)
+        for pause in TELLING:
+            try:
+                await self._consents.finish(attempt.held, result)
+            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                self._logger.warning("a result for %s is not written yet: %s", attempt.key, described(error))
+                await self._closes_within(pause)
+            else:
+                return
 
     async def _device_begun(self, attempt: Attempt) -> TokenFault | None:
         request = attempt.subject.device_authorization_request(self._calls.federation)

@@ -16,7 +16,10 @@ from mailsettings.core.delivery import (
     OversizeError,
     Owner,
     applied_fields,
+    can_follow,
     desired_secret,
+    exchanged,
+    token_name,
     undeliverable,
 )
 from mailsettings.core.digest import Digester
@@ -84,6 +87,37 @@ class Deliveries:
                 raise
         return passed(Reason.DELIVERED, f"The Secret {desired.name!r} holds the effective settings.")
 
+    async def renew_token(self, settings: ResolvedSettings, secret: DeliveredSecret) -> Finding | None:
+        """Puts the present access token into a Secret that otherwise stays as it was delivered.
+
+        None: the Secret holds it now, or is not to hold it because it belongs to other settings than those that the
+        Secret was delivered for.
+
+        Raises:
+            ApiError: somebody else was faster, or the API server is in trouble; try again.
+        """
+        if not _is_behind(secret, settings):
+            return None
+        async with self._locks.setdefault((secret.namespace, secret.name), asyncio.Lock()):
+            return await self._renew_token(settings, secret)
+
+    async def _renew_token(self, settings: ResolvedSettings, secret: DeliveredSecret) -> Finding | None:
+        path = core_path("secrets", secret.namespace, secret.name)
+        document = await self._api.get(path)
+        if document is None:
+            return None
+        found = secret_record(document["metadata"])
+        if found.uid != secret.uid or not _is_behind(found, settings):
+            return None
+        try:
+            applied = await self._api.apply(path, exchanged(document, settings), force=True)
+        except ApiError as error:
+            if error.is_refusal:
+                return failed(Reason.DELIVERY_REFUSED, f"The access token in the Secret {secret.name!r}: {error}")
+            raise
+        self._store.put_secret(secret_record(applied["metadata"]))
+        return None
+
     async def withdraw(self, secret: DeliveredSecret) -> None:
         """Removes a Secret of the operator's.
 
@@ -135,7 +169,16 @@ class Deliveries:
 
 def _is_current(existing: DeliveredSecret, manifest: dict[str, Any]) -> bool:
     annotations = manifest["metadata"]["annotations"]
-    return existing.content == annotations[names.ANNOTATION_CONTENT] and existing.applied == applied_fields(manifest)
+    return (
+        existing.content == annotations[names.ANNOTATION_CONTENT]
+        and existing.token == annotations.get(names.ANNOTATION_TOKEN, "")
+        and existing.applied == applied_fields(manifest)
+    )
+
+
+def _is_behind(secret: DeliveredSecret, settings: ResolvedSettings) -> bool:
+    """Whether a Secret holds an access token before the settings' present one."""
+    return can_follow(secret, settings) and secret.token != token_name(settings)
 
 
 def _not_owned(desired: DesiredSecret, existing: DeliveredSecret | None) -> Finding:

@@ -10,12 +10,14 @@ from typing import Final
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
 from mailsettings.controller.logs import described
+from mailsettings.core.oauth2 import lifecycle
 from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.request import Token, TokenRequest
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import Federation, TokenSubject
 from mailsettings.core.server import Source
+from mailsettings.edges.kubernetes import ApiError
 from mailsettings.edges.oauth2.tokens import TokenError
 from mailsettings.edges.token_store import ClaimError, HeldToken, TokenPlace, TokenStore
 
@@ -79,6 +81,7 @@ class TokenRenewer:
         self._logger = logger
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._failed: dict[Key, FailedRenewal] = {}
+        self._refused: dict[Key, str] = {}
         self._closing = False
 
     def start(self, key: Key, renewal: Renewal) -> None:
@@ -98,6 +101,10 @@ class TokenRenewer:
     def report(self, key: Key, failure: FailedRenewal) -> None:
         """Takes note of a failure elsewhere: of a person's consent."""
         self._failed[key] = failure
+
+    def refused(self, key: Key) -> str | None:
+        """How the API server refuses to store the new token, which is kept here meanwhile; None: it does not."""
+        return self._refused.get(key)
 
     def settle(self, key: Key, failure: FailedRenewal) -> None:
         """Drops a failure that is in the status now."""
@@ -123,22 +130,29 @@ class TokenRenewer:
             async with self._slots:
                 if self._closing:
                     return
-                fault = await self._renew(renewal)
+                answer = await self._ask(renewal)
+            # Without a slot, since it may take as long as it takes to correct what refuses to store it.
+            if isinstance(answer, _Answer):
+                await self._keep(key, renewal.place, answer)
+            fault = answer if isinstance(answer, TokenFault) else None
         except ClaimError as error:
             wait = (error.until - datetime.now(UTC)).total_seconds() if error.until else 0.0
             self._again(key, max(0.1, wait))
             return
+        except ApiError as error:
+            self._logger.warning("the renewal for %s: %s", key, described(error))
+            fault = _not_claimed(renewal.subject, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             self._logger.error("the renewal for %s broke: %s", key, described(error))  # noqa: TRY400
             fault = _broken(renewal.subject)
         finally:
             self._running.pop(key, None)
         if fault is not None:
-            self._failed[key] = FailedRenewal(renewal.subject, fault, datetime.now(UTC))
+            self._failed[key] = FailedRenewal(renewal.subject, fault, datetime.now(UTC), token=renewal.serial)
         self._notify_finished(key)
 
-    async def _renew(self, renewal: Renewal) -> TokenFault | None:
-        """Why there is no new token; None: there is, or a new look has to be taken.
+    async def _ask(self, renewal: Renewal) -> "_Answer | TokenFault | None":
+        """The new token, or why there is none; None: a new look has to be taken.
 
         Raises:
             ClaimError: Somebody else renews it.
@@ -159,14 +173,42 @@ class TokenRenewer:
         except Exception:
             await self._store.release(place, held)
             raise
-        await self._keep(place, held, StoredToken.of(token, subject, sent=sent, before=held.token))
-        return None
+        return _Answer(held, StoredToken.of(token, subject, sent=sent, before=held.token))
 
-    async def _keep(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> None:
-        if await self._store.store(place, held, token):
+    async def _keep(self, key: Key, place: TokenPlace, answer: "_Answer") -> None:
+        def refused(error: ApiError) -> None:
+            # Not the API server's text: it may repeat what it refuses.
+            why = f"{error.status} {error.reason}".strip()
+            if self._refused.get(key) != why:
+                self._refused[key] = why
+                self._notify_finished(key)
+
+        try:
+            is_stored = await self._store.store(place, answer.held, answer.token, refused=refused)
+        finally:
+            self._refused.pop(key, None)
+        if is_stored:
             self._logger.debug("the token of %s %s/%s was renewed", place.kind, place.namespace, place.name)
         else:
             self._logger.info("a new token of %s %s/%s was no longer wanted", place.kind, place.namespace, place.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A new token that is still to be stored."""
+
+    held: HeldToken
+    """What the claim has made."""
+    token: StoredToken
+
+
+def _not_claimed(subject: TokenSubject, error: ApiError) -> TokenFault:
+    message = (
+        f"The API server does not have the operator claim the renewal of the token for {subject.oauth2.username}: "
+        f"{error}. {lifecycle.REFUSED_REMEDY if error.is_refusal else 'It is tried again.'}"
+    )
+    reason = Reason.TOKEN_NOT_STORED if error.is_refusal else Reason.RENEWAL_BROKEN
+    return TokenFault(reason, message, is_transient=True)
 
 
 def _broken(subject: TokenSubject) -> TokenFault:

@@ -240,6 +240,8 @@ class _Operator:
         self._triggers = Triggers(self._store, self._queue.add, self._queue.add_after)
         self._barrier = Barrier()
         self._secrets_listed = asyncio.Event()
+        self._seen = asyncio.Event()
+        self._serving = asyncio.Event()
 
     async def run(self, kubeconfig: Path | None, liveness: str | None) -> None:
         handlers = registry(self._triggers, self._echoes, self._barrier, login=_login(kubeconfig))
@@ -298,12 +300,22 @@ class _Operator:
         self._queue.add(key)
 
     async def _serve_consent(self) -> None:
-        host, _, port = self._config.consent_listen.rpartition(":")
-        await serve(application(self._desk, LOGGER), host=host.strip("[]"), port=int(port))
+        """From when everything has been seen: before, settings would be called missing that are not."""
+        await self._seen.wait()
+        listen = self._config.consent_listen
+        host, _, port = listen.rpartition(":")
+        try:
+            await serve(application(self._desk, LOGGER), host=host.strip("[]"), port=int(port), started=self._serving)
+        except OSError as error:
+            LOGGER.error("MAILSETTINGS_CONSENT_LISTEN: nothing can listen on %s: %s", listen, error.strerror)
+            raise
 
     async def _work(self) -> None:
         await self._barrier.wait(lambda: persistently(self._list_uids))
         await self._secrets_listed.wait()
+        self._seen.set()
+        if self._config.external_url:
+            await self._serving.wait()
         LOGGER.info("everything has been seen; reconciling")
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run())

@@ -84,6 +84,7 @@ def secret_record(metadata: Json) -> DeliveredSecret:
         resource_version=metadata["resourceVersion"],
         owner=owner,
         content=sys.intern(annotations.get(names.ANNOTATION_CONTENT, "")) if owner else "",
+        token=annotations.get(names.ANNOTATION_TOKEN, "") if owner else "",
         applied=sys.intern(owned_fields(metadata.get("managedFields") or [])) if owner else "",
         source=sys.intern(annotations.get(names.ANNOTATION_SOURCE, "")) if owner else "",
         consent_of=labels.get(names.LABEL_CONSENT_OF, ""),

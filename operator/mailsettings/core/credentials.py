@@ -49,6 +49,8 @@ class ReferencedObject:
     """Whether it bears the opt-in label."""
     delivered: bool = False
     """Whether it is one that the operator delivers."""
+    expires_at: str | None = None
+    """What its annotation of that name says of the value's end."""
 
 
 Referenced = Mapping[ObjectRef, ReferencedObject | None]
@@ -67,6 +69,8 @@ class ResolvedSettings:
     """What tokens are got with. Whoever gets a token has no business with it, so `authorized` takes it out."""
     token: "TokenFacts | None" = None
     """Of the access token in `credentials`."""
+    client_expires_at: str | None = None
+    """What is written on the Secret with the client secret or the service account's key; with `oauth2` only."""
 
     def authorized(self, stored: StoredToken) -> "ResolvedSettings":
         """The settings with the access token as their login."""
@@ -77,6 +81,7 @@ class ResolvedSettings:
             self,
             credentials=BearerToken(auth.username, stored.access_token),
             oauth2=None,
+            client_expires_at=None,
             token=TokenFacts(stored.serial, stored.fingerprint, stored.expires_at),
         )
 
@@ -137,6 +142,8 @@ _CERTIFICATE: Final = "auth.oauth2.clientAuth.certificateRef (tls.crt)"
 _PRIVATE_KEY: Final = "auth.oauth2.clientAuth.certificateRef (tls.key)"
 _SERVICE_ACCOUNT_KEY: Final = "auth.oauth2.serviceAccountKeyRef"
 _REFRESH_TOKEN: Final = "auth.oauth2.refreshTokenSecretRef"
+_ANNOTATED: Final = (_CLIENT_SECRET, _SERVICE_ACCOUNT_KEY)
+"""The values whose end is in no other place than an annotation."""
 
 
 def _oauth2_values(auth: OAuth2) -> Iterator[_Value]:
@@ -189,7 +196,13 @@ def resolve(
         if values
         else passed(Reason.NOTHING_TO_RESOLVE, "The settings refer to no Secret or ConfigMap.")
     )
-    return finding, ResolvedSettings(effective, server, credentials, oauth2)
+    expires_at = _client_expires_at(effective, referenced)
+    return finding, ResolvedSettings(effective, server, credentials, oauth2, client_expires_at=expires_at)
+
+
+def _client_expires_at(effective: EffectiveSettings, referenced: Referenced) -> str | None:
+    secrets = (referenced[value.ref] for value in _values(effective) if value.field in _ANNOTATED)
+    return next((secret.expires_at for secret in secrets if secret is not None), None)
 
 
 _MISSING: Final[Mapping[ObjectKind, tuple[Reason, Reason]]] = {

@@ -22,6 +22,10 @@ MAX_SECRET_CHARACTERS: Final = 256 * 1024
 """The API server takes 1 MiB of data, and a character is up to 4 bytes. Source: Kubernetes, Secrets, Size limit."""
 
 
+TOKEN_KEYS: Final = ("access-token", "expires-at")
+"""The keys whose values follow the access token. Neither a template nor a preset has it in another."""
+
+
 class OversizeError(ValueError):
     """A Secret would be too large; the message names the field."""
 
@@ -47,6 +51,8 @@ class DeliveredSecret:
     """The settings object that controls it; None: it is not the operator's."""
     content: str = ""
     """The digest that the operator wrote on it."""
+    token: str = ""
+    """Which access token it holds, as `token_name` has it."""
     applied: str = ""
     """Which fields the operator still owns, as `applied_fields` has them; another manager's edit takes some away."""
     source: str = ""
@@ -66,10 +72,13 @@ class DesiredSecret:
     data: Mapping[str, str] = field(repr=False)
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+    token: str = ""
+    """Which access token it holds, as `token_name` has it; empty: it has a login of another kind, or none."""
 
     def manifest(self, digest: Digester) -> dict[str, Any]:
         """The Secret as it is applied, its digest among its annotations."""
-        content = {"data": dict(self.data), "labels": self._labels(), "annotations": dict(self.annotations)}
+        lasting = {key: value for key, value in self.data.items() if key not in TOKEN_KEYS}
+        content = {"data": lasting, "labels": self._labels(), "annotations": dict(self.annotations)}
         owner = {
             "apiVersion": names.API_VERSION,
             "kind": self.owner.kind,
@@ -87,11 +96,12 @@ class DesiredSecret:
                 "annotations": {
                     **self.annotations,
                     names.ANNOTATION_CONTENT: digest([content, owner, names.SECRET_TYPE]),
+                    **({names.ANNOTATION_TOKEN: self.token} if self.token else {}),
                 },
                 "ownerReferences": [owner],
             },
             "type": names.SECRET_TYPE,
-            "data": {key: base64.b64encode(value.encode("utf-8")).decode("ascii") for key, value in self.data.items()},
+            "data": {key: _encoded(value) for key, value in self.data.items()},
         }
 
     def _labels(self) -> dict[str, str]:
@@ -100,6 +110,10 @@ class DesiredSecret:
             names.LABEL_MANAGED_BY: names.MANAGED_BY,
             names.LABEL_SETTINGS: self.settings_name,
         }
+
+
+def _encoded(value: str) -> str:
+    return base64.b64encode(value.encode("utf-8")).decode("ascii")
 
 
 def source_of(settings: ResolvedSettings, namespace: str) -> str:
@@ -142,7 +156,60 @@ def desired_secret(
             names.ANNOTATION_SOURCE: source_of(settings, namespace),
             names.ANNOTATION_SOURCE_GENERATION: str(settings.effective.settings_generation),
         },
+        token=token_name(settings),
     )
+
+
+def token_name(settings: ResolvedSettings) -> str:
+    """Which access token the settings have, for the Secret's annotation; empty: none."""
+    return f"{settings.token.fingerprint}/{settings.token.serial}" if settings.token else ""
+
+
+def can_follow(secret: DeliveredSecret, settings: ResolvedSettings) -> bool:
+    """Whether the settings' access token belongs where the one does that a Secret holds.
+
+    Only then may it take its place while everything else in the Secret stays: a token of another account, client or
+    provider, or of the other level, has no business at a server that was delivered before it.
+    """
+    if settings.token is None or secret.source != source_of(settings, secret.namespace):
+        return False
+    return secret.token.startswith(f"{settings.token.fingerprint}/")
+
+
+def exchanged(secret: Mapping[str, Any], settings: ResolvedSettings) -> dict[str, Any]:
+    """A Secret as it was applied, with nothing but its access token exchanged, to be applied again.
+
+    What others have changed in it or added stays theirs.
+
+    Args:
+        secret: The Secret as the API server has it.
+        settings: Whose access token it is to hold.
+    """
+    metadata = secret["metadata"]
+    data, labels, annotations = _owned_names(metadata.get("managedFields") or [])
+    login = _login_data(settings)
+    token = {key: _encoded(login[key]) for key in TOKEN_KEYS}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "resourceVersion": metadata["resourceVersion"],
+            "labels": _chosen(metadata.get("labels"), labels),
+            "annotations": {
+                **_chosen(metadata.get("annotations"), annotations),
+                names.ANNOTATION_TOKEN: token_name(settings),
+            },
+            "ownerReferences": [owner for owner in metadata["ownerReferences"] if owner.get("controller")],
+        },
+        "type": secret["type"],
+        "data": {**_chosen(secret.get("data"), data), **token},
+    }
+
+
+def _chosen(values: Mapping[str, str] | None, keys: list[str]) -> dict[str, str]:
+    return {key: value for key, value in (values or {}).items() if key in keys}
 
 
 def undeliverable(settings: ResolvedSettings, output: ClusterOutput | None) -> Finding | None:
@@ -205,13 +272,7 @@ def _built_in(settings: ResolvedSettings) -> dict[str, str]:
     }
     if effective.reply_to:
         data["reply-to"] = effective.reply_to
-    match settings.credentials:
-        case Credentials(username, password):
-            data |= {"username": username, "password": password}
-        case BearerToken(username, access_token):
-            data |= {"username": username, "access-token": access_token}
-    if settings.token:
-        data["expires-at"] = format_time(settings.token.expires_at)
+    data |= _login_data(settings)
     if server.ca_bundle:
         data["ca.crt"] = server.ca_bundle
     if server.tls_server_name:
@@ -219,6 +280,17 @@ def _built_in(settings: ResolvedSettings) -> dict[str, str]:
     if server.tls_insecure_skip_verify:
         data["tls-insecure-skip-verify"] = "true"
     return data
+
+
+def _login_data(settings: ResolvedSettings) -> dict[str, str]:
+    ends = {"expires-at": format_time(settings.token.expires_at)} if settings.token else {}
+    match settings.credentials:
+        case Credentials(username, password):
+            return {"username": username, "password": password}
+        case BearerToken(username, access_token):
+            return {"username": username, "access-token": access_token, **ends}
+        case None:
+            return {}
 
 
 def _placeholders(settings: ResolvedSettings) -> dict[str, str]:
@@ -258,16 +330,22 @@ def owned_fields(managed_fields: list[Mapping[str, Any]]) -> str:
     When somebody edits a field or removes it, server-side apply takes it out of the operator's entry, so the texts
     differ until the operator applies again. Source: Kubernetes, Server-Side Apply, Field management.
     """
+    owned = _owned_names(managed_fields)
+    return _fields(*owned) if any(owned) else ""
+
+
+def _owned_names(managed_fields: list[Mapping[str, Any]]) -> tuple[list[str], list[str], list[str]]:
+    """The keys of data, labels and annotations that the operator owns."""
     for entry in managed_fields:
         if entry.get("manager") == names.FIELD_MANAGER and entry.get("operation") == "Apply":
             fields = entry.get("fieldsV1", {})
             metadata = fields.get("f:metadata", {})
-            return _fields(
+            return (
                 _names(fields.get("f:data", {})),
                 _names(metadata.get("f:labels", {})),
                 _names(metadata.get("f:annotations", {})),
             )
-    return ""
+    return [], [], []
 
 
 def _names(fields: Mapping[str, Any]) -> list[str]:

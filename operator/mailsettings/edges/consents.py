@@ -2,14 +2,14 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from mailsettings.api import names
 from mailsettings.core.clock import format_time, parse_time
-from mailsettings.core.oauth2.consent import Consent, ConsentKey, ConsentResult
+from mailsettings.core.oauth2.consent import KEPT, Consent, ConsentKey, ConsentResult
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_collection_path, core_path
 
 _ANSWER: Final = (ConsentKey.CODE, ConsentKey.SEALED, ConsentKey.AUTHORIZE_URL)
@@ -130,6 +130,25 @@ class ConsentStore:
             ApiError: The API server refused.
         """
         await self._api.delete(core_path("secrets", held.namespace, held.name), uid=held.consent.uid)
+
+    async def sweep(self, is_known: Callable[[str], bool], *, now: datetime) -> None:
+        """Removes, in the operator's namespace, what is past its time or belongs to settings that are gone.
+
+        Args:
+            is_known: Whether there are settings with a uid.
+            now: The present time.
+
+        Raises:
+            ApiError: The API server refused.
+        """
+        items, _ = await self._api.list_metadata(core_collection_path("secrets", self._namespace))
+        for metadata in items:
+            uid = (metadata.get("labels") or {}).get(names.LABEL_CONSENT_OF)
+            if uid is None or not metadata["name"].startswith(names.CONSENT_PREFIX):
+                continue
+            if not is_known(uid) or parse_time(metadata["creationTimestamp"]) + KEPT <= now:
+                path = core_path("secrets", self._namespace, metadata["name"])
+                await self._api.delete(path, uid=metadata["uid"])
 
     async def _merge(self, held: HeldConsent, data: Json) -> HeldConsent | None:
         patch = {"metadata": {"resourceVersion": held.resource_version}, "data": data}

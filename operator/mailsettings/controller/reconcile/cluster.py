@@ -21,7 +21,7 @@ from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding
 from mailsettings.core.report import effective_status
 from mailsettings.core.system import SystemSettings
-from mailsettings.edges.smtp import is_usable_bundle
+from mailsettings.edges.tls import is_usable_bundle
 
 MAX_FAILURES: Final = 10
 

@@ -30,7 +30,13 @@ async def reconcile_namespace(services: Services, namespace: Namespace) -> None:
     if not is_served:
         await _step_aside(services, namespace, system, held)
         return
-    if system is None or system.resolved is None or system.suspend:
+    if system is None or system.resolved is None:
+        return
+    if system.suspend:
+        if held is not None:
+            refusal = await services.deliveries.renew_token(system.resolved, held)
+            _note_failure(services, namespace.name, str(refusal.reason) if refusal else None)
+            retry_if_refused(refusal)
         return
     finding = await services.deliveries.deliver(
         system.resolved,

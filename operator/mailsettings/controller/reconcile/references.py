@@ -24,10 +24,12 @@ def _content(document: Json | None) -> ReferencedObject | None:
     if document is None:
         return None
     labels = document["metadata"].get("labels") or {}
+    annotations = document["metadata"].get("annotations") or {}
     return ReferencedObject(
         _data(document),
         referable=labels.get(names.LABEL_REFERABLE) == "true",
         delivered=document.get("type") == names.SECRET_TYPE and labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY,
+        expires_at=annotations.get(names.ANNOTATION_EXPIRES_AT),
     )
 
 

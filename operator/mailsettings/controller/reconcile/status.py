@@ -13,6 +13,7 @@ from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.clock import format_time
 from mailsettings.core.conditions import Findings, conditions, summarize, transitions
+from mailsettings.core.oauth2.risks import announcements
 from mailsettings.edges.kubernetes import ApiError, settings_status_path
 
 S = TypeVar("S", bound=ServerStatus)
@@ -64,7 +65,8 @@ async def write_status(
         raise
     services.echoes.wrote(applied["metadata"])
     record.set_status(status)
-    await services.events.record(key, record.uid, transitions(old, new))
+    warnings = announcements(before.oauth2, after.oauth2, generation=record.generation)
+    await services.events.record(key, record.uid, [*transitions(old, new), *warnings])
 
 
 def _own(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from mailsettings.core.credentials import ObjectRef, ResolvedSettings, reference
 from mailsettings.core.delivery import (
     DeliveredSecret,
     Owner,
+    can_follow,
     withdrawn_by,
 )
 from mailsettings.core.effective import EffectiveSettings
@@ -30,7 +31,7 @@ from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.kubernetes import cluster_settings_path
-from mailsettings.edges.smtp import is_usable_bundle
+from mailsettings.edges.tls import is_usable_bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,11 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     suspend = not isinstance(spec, Finding) and (spec.suspend or _system_suspended(services, spec))
     secret_name = _secret_name(record, spec)
     delivered = None
-    if isinstance(spec, MailServerSettingsSpec) and assessment.resolved is not None and not suspend:
-        delivered = await _deliver(services, record, spec, assessment.resolved, secret_name)
+    if isinstance(spec, MailServerSettingsSpec) and assessment.resolved is not None:
+        if not suspend:
+            delivered = await _deliver(services, record, spec, assessment.resolved, secret_name)
+        if delivered is None or not delivered.holds:
+            delivered = await _renew_tokens(services, record, assessment.resolved) or delivered
     await _withdraw(services, record, namespace, keep=secret_name)
     held = services.store.secrets_of(record.uid)
 
@@ -121,9 +125,9 @@ async def _assess(
     if system is not None:
         _note_uses(services, record, spec, [])
         credentials, resolved = _inherited(system, effective)
-        await give_up_token(services, record, before.oauth2)
+        left = await give_up_token(services, record, before.oauth2)
         authorized = _mirrored(system, system.authorized, "Authorized") if system.authorized is not None else None
-        authorization = Authorization(resolved, authorized)
+        authorization = Authorization(resolved, authorized, left)
     else:
         refs = references(effective)
         _note_uses(services, record, spec, refs)
@@ -195,6 +199,12 @@ async def _deliver(
     return finding
 
 
+async def _renew_tokens(services: Services, record: SettingsRecord, resolved: ResolvedSettings) -> Finding | None:
+    """While changes are held back, or cannot be delivered, the application still needs a token that lives."""
+    refusals = [await services.deliveries.renew_token(resolved, held) for held in services.store.secrets_of(record.uid)]
+    return next((refusal for refusal in refusals if refusal is not None), None)
+
+
 def _system_suspended(services: Services, spec: MailServerSettingsSpec) -> bool:
     system = services.store.systems.get(spec.system_settings_name) if spec.inherits else None
     return system is not None and system.suspend
@@ -202,7 +212,9 @@ def _system_suspended(services: Services, spec: MailServerSettingsSpec) -> bool:
 
 def _undelivered(assessment: _Assessment, held: list[DeliveredSecret]) -> Finding:
     """What is to be said when nothing was to be delivered: it cannot be, or it is suspended."""
-    return _last_good(held) if assessment.resolved is None else _suspended(held)
+    if assessment.resolved is None:
+        return _last_good(held)
+    return _suspended(held, assessment.resolved)
 
 
 def _last_good(held: list[DeliveredSecret]) -> Finding:
@@ -214,13 +226,22 @@ def _last_good(held: list[DeliveredSecret]) -> Finding:
     return failed(Reason.NOT_DELIVERED, "There is no Secret; mend the other conditions first")
 
 
-def _suspended(held: list[DeliveredSecret]) -> Finding:
-    if held:
-        return passed(
-            Reason.SUSPENDED, f"The Secret {held[0].name!r} stays as it was delivered; suspend holds changes back"
+def _suspended(held: list[DeliveredSecret], resolved: ResolvedSettings) -> Finding:
+    if not held:
+        return failed(
+            Reason.SUSPENDED,
+            "There is no Secret; it is delivered once suspend is false, here and in the system's settings",
         )
-    return failed(
-        Reason.SUSPENDED, "There is no Secret; it is delivered once suspend is false, here and in the system's settings"
+    secret = held[0]
+    stays = f"The Secret {secret.name!r} stays as it was delivered; suspend holds changes back"
+    if not secret.token:
+        return passed(Reason.SUSPENDED, stays)
+    if can_follow(secret, resolved):
+        return passed(Reason.SUSPENDED, f"{stays}, but not renewed access tokens")
+    return passed(
+        Reason.SUSPENDED,
+        f"{stays}. Its access token belongs to the settings as they were before and is renewed no more: "
+        "the application loses its login when that token runs out, unless suspend is false by then",
     )
 
 

@@ -28,7 +28,7 @@ REDEEMING: Final = timedelta(minutes=3)
 MAX_VALUE_BYTES: Final = 8 * 1024
 """Of each value in a consent Secret: no provider's code is nearly as long."""
 
-MAX_OPEN: Final = 8
+MAX_OPEN: Final = 32
 """Consent Secrets of one object that are looked at; what more there are wait for these to go."""
 
 

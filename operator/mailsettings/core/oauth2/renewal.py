@@ -32,13 +32,16 @@ def renew_at(token: Token, *, seed: str) -> datetime:
     """When to renew a token: at the earlier of half its life and 15 minutes left.
 
     Of a life below 22.5 minutes a third is used, whatever is left then: 15 minutes would be most of it or more, and
-    half of it leaves no time for a second attempt before the token stops being fresh.
+    half of it leaves no time for a second attempt before the token stops being fresh. Where the refresh token lives
+    shorter than that, half of its life is all the time there is.
 
     Args:
         token: The token.
         seed: What the jitter depends on, such as the object's uid. It moves the time ahead, never back.
     """
     used = min(token.life / 2, max(token.life - AHEAD, token.life / 3))
+    if token.refresh_token_expires_at is not None:
+        used = max(timedelta(), min(used, (token.refresh_token_expires_at - token.issued_at) / 2))
     return token.issued_at + used * (1 - JITTER * share(f"{seed}/renewal"))
 
 

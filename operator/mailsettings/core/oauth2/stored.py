@@ -32,13 +32,21 @@ class StoredToken(BaseModel):
     issued_at: AwareDatetime
     expires_at: AwareDatetime
     refresh_token_expires_at: AwareDatetime | None = None
+    refresh_token_since: AwareDatetime | None = None
+    """Since when that end has been known: it stays where renewals do not prolong the refresh token's life."""
     scopes: tuple[str, ...] = ()
     account: str | None = None
 
     @property
     def token(self) -> Token:
-        """As the rules of renewal take it."""
-        return Token(access_token=self.access_token, issued_at=self.issued_at, expires_at=self.expires_at)
+        """As the rules of renewal take it: with the refresh token's end only if renewals may prolong it."""
+        is_prolonged = self.refresh_token_since == self.issued_at
+        return Token(
+            access_token=self.access_token,
+            issued_at=self.issued_at,
+            expires_at=self.expires_at,
+            refresh_token_expires_at=self.refresh_token_expires_at if is_prolonged else None,
+        )
 
     def belongs_to(self, subject: TokenSubject) -> bool:
         """Whether it is a token of the configuration."""
@@ -53,16 +61,17 @@ class StoredToken(BaseModel):
         return now < self.expires_at
 
     @classmethod
-    def of(cls, token: Token, subject: TokenSubject, *, sent: str | None, before: Self | None = None) -> Self:
+    def of(cls, token: Token, subject: TokenSubject, *, sent: str | None, before: "StoredToken | None" = None) -> Self:
         """What is to be kept of an answer.
 
         Args:
             token: The answer.
             subject: What it was got for.
             sent: The refresh token that was sent: without a new one in the answer it stays good.
-            before: What was kept so far: what a renewal does not say again still holds.
+            before: What was kept until then.
         """
-        life = REFRESH_TOKEN_LIFE.get(subject.family) if sent or token.refresh_token else None
+        predecessor = before if before is not None and sent is not None and before.refresh_token == sent else None
+        ends_at = _refresh_token_end(token, subject.family, sent, predecessor)
         return cls(
             serial=uuid4().hex,
             fingerprint=subject.fingerprint,
@@ -72,9 +81,10 @@ class StoredToken(BaseModel):
             refresh_token=token.refresh_token or sent,
             issued_at=token.issued_at.astimezone(UTC),
             expires_at=token.expires_at.astimezone(UTC),
-            refresh_token_expires_at=token.issued_at.astimezone(UTC) + life if life else None,
-            scopes=token.scopes or (before.scopes if before else ()),
-            account=token.account or (before.account if before else None),
+            refresh_token_expires_at=ends_at,
+            refresh_token_since=_since(token, ends_at, predecessor),
+            scopes=token.scopes or (predecessor.scopes if predecessor else ()),
+            account=token.account or (predecessor.account if predecessor else None),
         )
 
     @classmethod
@@ -84,3 +94,27 @@ class StoredToken(BaseModel):
             return cls.model_validate_json(document)
         except ValidationError:
             return None
+
+
+def _refresh_token_end(
+    token: Token, family: Family, sent: str | None, predecessor: StoredToken | None
+) -> datetime | None:
+    """What the answer says, else what is documented, else what was known, while the refresh token is the same."""
+    if token.refresh_token_expires_at is not None:
+        return token.refresh_token_expires_at.astimezone(UTC)
+    life = REFRESH_TOKEN_LIFE.get(family)
+    if life is not None and (sent or token.refresh_token):
+        return token.issued_at.astimezone(UTC) + life
+    is_same = predecessor is not None and token.refresh_token is None
+    return predecessor.refresh_token_expires_at if is_same and predecessor is not None else None
+
+
+def _since(token: Token, ends_at: datetime | None, predecessor: StoredToken | None) -> datetime | None:
+    """An end that moves by clearly less than the time that has passed stands still: providers count in seconds left."""
+    if ends_at is None:
+        return None
+    if predecessor is not None and predecessor.refresh_token_expires_at is not None:
+        passed = token.issued_at - predecessor.issued_at
+        if ends_at - predecessor.refresh_token_expires_at < passed / 2:
+            return predecessor.refresh_token_since
+    return token.issued_at.astimezone(UTC)

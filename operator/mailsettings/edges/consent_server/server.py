@@ -11,8 +11,14 @@ KEEP_ALIVE_S: Final = 15.0
 SHUTDOWN_S: Final = 2.0
 
 
-async def serve(application: web.Application, *, host: str, port: int) -> None:
+async def serve(application: web.Application, *, host: str, port: int, started: asyncio.Event) -> None:
     """Serves on one address.
+
+    Args:
+        application: What is served.
+        host: The address to listen on.
+        port: The port to listen on.
+        started: Is set once it listens.
 
     Raises:
         OSError: The address cannot be listened on.
@@ -29,6 +35,7 @@ async def serve(application: web.Application, *, host: str, port: int) -> None:
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
+        started.set()
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()

@@ -1,6 +1,7 @@
 """Keys of clients: read, checked, and used to sign."""
 
 import time
+from datetime import datetime
 from secrets import token_urlsafe
 from typing import Final
 
@@ -46,6 +47,15 @@ def load_pair(auth: ClientCertificate) -> tuple[PrivateKey, x509.Certificate]:
     if _public_bytes(key.public_key()) != _public_bytes(certificate.public_key()):
         raise FailureError(FailureKind.KEY, "the private key and the certificate do not belong together")
     return key, certificate
+
+
+def certificate_life(pem: str) -> tuple[datetime, datetime] | None:
+    """From when until when a certificate is valid; None: it cannot be read, which its use will say."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+    except ValueError:
+        return None
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
 def sign_assertion(auth: ClientCertificate, *, client_id: str, audience: str) -> str:
