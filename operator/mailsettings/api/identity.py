@@ -20,12 +20,12 @@ class Cloud:
 
     token_uri: str = ""
     """The token endpoint; for Microsoft the authority, to which the directory's name is added."""
-    authorization_uri: str = ""
-    """The authorization endpoint; Microsoft's is below the authority."""
     delegated_scopes: tuple[str, ...] = ()
     """For a person's mailbox, by that person's consent."""
     application_scopes: tuple[str, ...] = ()
     """For an application that acts on its own; empty where there is no such thing."""
+    authorization_uri: str = ""
+    """The authorization endpoint; Microsoft's is below the authority."""
 
 
 @dataclass(frozen=True, slots=True)

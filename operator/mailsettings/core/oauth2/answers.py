@@ -120,6 +120,7 @@ def parse_token(answer: Mapping[str, Any], request: TokenRequest, *, issued_at: 
 
 
 MAX_DEVICE_LIFE: Final = timedelta(hours=1)
+MIN_DEVICE_INTERVAL: Final = timedelta(seconds=1)
 MAX_DEVICE_INTERVAL: Final = timedelta(minutes=1)
 ASSUMED_DEVICE_LIFE: Final = timedelta(minutes=10)
 """Where the provider breaks RFC 8628 §3.2, which demands it."""
@@ -134,14 +135,14 @@ def parse_device_authorization(answer: Mapping[str, Any], *, asked_at: datetime)
     """
     complete = answer.get("verification_uri_complete")
     life = _seconds(answer.get("expires_in")) or ASSUMED_DEVICE_LIFE
-    interval = _seconds(answer.get("interval")) or DEVICE_INTERVAL
+    interval = _seconds(answer.get("interval"))
     return DeviceAuthorization(
         device_code=answer["device_code"],
         user_code=answer["user_code"],
         verification_uri=answer["verification_uri"],
         verification_uri_complete=complete if _is_address(complete) else None,
         expires_at=asked_at + min(life, MAX_DEVICE_LIFE),
-        interval=min(interval, MAX_DEVICE_INTERVAL),
+        interval=DEVICE_INTERVAL if interval is None else max(MIN_DEVICE_INTERVAL, min(interval, MAX_DEVICE_INTERVAL)),
     )
 
 

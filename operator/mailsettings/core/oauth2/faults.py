@@ -397,6 +397,7 @@ _TARGET_ERRORS: Final = _set("invalid_scope", "invalid_resource", "invalid_targe
 """What is asked for is refused."""
 
 _BEGIN_AGAIN: Final = "Begin the consent again."
+_REGISTER: Final = "Add {redirect_uri}, exactly as it is written here, to the client's redirect URIs. " + _BEGIN_AGAIN
 _AUTHORIZE: Final = "Authorize again, or store a new refresh token where refreshTokenSecretRef points."
 _LATER: Final = "{later}."
 
@@ -771,7 +772,7 @@ _REDIRECT_URI: Final = (
     Rule(
         Reason.CLIENT_NOT_PERMITTED,
         "{where} does not know the redirect URI: {said}.",
-        "Register {redirect_uri} for the client, exactly as it is written here, and begin the consent again.",
+        _REGISTER,
         grants=_CODE,
         errors=_set("redirect_uri_mismatch", "invalid_redirect_uri", "redirect_mismatch"),
     ),
@@ -796,7 +797,7 @@ _REDIRECT_URI: Final = (
     Rule(
         Reason.CLIENT_NOT_PERMITTED,
         "{where} does not take the redirect URI: {said}.",
-        "Register {redirect_uri} for the client, exactly as it is written here, and begin the consent again.",
+        _REGISTER,
         grants=_CODE,
         errors=_set("invalid_grant", "invalid_request", "unauthorized_client"),
         text=_pattern(r"redirect[ _]?ur[il]"),
@@ -1071,11 +1072,11 @@ RULES: Final = (
     *_LATER_PLEASE,
     *_DIRECTORY,
     *_REDIRECT_URI,
-    *_BROUGHT_BY_A_BROWSER,
     *_CONSENT,
     *_POLICY,
     *_ACCOUNT,
     *_CLIENT,
+    *_BROUGHT_BY_A_BROWSER,
     *_CODES,
     *_REFRESH_TOKEN,
     *_OTHERWISE,

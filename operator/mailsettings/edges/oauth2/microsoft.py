@@ -85,6 +85,7 @@ def _application(client: Client, authority: str, transport: "_Transport") -> Any
     options: dict[str, Any] = {
         "authority": authority,
         "http_client": transport,
+        "token_cache": _NoCache(),
         "instance_discovery": False,  # it would ask login.microsoftonline.com whether the authority exists
         "azure_region": False,  # None would let the environment (MSAL_FORCE_REGION) choose another host
     }
@@ -107,6 +108,13 @@ def _credential(client: Client) -> str | dict[str, str | Callable[[], str]] | No
             raise FailureError(FailureKind.KEY, "the private key is not RSA, which Microsoft demands")
         return {"private_key": auth.private_key, "public_certificate": auth.certificate}
     return None
+
+
+class _NoCache(msal.TokenCache):  # type: ignore[misc]  # msal has no types
+    """Keeps nothing, and so logs nothing: msal's own cache writes codes and verifiers into the log at DEBUG."""
+
+    def add(self, event: object, now: object = None) -> None:
+        """What msal would remember."""
 
 
 @dataclass(frozen=True, slots=True)
