@@ -94,9 +94,7 @@ def test_naming_the_default_cloud_and_the_order_of_scopes_change_nothing() -> No
 def test_what_templates_fill_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     before = of()
     provider = PROVIDERS["Office365"]
-    changed = Identity(
-        Family.MICROSOFT, {"Public": Cloud("https://new.example", "https://new.example/authorize", ("new",), ("new",))}
-    )
+    changed = Identity(Family.MICROSOFT, {"Public": Cloud("https://new.example", ("new",), ("new",))})
     monkeypatch.setitem(PROVIDERS, "Office365", type(provider)(provider.title, provider.endpoints, identity=changed))
     assert of() == before
 

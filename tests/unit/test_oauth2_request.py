@@ -129,7 +129,7 @@ def test_google_wants_the_same_scope_of_everybody() -> None:
 
 
 def test_a_cloud_that_the_administrator_defines() -> None:
-    own = Cloud("https://login.acme.example", "", ("a",), ("b",))
+    own = Cloud("https://login.acme.example", ("a",), ("b",))
     assert cloud_of(OFFICE365, "Custom", custom=own) is own
     with pytest.raises(LookupError):
         cloud_of(OFFICE365, "Custom")
