@@ -69,7 +69,7 @@ class Running:
 
     def wait_url(self) -> str:
         """The address that a person is to open."""
-        return self.wait_text(r"^(https://\S+)\n")
+        return self.wait_text(r"^(?:\x1b\[1m)?(https://[^\s\x1b]+)(?:\x1b\[0m)?\n")
 
     def wait(self, *, timeout: float = TIMEOUT_S) -> int:
         """The exit status."""

@@ -42,7 +42,9 @@ class Terminal:
 
     def show(self, text: str) -> None:
         """A text to copy, such as an address: as it is, however long, between empty lines."""
-        self._write(self.progress, f"\n{plain(text)}\n", Style.STRONG)
+        self._write(self.progress, "", None)
+        self._write(self.progress, plain(text), Style.STRONG)
+        self._write(self.progress, "", None)
 
     def tick(self, text: str) -> None:
         """What is going on just now, in one line that the next one replaces. Only on a terminal."""

@@ -177,9 +177,9 @@ class Attempt:
             self._terminal.say(f"Waiting for the answer{_until(consent)}; on another machine's screen use --paste.")
             return
         self._terminal.say(
-            f"At the end the browser goes to an address that begins with {uri} and says, most likely, that it cannot "
-            "be reached. Paste that whole address here and press Enter; it is not shown."
+            f"At the end the browser goes to an address that begins with {uri}, which it most likely cannot reach."
         )
+        self._terminal.say("Paste that whole address here and press Enter; it is not shown.")
 
     @contextlib.asynccontextmanager
     async def _answering(self, state: str) -> "AsyncIterator[asyncio.Future[Answer]]":

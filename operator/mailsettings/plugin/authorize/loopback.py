@@ -69,9 +69,9 @@ def listen(port: int | None) -> Listener:
             return _listen(port or 0)
         except OSError as error:
             failure = error
-    what = f"The port {port} of this machine" if port else "No port of this machine"
+    what = f"The port {port} of this machine cannot be used" if port else "No port of this machine can be used"
     why = failure.strerror if failure else ""
-    raise CommandError("PortUnavailable", f"{what} can be used: {why}. Choose one with --port, or use --paste.")
+    raise CommandError("PortUnavailable", f"{what}: {why}. Choose one with --port, or use --paste.")
 
 
 def _listen(port: int) -> Listener:
