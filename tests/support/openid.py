@@ -16,10 +16,9 @@ from typing import Any, Final
 from urllib.parse import urljoin
 
 import aiohttp
-import trustme
 
 from tests.support.identity_provider import ACCOUNT, CLIENT_ID, CLIENT_SECRET, REDIRECT_URI
-from tests.support.smtp_server import LOOPBACK
+from tests.support.smtp_server import LOOPBACK, certificate
 
 FOLDER: Final = Path(__file__).parent / "openid_provider"
 REQUIRED: Final = "MAILSETTINGS_OPENID_PROVIDER"
@@ -157,8 +156,8 @@ class _Person:
         return url, ""
 
 
-def _clients() -> list[dict[str, Any]]:
-    common = {"redirect_uris": [REDIRECT_URI], "grant_types": _GRANTS, "response_types": ["code"]}
+def _clients(redirect_uri: str) -> list[dict[str, Any]]:
+    common = {"redirect_uris": [redirect_uri], "grant_types": _GRANTS, "response_types": ["code"]}
     return [
         {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, **common},
         {
@@ -172,16 +171,18 @@ def _clients() -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def openid_provider(access_life_s: int = 3600) -> Iterator[OpenIdProvider]:
-    """The provider on a free loopback port, with the clients `CLIENT_ID`, `POST_CLIENT` and `PUBLIC_CLIENT`."""
-    authority = trustme.CA()
-    issued = authority.issue_cert(LOOPBACK)
+def openid_provider(access_life_s: int = 3600, redirect_uri: str = REDIRECT_URI) -> Iterator[OpenIdProvider]:
+    """The provider on a free loopback port, with the clients `CLIENT_ID`, `POST_CLIENT` and `PUBLIC_CLIENT`.
+
+    `{port}` in their redirect URI stands for the provider's own port.
+    """
+    issued = certificate(LOOPBACK)
     settings = {
         "host": LOOPBACK,
-        "key": issued.private_key_pem.bytes().decode(),
-        "certificate": issued.cert_chain_pems[0].bytes().decode(),
+        "key": issued.key_pem,
+        "certificate": issued.chain_pem,
         "cookieKey": secrets.token_hex(16),
-        "clients": _clients(),
+        "clients": _clients(redirect_uri),
         "scopes": [MAIL],
         "accessLife": access_life_s,
     }
@@ -193,7 +194,7 @@ def openid_provider(access_life_s: int = 3600) -> Iterator[OpenIdProvider]:
     try:
         process.stdin.write(json.dumps(settings).encode() + b"\n")
         process.stdin.flush()
-        yield OpenIdProvider(_port(process), authority.cert_pem.bytes().decode())
+        yield OpenIdProvider(_port(process), issued.ca_pem)
     finally:
         process.stdin.close()  # which ends it
         process.stdout.close()

@@ -28,7 +28,7 @@ OFFICE: Final[dict[str, Any]] = {
 
 def of(provider: str = "Office365", **changes: Any) -> str:
     values = {key: value for key, value in {**OFFICE, **changes}.items() if value is not None}
-    return fingerprint(provider, OAuth2.model_validate(values), DIGEST)
+    return fingerprint(provider, OAuth2.model_validate(values))
 
 
 CHANGES: Final[dict[str, dict[str, Any]]] = {
@@ -83,7 +83,7 @@ def test_provider_drops_the_token() -> None:
 def test_service_account_key_may_be_replaced() -> None:
     account = {"username": "a", "grant": "ServiceAccount", "serviceAccountKeyRef": REF}
     other = {**account, "serviceAccountKeyRef": {"name": "other", "key": "b"}}
-    both = [fingerprint("Google", OAuth2.model_validate(each), DIGEST) for each in (account, other)]
+    both = [fingerprint("Google", OAuth2.model_validate(each)) for each in (account, other)]
     assert both[0] == both[1]
 
 
@@ -156,3 +156,15 @@ def test_changed_way_of_sending_the_secret_drops_nothing_but_is_noticed() -> Non
 def test_no_secret_can_be_read_out_of_a_subject() -> None:
     assert "old" not in repr(subject())
     assert "'seed'" not in repr(subject())
+
+
+def test_lost_operator_key_costs_no_consent() -> None:
+    """Another key makes another fingerprint of the client's authentication only: that leads to a renewal."""
+    oauth2 = OAuth2.model_validate(OFFICE)
+    secrets = OAuth2Secrets(client_secret="s", refresh_token="r")
+    old, new = (
+        token_subject("Office365", oauth2, secrets, level=Source.TENANT, digest=Digester(key * 32))
+        for key in (b"k", b"K")
+    )
+    assert (old.fingerprint, old.seed) == (new.fingerprint, new.seed)
+    assert old.client != new.client

@@ -12,7 +12,6 @@ from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSetti
 from mailsettings.controller.keys import Kind
 from mailsettings.controller.store import SettingsRecord, Store
 from mailsettings.core.acceptance import parse_spec
-from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding
 from mailsettings.core.oauth2.consent import MAX_OPEN, ConsentKey, ConsentResult
 from mailsettings.core.oauth2.state import FLOW_BYTES, Flows, StateError
@@ -35,7 +34,6 @@ class ConsentDesk:
         store: Store,
         consents: ConsentStore,
         flows: Flows,
-        digest: Digester,
         *,
         external_url: str,
         custom_cloud: Cloud | None,
@@ -43,7 +41,6 @@ class ConsentDesk:
         self._store = store
         self._consents = consents
         self._flows = flows
-        self._digest = digest
         self._external_url = external_url
         self._custom_cloud = custom_cloud
 
@@ -130,7 +127,7 @@ class ConsentDesk:
         oauth2 = spec.auth.oauth2 if not isinstance(spec, Finding) and spec.auth is not None else None
         if isinstance(spec, Finding) or oauth2 is None or oauth2.grant is not Grant.AUTHORIZATION_CODE:
             raise ProblemError(Problem.UNKNOWN)
-        terms = consent_terms(spec.provider or CUSTOM, oauth2, self._digest, custom_cloud=self._custom_cloud)
+        terms = consent_terms(spec.provider or CUSTOM, oauth2, custom_cloud=self._custom_cloud)
         page = terms.page(uid, self._external_url)
         if page is None:
             raise ProblemError(Problem.UNKNOWN)

@@ -223,7 +223,6 @@ class _Operator:
             self._store,
             consents,
             flows,
-            digest,
             external_url=config.external_url,
             custom_cloud=config.oauth2_cloud,
         )

@@ -13,8 +13,12 @@ process.stdin.on('end', () => process.exit(0));
 const server = createServer({ key: settings.key, cert: settings.certificate });
 server.listen(0, settings.host, () => {
   const { port } = server.address();
+  const clients = settings.clients.map((client) => ({
+    ...client,
+    redirect_uris: client.redirect_uris.map((uri) => uri.replace('{port}', port)),
+  }));
   const provider = new Provider(`https://${settings.host}:${port}`, {
-    clients: settings.clients,
+    clients,
     cookies: { keys: [settings.cookieKey] },
     scopes: ['openid', 'offline_access', ...settings.scopes],
     claims: { email: ['email', 'email_verified'] },

@@ -72,7 +72,7 @@ async def further_consents(
 
 def terms_of(services: Services, subject: TokenSubject) -> ConsentTerms:
     """What a person is asked to consent to by settings whose grant needs one."""
-    return consent_terms(subject.provider, subject.oauth2, services.digest, custom_cloud=services.custom_cloud)
+    return consent_terms(subject.provider, subject.oauth2, custom_cloud=services.custom_cloud)
 
 
 async def _take(services: Services, attempt: Attempt, step: Step, *, uid: str) -> None:

@@ -9,7 +9,7 @@ from mailsettings.api.grants import Grant
 from mailsettings.api.identity import Cloud, Family
 from mailsettings.api.oauth2 import OAuth2, SecretMethod
 from mailsettings.api.providers import PROVIDERS
-from mailsettings.core.digest import Digester
+from mailsettings.core.digest import Digester, checksum
 from mailsettings.core.oauth2 import request as requests
 from mailsettings.core.oauth2.clouds import cloud_of, endpoint_of, scopes_of
 from mailsettings.core.oauth2.fingerprint import fingerprint
@@ -30,7 +30,7 @@ class KeptToken(Protocol):
 
     @property
     def seed(self) -> str:
-        """A keyed digest of the refresh token that was brought for it."""
+        """A digest of the refresh token that was brought for it."""
 
     @property
     def refresh_token(self) -> str | None:
@@ -65,7 +65,7 @@ class TokenSubject:
     client: str
     """A keyed digest of the client's authentication: when it changes the token is kept, and renewed at once."""
     seed: str
-    """A keyed digest of the refresh token that was brought; empty: none was."""
+    """A digest of the refresh token that was brought; empty: none was."""
     cloud: Cloud
     """Where the provider's identity platform is, and which scopes mail needs there."""
 
@@ -180,7 +180,7 @@ def token_subject(
         oauth2: The settings.
         secrets: What they refer to.
         level: Whose egress rules hold.
-        digest: Makes the fingerprints.
+        digest: Makes the fingerprint of the client's authentication.
         custom_cloud: The cloud that the administrator has defined.
 
     Raises:
@@ -193,9 +193,9 @@ def token_subject(
         oauth2=oauth2,
         secrets=secrets,
         level=level,
-        fingerprint=fingerprint(provider, oauth2, digest),
+        fingerprint=fingerprint(provider, oauth2),
         client=digest(["client", client, method and [method["federation"], method["secret_method"]]]),
-        seed=digest(["seed", seed]) if seed is not None else "",
+        seed=checksum(["seed", seed]) if seed is not None else "",
         cloud=cloud_of(provider, oauth2.cloud, custom=custom_cloud),
     )
 
