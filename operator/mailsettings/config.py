@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -36,6 +37,16 @@ def _scopes(text: str) -> str:
     if not all(re.fullmatch(SCOPE_PATTERN, scope) for scope in text.split()):
         raise ValueError("must be scopes, separated by blanks")
     return text
+
+
+def _external(url: str) -> str:
+    if not url:
+        return url
+    parts = urlsplit(url)
+    is_local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not (parts.scheme == "https" or is_local) or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("must be https://HOST or https://HOST:PORT, without a path")
+    return url.rstrip("/")
 
 
 class Config(BaseModel):
@@ -71,6 +82,10 @@ class Config(BaseModel):
     """The scopes there for a person's mailbox, separated by blanks."""
     oauth2_cloud_application_scopes: Annotated[str, AfterValidator(_scopes)] = ""
     """The scopes there for grant ClientCredentials, separated by blanks; at Microsoft's one that ends in /.default."""
+    external_url: Annotated[str, AfterValidator(_external)] = ""
+    """Where browsers reach the operator: https://consent.example.com. Only then are its consent pages served."""
+    consent_listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] = "0.0.0.0:8081"
+    """Where the consent pages are served: HTTP without TLS, which whatever stands in front has to add."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

@@ -5,6 +5,7 @@ There is one operator for the whole cluster, so all tests that need it are kept 
 
 import contextlib
 import secrets
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Any, Final
 
 import pytest
 
-from dev.cluster import Cluster
+from dev.cluster import Cluster, ControlPlane
 from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT, OperatorProcess
-from tests.support.identity_provider import SCOPE, IdentityProvider, identity_provider
+from tests.support.identity_provider import ACCOUNT, SCOPE, IdentityProvider, identity_provider, key_pair
 from tests.support.kube import Kube
+from tests.support.own_cluster import OwnCluster
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
 from tests.support.threads import LoopThread
 
@@ -41,26 +43,56 @@ def kube(installed: Cluster) -> Kube:
     return Kube(installed.api())
 
 
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as holder:
+        holder.bind((LOOPBACK, 0))
+        return int(holder.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def external_url() -> str:
+    """Where browsers reach the operator."""
+    return f"http://{LOOPBACK}:{free_port()}"
+
+
 FEDERATION_AUDIENCE: Final = "api://AzureADTokenExchange"
 CLOUD_SCOPE: Final = "https://outlook.cloud.example/.default"
 
 
-def operator_environment(cluster: Cluster, folder: Path, cloud: IdentityProvider) -> dict[str, str]:
+def operator_environment(folder: Path) -> dict[str, str]:
     """What the tests configure: above all that the identity provider of the tests is trusted."""
-    authority, token = folder / "authority.pem", folder / "token"
+    authority = folder / "authority.pem"
     authority.write_text(certificate(LOOPBACK).ca_pem)
-    request = {"spec": {"audiences": [FEDERATION_AUDIENCE], "expirationSeconds": 24 * 3600}}
-    account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}"
-    token.write_text(cluster.api().request("POST", f"{account}/token", request)["status"]["token"])
     return {
         "MAILSETTINGS_LOG_LEVEL": "DEBUG",
         "MAILSETTINGS_OAUTH2_CA_FILE": str(authority),
         "MAILSETTINGS_OAUTH2_DEADLINE_SECONDS": "3",
-        "MAILSETTINGS_OAUTH2_TOKEN_FILE": str(token),
+    }
+
+
+def consent_environment(external_url: str, listen_url: str) -> dict[str, str]:
+    """Serves the consent pages."""
+    listen = listen_url.removeprefix("http://")
+    return {"MAILSETTINGS_EXTERNAL_URL": external_url, "MAILSETTINGS_CONSENT_LISTEN": listen}
+
+
+def cloud_environment(cloud: IdentityProvider) -> dict[str, str]:
+    """Defines the cloud `Custom` of Office365."""
+    return {
         "MAILSETTINGS_OAUTH2_CLOUD_AUTHORITY": cloud.origin,
         "MAILSETTINGS_OAUTH2_CLOUD_DELEGATED_SCOPES": SCOPE,
         "MAILSETTINGS_OAUTH2_CLOUD_APPLICATION_SCOPES": CLOUD_SCOPE,
     }
+
+
+def federation_environment(cluster: Cluster, folder: Path) -> dict[str, str]:
+    """Gives the operator a token of its own for `FEDERATION_AUDIENCE`."""
+    token = folder / "token"
+    request = {"spec": {"audiences": [FEDERATION_AUDIENCE], "expirationSeconds": 24 * 3600}}
+    account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}"
+    token.write_text(cluster.api().request("POST", f"{account}/token", request)["status"]["token"])
+    return {"MAILSETTINGS_OAUTH2_TOKEN_FILE": str(token)}
 
 
 @pytest.fixture(scope="session")
@@ -72,10 +104,16 @@ def cloud(loop_thread: LoopThread) -> Iterator[IdentityProvider]:
 
 @pytest.fixture(scope="session")
 def operator_process(
-    installed: Cluster, cloud: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
+    installed: Cluster, tmp_path_factory: pytest.TempPathFactory, external_url: str, cloud: IdentityProvider
 ) -> Iterator[OperatorProcess]:
     folder = tmp_path_factory.mktemp("operator")
-    process = OperatorProcess(installed, folder, operator_environment(installed, folder, cloud))
+    environment = {
+        **operator_environment(folder),
+        **consent_environment(external_url, external_url),
+        **federation_environment(installed, folder),
+        **cloud_environment(cloud),
+    }
+    process = OperatorProcess(installed, folder, environment)
     yield process
     process.stop()
 
@@ -89,12 +127,32 @@ def operator(operator_process: OperatorProcess) -> OperatorProcess:
 
 
 @pytest.fixture
-def another_operator(installed: Cluster, cloud: IdentityProvider, tmp_path: Path) -> Iterator[OperatorProcess]:
+def another_url() -> str:
+    """Where the consent pages of `another_operator` are; browsers know of the other address only."""
+    return f"http://{LOOPBACK}:{free_port()}"
+
+
+@pytest.fixture
+def another_operator(
+    installed: Cluster, tmp_path: Path, external_url: str, another_url: str, cloud: IdentityProvider
+) -> Iterator[OperatorProcess]:
     """A second one, which nobody elects between."""
-    process = OperatorProcess(installed, tmp_path, operator_environment(installed, tmp_path, cloud))
+    environment = {
+        **operator_environment(tmp_path),
+        **consent_environment(external_url, another_url),
+        **federation_environment(installed, tmp_path),
+        **cloud_environment(cloud),
+    }
+    process = OperatorProcess(installed, tmp_path, environment)
     process.start()
     yield process
     process.stop()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[OwnCluster]:
+    with ControlPlane(tmp_path / "cluster") as plane:
+        yield OwnCluster(plane, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +167,39 @@ def serve(loop_thread: LoopThread) -> Iterator[Callable[..., MailServer]]:
     """Starts mail servers with the options of `mail_server`; they stop with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(loop_thread.entered(mail_server(**options)))
+
+
+@pytest.fixture
+def provide(loop_thread: LoopThread) -> Iterator[Callable[..., IdentityProvider]]:
+    """Starts identity providers with the options of `identity_provider`."""
+    managers = []
+
+    def start(**options: Any) -> IdentityProvider:
+        manager = loop_thread.entered(identity_provider(**options))
+        managers.append(manager)
+        provider = manager.__enter__()
+        provider.service_account_key = key_pair().public_key
+        return provider
+
+    yield start
+    for manager in managers:
+        manager.__exit__(None, None, None)
+
+
+@pytest.fixture
+def provider(provide: Callable[..., IdentityProvider]) -> IdentityProvider:
+    return provide()
+
+
+@pytest.fixture
+def mail_server_of(serve: Callable[..., MailServer]) -> Callable[[IdentityProvider], MailServer]:
+    """A mail server that takes what is live at an identity provider."""
+    return lambda provider: serve(
+        auth_required=True,
+        auth_without_tls=True,
+        mechanisms=("XOAUTH2",),
+        takes=lambda said: said.username == ACCOUNT and provider.is_live(said.token),
+    )
 
 
 @pytest.fixture

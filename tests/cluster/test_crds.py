@@ -67,6 +67,19 @@ OAUTH2: Final[dict[str, Any]] = {
 """What provider Custom accepts."""
 _OFFICE: Final = {**OAUTH2, "tokenURI": None, "directoryID": "acme.example"}
 _SERVICE_ACCOUNT: Final = {"username": "u", "grant": "ServiceAccount", "serviceAccountKeyRef": REF}
+_CODE: Final = {
+    **OAUTH2,
+    "grant": "AuthorizationCode",
+    "authorizationURI": "https://login.acme.example/authorize",
+    "accountCheck": {"claim": "email"},
+}
+_DEVICE: Final = {
+    **OAUTH2,
+    "grant": "DeviceCode",
+    "clientAuth": None,
+    "deviceAuthorizationURI": "https://login.acme.example/device",
+    "accountCheck": {"skip": True},
+}
 _REFRESH: Final = {**OAUTH2, "grant": "RefreshToken", "refreshTokenSecretRef": REF}
 
 
@@ -122,6 +135,43 @@ REFUSALS: Final = (
         "spec",
         "auth.oauth2.clientAuth.secretMethod: only provider",
         _oauth2("Office365", _OFFICE, clientAuth={"secretRef": REF, "secretMethod": "Basic"}),
+    ),
+    Refusal("spec", "auth.oauth2.accountCheck: Custom", _oauth2(base=_CODE, accountCheck=None)),
+    Refusal(
+        "spec",
+        "auth.oauth2.clientAuth: with Office365",
+        _oauth2("Office365", {**_OFFICE, "grant": "DeviceCode"}),
+    ),
+    Refusal(
+        "spec.auth.oauth2",
+        "auth.oauth2.authorizationURI: only",
+        _oauth2(authorizationURI="https://login.acme.example/authorize"),
+    ),
+    Refusal("spec.auth.oauth2", "auth.oauth2.authorizationURI: grant", _oauth2(base=_CODE, authorizationURI=None)),
+    Refusal(
+        "spec.auth.oauth2",
+        "auth.oauth2.authorizationURI: it and",
+        _oauth2(base=_CODE, authorizationURI="https://login.acme.example:444/authorize"),
+    ),
+    Refusal(
+        "spec.auth.oauth2",
+        "auth.oauth2.deviceAuthorizationURI: only",
+        _oauth2(deviceAuthorizationURI="https://login.acme.example/device"),
+    ),
+    Refusal(
+        "spec.auth.oauth2",
+        "auth.oauth2.deviceAuthorizationURI: grant",
+        _oauth2(base=_DEVICE, deviceAuthorizationURI=None),
+    ),
+    Refusal(
+        "spec.auth.oauth2",
+        "auth.oauth2.deviceAuthorizationURI: it and",
+        _oauth2(base=_DEVICE, deviceAuthorizationURI="https://login.acme.example.evil/device"),
+    ),
+    Refusal(
+        "spec.auth.oauth2.accountCheck",
+        "auth.oauth2.accountCheck: set either",
+        _oauth2(base=_CODE, accountCheck={"claim": "email", "skip": True}),
     ),
     Refusal("spec", "connection.host: set it", {"connection": None}),
     Refusal("spec", "connection.host: a server of your own", {"connection": {"port": 25}}),

@@ -426,12 +426,15 @@ def test_retiring_login_warns_and_is_accepted(client: Client, kind: crd.Kind) ->
     assert apply("Google").warnings == ""
 
 
-def secret(name: str, kind: str, *, labelled: bool = True, token_of: str | None = None) -> dict[str, Any]:
+def secret(
+    name: str, kind: str, *, labelled: bool = True, token_of: str | None = None, consent_of: str | None = None
+) -> dict[str, Any]:
     metadata = {
         "name": name,
         "labels": {
             **({names.LABEL_MANAGED_BY: names.MANAGED_BY} if labelled else {}),
             **({names.LABEL_TOKEN_OF: token_of} if token_of else {}),
+            **({names.LABEL_CONSENT_OF: consent_of} if consent_of else {}),
         },
         "annotations": {"kubernetes.io/service-account.name": "default"},  # which one type of Secret requires
     }
@@ -458,6 +461,10 @@ REFUSED: Final = "the mailsettings operator may write only Secrets"
         pytest.param(
             secret("oauth2-1", names.TOKEN_TYPE, labelled=False, token_of="1"), True, False, id="a token, no label"
         ),
+        pytest.param(secret("a", names.CONSENT_TYPE, consent_of="1"), True, True, id="a consent"),
+        pytest.param(secret("a", names.CONSENT_TYPE, consent_of="1"), False, False, id="a consent elsewhere"),
+        pytest.param(secret("a", names.CONSENT_TYPE), True, False, id="a consent for nothing"),
+        pytest.param(secret("a", "Opaque", consent_of="1"), True, False, id="a consent's label, another type"),
         pytest.param(secret("other-key", names.OPERATOR_KEY_TYPE), True, False, id="a key of another name"),
         pytest.param(secret(names.OPERATOR_KEY_NAME, names.OPERATOR_KEY_TYPE), False, False, id="its key elsewhere"),
         pytest.param(secret(names.OPERATOR_KEY_NAME, "Opaque"), True, False, id="its key's name, another type"),
@@ -474,6 +481,20 @@ def test_operator_creates_only_its_own_secrets(
     # 409: the operator of another test has a key already; admission comes before that.
     answer = eventually(create, lambda answer: (answer.accepted or answer.status == 409) == accepted)
     assert accepted or REFUSED in answer.message
+
+
+def test_operator_answers_and_removes_consents_that_people_have_begun(client: Client, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    begun = secret("a", names.CONSENT_TYPE, labelled=False, consent_of="1")
+    assert client.call("POST", path, begun).status == 201
+    told = {"data": {"result": base64.b64encode(b"x").decode()}}
+
+    def patch(body: dict[str, Any]) -> Answer:
+        return client.call("PATCH", f"{path}/a", body, query=DRY_RUN, user=OPERATOR, content_type=MERGE_PATCH)
+
+    assert eventually(lambda: patch(told), lambda answer: answer.accepted).accepted
+    assert not patch({"metadata": {"labels": {names.LABEL_CONSENT_OF: None}}}).accepted
+    assert client.call("DELETE", f"{path}/a", query=DRY_RUN, user=OPERATOR).accepted
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "foreign"])

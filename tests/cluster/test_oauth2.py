@@ -33,7 +33,6 @@ from tests.support.identity_provider import (
     Behaviour,
     IdentityProvider,
     RegisteredClient,
-    identity_provider,
     key_pair,
     saying,
     service_account_key,
@@ -41,7 +40,6 @@ from tests.support.identity_provider import (
 from tests.support.kube import MERGE_PATCH, Json, Kube, condition, path, reason_of
 from tests.support.policies import secrets_policy
 from tests.support.smtp_server import MailServer
-from tests.support.threads import LoopThread
 
 KIND: Final = "MailServerSettings"
 SYSTEM_KIND: Final = "ClusterMailServerSettings"
@@ -49,39 +47,6 @@ SHORT: Final = timedelta(seconds=6)
 """Such tokens are renewed about every two seconds."""
 CLAIM_S: Final = 18.0
 """How long a claim lasts for others in the tests: the deadline that they set, the margin, and the clocks' skew."""
-
-
-@pytest.fixture
-def provide(loop_thread: LoopThread) -> Iterator[Callable[..., IdentityProvider]]:
-    """Starts identity providers with the options of `identity_provider`."""
-    managers = []
-
-    def start(**options: Any) -> IdentityProvider:
-        manager = loop_thread.entered(identity_provider(**options))
-        managers.append(manager)
-        provider = manager.__enter__()
-        provider.service_account_key = key_pair().public_key
-        return provider
-
-    yield start
-    for manager in managers:
-        manager.__exit__(None, None, None)
-
-
-@pytest.fixture
-def provider(provide: Callable[..., IdentityProvider]) -> IdentityProvider:
-    return provide()
-
-
-@pytest.fixture
-def mail_server_of(serve: Callable[..., MailServer]) -> Callable[[IdentityProvider], MailServer]:
-    """A mail server that takes what is live at an identity provider."""
-    return lambda provider: serve(
-        auth_required=True,
-        auth_without_tls=True,
-        mechanisms=("XOAUTH2",),
-        takes=lambda said: said.username == ACCOUNT and provider.is_live(said.token),
-    )
 
 
 def oauth2_spec(provider: IdentityProvider, server: MailServer, grant: str, **oauth2: Any) -> Json:
@@ -882,7 +847,7 @@ def test_suspended_settings_get_their_tokens_and_nothing_else(
     kube.wait_gone("Secret", "mail-smtp", namespace)
 
 
-def test_end_of_the_suspension_writes_nothing_that_is_there_already(
+def test_exchanged_token_leaves_the_operator_the_owner_of_what_it_delivered(
     create: Create, kube: Kube, namespace: str, provider: IdentityProvider
 ) -> None:
     create(provider)
@@ -893,11 +858,9 @@ def test_end_of_the_suspension_writes_nothing_that_is_there_already(
     rotate_client_secret(kube, namespace, provider)
     values = renewed(kube, namespace, "mail-smtp", before)
     assert lasting(values) == {**lasting(before), "mine": "x"}
-    secret = kube.get("Secret", "mail-smtp", namespace) or {}
     kube.patch(KIND, "mail", namespace, spec={"suspend": False})
     kube.wait_condition("mail", namespace, "Delivered", "True", "Delivered")
-    assert kube.get("Secret", "mail-smtp", namespace) == secret
-
+    assert kube.secret_data("mail-smtp", namespace) == values
     basic = {"username": "u", "passwordSecretRef": {"name": "oauth2", "key": "secret"}}
     kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": None, "basic": basic}})
     kube.wait_values("mail-smtp", namespace, password="another", mine="x")

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import secrets
-import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ import pytest
 
 from dev.cluster import Cluster
 from dev.operator_process import OperatorProcess
-from tests.cluster.conftest import server_spec
+from tests.cluster.conftest import free_port, server_spec
 from tests.support.history import settings_changes
 from tests.support.kube import MERGE_PATCH, Json, Kube, condition, path, reason_of, resource_version
 from tests.support.smtp_server import (
@@ -296,13 +295,6 @@ def test_a_bad_password_is_reported_with_stage_and_codes_and_delivered_all_the_s
     values = kube.secret_data("mail-smtp", namespace)
     assert values is not None
     assert values["password"] == "not the password"
-
-
-def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        return int(holder.getsockname()[1])
 
 
 def test_a_refused_port_is_waited_out(operator: OperatorProcess, kube: Kube, namespace: str) -> None:

@@ -1,5 +1,8 @@
 """An identity provider over https in the test's own event loop, shaped like Microsoft's and Google's.
 
+Below `authority` it is Microsoft's; `authorization_uri`, `token_uri` and `device_authorization_uri` are like Google's
+and everybody else's. `pages` is what people see of it.
+
 It works, and it can be told to misbehave: `answers` and `discoveries` hold what the next requests are answered instead.
 """
 
@@ -26,6 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
+from tests.support.consent_pages import PASSWORD, Code, ConsentPages, Device, Flow, Visitor, verifies
 from tests.support.jwt import ALGORITHM, Signer
 from tests.support.smtp_server import LOOPBACK, certificate
 
@@ -48,6 +52,8 @@ Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 """What answers one request."""
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+REDIRECT_URI: Final = "https://mail.acme.example/oauth2/callback/login.acme.example"
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class RegisteredClient:
     secret: str | None = None
     assertion_key: str | None = None
     """The PEM of a public key: of the client's certificate, or of the issuer of federated tokens."""
+    redirect_uris: frozenset[str] = frozenset({REDIRECT_URI})
+    """Compared exactly (RFC 9700 §2.1)."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +126,34 @@ class IdentityProvider:
     """A refresh ends the access tokens before it."""
     takes_basic: bool = True
     """A client secret in the Authorization header; one in the body is always taken."""
+    gives_refresh_token: bool = True
+    id_token_claims: dict[str, Any] = field(default_factory=dict)
+    """What ID tokens say otherwise than they should; None: not at all."""
     answers: deque[Behaviour] = field(default_factory=deque)
+    standing: Behaviour | None = None
+    """What answers a request for a token when `answers` is empty."""
     discoveries: deque[Behaviour] = field(default_factory=deque)
     asked: list[Asked] = field(default_factory=list)
     _refresh_tokens: dict[str, _RefreshToken] = field(default_factory=dict)
     _access_tokens: dict[str, _Consent] = field(default_factory=dict)
+    pages: ConsentPages = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.pages = ConsentPages(
+            registered=lambda id_: self.clients[id_].redirect_uris if id_ in self.clients else None,
+            knows=lambda account: account in self.accounts,
+            issuer=lambda is_microsoft: self.issuer if is_microsoft else self.origin,
+        )
+
+    async def log_in(
+        self, authorize_url: str, *, account: str = ACCOUNT, decision: str = "allow", password: str = PASSWORD
+    ) -> str:
+        """Fills in the login form and the consent page; gives the URL that the browser is sent to."""
+        return await Visitor(self.ca_pem, account, password).consent(authorize_url, decision)
+
+    async def log_in_device(self, user_code: str, *, account: str = ACCOUNT, decision: str = "allow") -> None:
+        """Enters the code of a device, and goes on as `log_in`."""
+        await Visitor(self.ca_pem, account).allow_device(f"{self.origin}/device", user_code, decision)
 
     @property
     def origin(self) -> str:
@@ -137,12 +168,24 @@ class IdentityProvider:
         return f"{self.origin}/token"
 
     @property
+    def authorization_uri(self) -> str:
+        return f"{self.origin}/authorize"
+
+    @property
+    def microsoft_authorization_uri(self) -> str:
+        return f"{self.authority}/oauth2/v2.0/authorize"
+
+    @property
+    def device_authorization_uri(self) -> str:
+        return f"{self.origin}/device_authorization"
+
+    @property
     def issuer(self) -> str:
         return f"{self.authority}/v2.0"
 
     @property
     def token_requests(self) -> list[Asked]:
-        return [each for each in self.asked if each.method == "POST"]
+        return [each for each in self.asked if each.method == "POST" and each.path.endswith("/token")]
 
     def register(self, client: RegisteredClient) -> None:
         self.clients[client.id] = client
@@ -174,6 +217,9 @@ class IdentityProvider:
         application.router.add_post("/{tenant}/oauth2/v2.0/token", self._answer_token)
         application.router.add_post("/token", self._answer_token)
         application.router.add_post("/introspect", self._answer_introspection)
+        application.router.add_post("/{tenant}/oauth2/v2.0/devicecode", self._answer_device)
+        application.router.add_post("/device_authorization", self._answer_device)
+        application.add_routes(self.pages.routes())
         return application
 
     async def _answer_discovery(self, request: web.Request) -> web.StreamResponse:
@@ -198,10 +244,26 @@ class IdentityProvider:
         form = await self._record(request)
         if self.answers:
             return await self.answers.popleft()(request)
+        if self.standing is not None:
+            return await self.standing(request)
         try:
             return web.json_response(self._grant(request, form), headers={"Cache-Control": "no-store"})
         except RefusedError as refused:
             return _microsoft_answer(refused) if "tenant" in request.match_info else _plain_answer(refused)
+
+    async def _answer_device(self, request: web.Request) -> web.StreamResponse:
+        """Source: RFC 8628 §3.1."""
+        form = await self._record(request)
+        if self.answers:
+            return await self.answers.popleft()(request)
+        is_microsoft = "tenant" in request.match_info
+        try:
+            client = self._authenticated(request, form)
+        except RefusedError as refused:
+            return _microsoft_answer(refused) if is_microsoft else _plain_answer(refused)
+        scopes = tuple(form.get("scope", "").split())
+        codes = self.pages.new_device(client.id, scopes, is_microsoft=is_microsoft, origin=self.origin)
+        return web.json_response(codes)
 
     async def _answer_introspection(self, request: web.Request) -> web.StreamResponse:
         """Source: RFC 7662 §2.2."""
@@ -219,6 +281,10 @@ class IdentityProvider:
         client = self._authenticated(request, form)
         if form.get("grant_type") == "refresh_token":
             return self._refreshed(client, form)
+        if form.get("grant_type") == "authorization_code":
+            return self._redeemed(client, form)
+        if form.get("grant_type") == DEVICE_GRANT:
+            return self._device_tokens(client, form)
         if form.get("grant_type") == "client_credentials":
             if client.secret is None and client.assertion_key is None:
                 raise RefusedError("unauthorized_client", 7000216, "A public client has no such grant.")
@@ -240,6 +306,68 @@ class IdentityProvider:
             return self._new_tokens(held.consent)
         held.is_replaced = True
         return {**self._new_tokens(held.consent), "refresh_token": self._new_refresh_token(held.consent)}
+
+    def _redeemed(self, client: RegisteredClient, form: Mapping[str, str]) -> dict[str, Any]:
+        """Source: RFC 6749 §4.1.3, RFC 7636 §4.6."""
+        code = self.pages.codes.get(form.get("code", ""))
+        if code is None or code.flow.client_id != client.id:
+            raise RefusedError("invalid_grant", 70000, "The provided authorization code is invalid.")
+        if code.is_used:
+            for token in code.refresh_tokens:
+                self.revoke(token)
+            raise RefusedError("invalid_grant", 54005, "OAuth2 Authorization code was already redeemed.")
+        if code.ends_at < time.monotonic():
+            raise RefusedError("invalid_grant", 70008, "The provided authorization code is expired.")
+        if form.get("redirect_uri") != code.flow.redirect_uri:
+            raise RefusedError("invalid_grant", 500112, "The redirect_uri does not match that of the request.")
+        if not verifies(form.get("code_verifier", ""), code.flow.challenge):
+            raise RefusedError("invalid_grant", 501481, "The Code_Verifier does not match the code_challenge.")
+        return self._consented(code.flow, code)
+
+    def _device_tokens(self, client: RegisteredClient, form: Mapping[str, str]) -> dict[str, Any]:
+        """Source: RFC 8628 §3.5."""
+        device = self.pages.devices.get(form.get("device_code", ""))
+        if device is None or device.flow.client_id != client.id or device.is_used:
+            raise RefusedError("invalid_grant", 70019, "The verification code is invalid or used.")
+        if device.ends_at < time.monotonic():
+            raise RefusedError("expired_token", 70020, "The provided device code has expired.")
+        if self.pages.slow_downs:
+            self.pages.slow_downs -= 1
+            raise RefusedError("slow_down", 0, "Poll less often.")
+        if not device.decision:
+            raise RefusedError("authorization_pending", 70016, "Authorization is pending. Continue polling.")
+        if device.decision != "allow":
+            declined = "authorization_declined" if device.flow.is_microsoft else "access_denied"
+            raise RefusedError(declined, 65004, "The end user denied the authorization request.")
+        return self._consented(device.flow, device)
+
+    def _consented(self, flow: Flow, used: Code | Device) -> dict[str, Any]:
+        """The tokens of a consent."""
+        used.is_used = True
+        mail = tuple(scope for scope in flow.scopes if scope not in _IDENTITY_SCOPES)
+        consent = _Consent(flow.client_id, flow.account, mail)
+        answer = self._new_tokens(consent)
+        if not flow.is_microsoft:  # which names the scopes of the access token alone
+            answer["scope"] = " ".join(flow.scopes)
+        if "openid" in flow.scopes:
+            answer["id_token"] = self._id_token(flow)
+        if self.gives_refresh_token and ("offline_access" in flow.scopes or flow.access_type == "offline"):
+            answer["refresh_token"] = self._new_refresh_token(consent)
+            if isinstance(used, Code):
+                used.refresh_tokens.append(answer["refresh_token"])
+        return answer
+
+    def _id_token(self, flow: Flow) -> str:
+        """Sources: Microsoft identity platform, ID token claims; Google Identity, OpenID Connect."""
+        subject = hashlib.sha256(flow.account.encode()).hexdigest()
+        claims = {"aud": flow.client_id, "sub": subject[:21], "nonce": flow.nonce or None}
+        if flow.is_microsoft:
+            oid = f"{subject[:8]}-{subject[8:12]}-4{subject[13:16]}-8{subject[17:20]}-{subject[20:32]}"
+            own: dict[str, Any] = {"iss": self.issuer, "tid": DIRECTORY, "oid": oid, "ver": "2.0"}
+            own["preferred_username"] = flow.account
+        else:
+            own = {"iss": self.origin, "azp": flow.client_id, "email": flow.account, "email_verified": True}
+        return self.signer.token({**claims, **own, **self.id_token_claims})
 
     def _service_account_grant(self, form: Mapping[str, str]) -> dict[str, Any]:
         try:
@@ -309,6 +437,9 @@ class IdentityProvider:
         token = f"0.AX{secrets.token_urlsafe(40)}"
         self._refresh_tokens[token] = _RefreshToken(consent)
         return token
+
+
+_IDENTITY_SCOPES: Final = frozenset({"openid", "profile", "email", "offline_access"})
 
 
 def _basic(header: str | None) -> tuple[str, str] | None:

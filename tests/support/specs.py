@@ -209,13 +209,26 @@ _SCOPES = _mostly(
         st.just(["a", "a"]), st.sampled_from((32, 33)).map(lambda count: _long(count, lambda number: f"s{number}"))
     ),
 )
+_ACCOUNT_CHECK = _mostly(
+    st.one_of(
+        st.fixed_dictionaries(
+            {"claim": _leaf(("email", "a:b/c.d_e-9", "_", "c" * 128), ("", "1a", "c" * 129, "é", 1))}
+        ),
+        st.just({"skip": True}),
+    ),
+    _object({"claim": st.just("email"), "skip": _BOOLEAN}),
+    4,
+)
 _OAUTH2_ODD = {
     "clientID": _CLIENT_ID,
     "clientAuth": _CLIENT_AUTH,
     "directoryID": _DIRECTORY_ID,
     "cloud": _leaf(("Public", "USGov", "China", "Custom"), ("public", "", 1)),
+    "authorizationURI": _TOKEN_URI,
+    "deviceAuthorizationURI": _TOKEN_URI,
     "tokenURI": _TOKEN_URI,
     "scopes": _SCOPES,
+    "accountCheck": _ACCOUNT_CHECK,
     "serviceAccountKeyRef": _REF,
     "refreshTokenSecretRef": _REF,
 }
@@ -223,6 +236,8 @@ _GRANT_FIELDS: Final[dict[str, dict[str, st.SearchStrategy[Json]]]] = {
     "ClientCredentials": {"clientID": _CLIENT_ID, "clientAuth": _CLIENT_AUTH},
     "RefreshToken": {"clientID": _CLIENT_ID, "refreshTokenSecretRef": _REF},
     "ServiceAccount": {"serviceAccountKeyRef": _REF},
+    "AuthorizationCode": {"clientID": _CLIENT_ID},
+    "DeviceCode": {"clientID": _CLIENT_ID},
 }
 
 
@@ -239,17 +254,33 @@ def _oauth2(
 
 
 _SECRET_AUTH = {"clientAuth": st.fixed_dictionaries({"secretRef": _REF})}
+_ENDPOINT = st.sampled_from(("https://login.acme.example/begin", "https://LOGIN.acme.example?x=/y", "https://h:443/"))
+
+
+def _consent(grant: str, endpoint: str, required: dict[str, st.SearchStrategy[Json]]) -> st.SearchStrategy[Json]:
+    uris = {endpoint: _ENDPOINT, "tokenURI": _mostly(_ENDPOINT, _TOKEN_URI, 3)}
+    return _oauth2(grant, {**uris, **required}, {})
+
+
+_CONSENT_ENDPOINTS: Final = {"AuthorizationCode": "authorizationURI", "DeviceCode": "deviceAuthorizationURI"}
 _OAUTH2_BY_PROVIDER: Final = {
     "Custom": st.one_of(
-        *(_oauth2(grant, {"tokenURI": _TOKEN_URI}, {}) for grant in ("ClientCredentials", "RefreshToken"))
+        *(_oauth2(grant, {"tokenURI": _TOKEN_URI}, {}) for grant in ("ClientCredentials", "RefreshToken")),
+        *(
+            _consent(grant, endpoint, {"accountCheck": _ACCOUNT_CHECK})
+            for grant, endpoint in _CONSENT_ENDPOINTS.items()
+        ),
     ),
     "Google": st.one_of(
-        _oauth2("RefreshToken", _SECRET_AUTH, {"tokenURI": _TOKEN_URI}), _oauth2("ServiceAccount", {}, {})
+        _oauth2("RefreshToken", _SECRET_AUTH, {"tokenURI": _TOKEN_URI}),
+        _oauth2("ServiceAccount", {}, {}),
+        _oauth2("AuthorizationCode", _SECRET_AUTH, {}),
+        _consent("AuthorizationCode", "authorizationURI", _SECRET_AUTH),
     ),
     "Office365": st.one_of(
         *(
             _oauth2(grant, {"directoryID": _DIRECTORY_ID}, {"cloud": st.sampled_from(("Public", "Custom"))})
-            for grant in ("ClientCredentials", "RefreshToken")
+            for grant in ("ClientCredentials", "RefreshToken", "AuthorizationCode", "DeviceCode")
         )
     ),
 }

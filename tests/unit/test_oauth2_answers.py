@@ -11,16 +11,22 @@ from hypothesis import strategies as st
 
 from mailsettings.api.identity import Family
 from mailsettings.core.oauth2.answers import (
+    ASSUMED_DEVICE_LIFE,
     ASSUMED_LIFE,
+    MAX_DEVICE_INTERVAL,
+    MAX_DEVICE_LIFE,
     MAX_LIFE,
     MAX_RETRY_AFTER,
+    MIN_DEVICE_INTERVAL,
+    parse_device_authorization,
     parse_retry_after,
     parse_token,
+    read_device_answer,
     read_discovery,
     read_token_answer,
 )
 from mailsettings.core.oauth2.faults import Failure, FailureKind
-from mailsettings.core.oauth2.request import Token
+from mailsettings.core.oauth2.request import DEVICE_INTERVAL, DeviceAuthorization, Token
 from tests.support.token_requests import REFRESH_TOKEN, refresh, service_account
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -146,6 +152,85 @@ def test_account(token: str | None, account: str | None) -> None:
     assert token_of(id_token=token).account == account
 
 
+def test_the_claims_of_the_id_token() -> None:
+    claims = {"sub": "123", "nonce": "n", "aud": ["a", "b"], "email": "b@acme.example"}
+    assert token_of(id_token=id_token(claims)).claims == claims
+    assert "b@acme.example" not in repr(token_of(id_token=id_token(claims)).claims.keys())
+    for nothing in ("not.a!.token", id_token([]), None, "one.two"):
+        assert token_of(id_token=nothing).claims == {}
+
+
+CODES: dict[str, Any] = {
+    "device_code": "GmRhmhcxhwAzkoEqiMEg",
+    "user_code": "WDJB-MJHT",
+    "verification_uri": "https://idp.acme.example/device",
+    "verification_uri_complete": "https://idp.acme.example/device?user_code=WDJB-MJHT",
+    "expires_in": 900,
+    "interval": 5,
+}
+
+
+def codes_of(**changes: Any) -> DeviceAuthorization | Failure:
+    body = json.dumps({**CODES, **changes}).encode()
+    answer = read_device_answer(200, body, None, now=NOW)
+    return answer if isinstance(answer, Failure) else parse_device_authorization(answer, asked_at=NOW)
+
+
+def test_codes_of_a_device() -> None:
+    assert codes_of() == DeviceAuthorization(
+        device_code="GmRhmhcxhwAzkoEqiMEg",
+        user_code="WDJB-MJHT",
+        verification_uri="https://idp.acme.example/device",
+        verification_uri_complete="https://idp.acme.example/device?user_code=WDJB-MJHT",
+        expires_at=NOW + timedelta(minutes=15),
+        interval=timedelta(seconds=5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "life", "interval"),
+    [
+        ({"expires_in": None, "interval": None}, ASSUMED_DEVICE_LIFE, DEVICE_INTERVAL),
+        ({"expires_in": 10**9, "interval": 10**9}, MAX_DEVICE_LIFE, MAX_DEVICE_INTERVAL),
+        ({"expires_in": "600", "interval": 0}, timedelta(minutes=10), MIN_DEVICE_INTERVAL),
+    ],
+)
+def test_times_of_a_device(changes: dict[str, Any], life: timedelta, interval: timedelta) -> None:
+    codes = codes_of(**changes)
+    assert isinstance(codes, DeviceAuthorization)
+    assert (codes.expires_at - NOW, codes.interval) == (life, interval)
+
+
+@pytest.mark.parametrize("complete", [None, 7, "http://idp.acme.example/", "javascript:alert(1)", "https://x y"])
+def test_a_complete_address_that_nobody_should_open_is_left_out(complete: Any) -> None:
+    codes = codes_of(verification_uri_complete=complete)
+    assert isinstance(codes, DeviceAuthorization)
+    assert codes.verification_uri_complete is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device_code": None},
+        {"device_code": "two words"},
+        {"user_code": None},
+        {"user_code": ""},
+        {"user_code": "\x1b[31mred"},
+        {"user_code": "x" * 65},
+        {"verification_uri": None},
+        {"verification_uri": "http://idp.acme.example/device"},
+        {"verification_uri": "https://idp.acme.example/\u202e"},
+    ],
+)
+def test_codes_that_cannot_be_used(changes: dict[str, Any]) -> None:
+    assert codes_of(**changes) == Failure(FailureKind.NOT_JSON, 200)
+
+
+def test_a_token_in_place_of_codes_is_nonsense() -> None:
+    body = json.dumps(GOOD).encode()
+    assert read_device_answer(200, body, None, now=NOW) == Failure(FailureKind.NOT_JSON, 200)
+
+
 def test_the_account_of_a_service_account_is_the_mailbox() -> None:
     request = service_account(subject="ops@acme.example")
     assert parse_token(GOOD, request, issued_at=NOW).account == "ops@acme.example"
@@ -195,6 +280,7 @@ def test_retry_after(text: str | None, expected: timedelta | None) -> None:
 def test_no_answer_makes_the_reader_fail(status: int, body: bytes, retry_after: str | None) -> None:
     assert isinstance(read_token_answer(status, body, retry_after, now=NOW), Failure)
     assert isinstance(read_discovery(status, body, retry_after, now=NOW), Failure)
+    assert isinstance(read_device_answer(status, body, retry_after, now=NOW), Failure)
 
 
 _JSON = st.recursive(

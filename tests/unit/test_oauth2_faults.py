@@ -14,15 +14,32 @@ from mailsettings.api.conditions import Reason
 from mailsettings.api.identity import Family
 from mailsettings.core.oauth2 import faults
 from mailsettings.core.oauth2.answers import read_token_answer
-from mailsettings.core.oauth2.faults import MAX_TEXT_LENGTH, RULES, Failure, FailureKind, TokenFault, diagnose
-from mailsettings.core.oauth2.request import TokenRequest
-from tests.support.identity_provider import CLIENT_SECRET, key_pair, microsoft_error
+from mailsettings.core.oauth2.faults import (
+    MAX_TEXT_LENGTH,
+    RULES,
+    Asked,
+    Failure,
+    FailureKind,
+    TokenFault,
+    diagnose,
+    diagnose_redirect,
+)
+from mailsettings.core.oauth2.request import AuthorizationRequest, DeviceAuthorizationRequest, TokenRequest
+from tests.support.identity_provider import CLIENT_SECRET, REDIRECT_URI, key_pair, microsoft_error
 from tests.support.token_requests import (
+    CODE,
+    DEVICE_CODE,
     PUBLIC,
     REFRESH_TOKEN,
+    SECRET,
+    VERIFIER,
+    authorization,
     certificate_auth,
     client_credentials,
+    device,
     federation,
+    poll,
+    redemption,
     refresh,
     service_account,
 )
@@ -39,6 +56,16 @@ GOOGLE = refresh(Family.GOOGLE)
 SERVICE = service_account()
 CUSTOM = refresh(Family.CUSTOM)
 CUSTOM_APP = client_credentials(Family.CUSTOM)
+MS_CODE = redemption(Family.MICROSOFT)
+GOOGLE_CODE = redemption(Family.GOOGLE)
+CUSTOM_CODE = redemption(Family.CUSTOM)
+MS_POLL = poll(Family.MICROSOFT)
+CUSTOM_POLL = poll(Family.CUSTOM)
+MS_DEVICE = device(Family.MICROSOFT)
+CUSTOM_DEVICE = device(Family.CUSTOM)
+MS_PAGE = authorization(Family.MICROSOFT)
+GOOGLE_PAGE = authorization(Family.GOOGLE)
+CUSTOM_PAGE = authorization(Family.CUSTOM)
 
 
 def answered(content: Any, status: int = 400, retry_after: str | None = None) -> Failure:
@@ -56,11 +83,74 @@ def described(error: str, description: str, **more: Any) -> Failure:
     return answered({"error": error, "error_description": description, **more})
 
 
-def fault_of(failure: Failure, request: TokenRequest) -> TokenFault:
+def redirected(error: str, description: str = "") -> Failure:
+    """What came by the browser."""
+    return Failure(K.ANSWER, error=error, description=description)
+
+
+def fault_of(failure: Failure, request: Asked) -> TokenFault:
+    if isinstance(request, AuthorizationRequest):
+        return diagnose_redirect(failure.error, failure.description, request)
     return diagnose(failure, request, deadline=DEADLINE)
 
 
-ROWS: list[tuple[Failure, TokenRequest, Reason, bool, str]] = [
+AGAIN = "Begin the consent again."
+
+ROWS: list[tuple[Failure, Asked, Reason, bool, str]] = [
+    # The person has not finished, or not in time
+    (answered({"error": "authorization_pending"}), CUSTOM_POLL, R.CONSENT_REQUIRED, True, "has not consented yet"),
+    (microsoft("authorization_pending", 70016), MS_POLL, R.CONSENT_REQUIRED, True, "has not consented yet"),
+    (answered({"error": "slow_down"}), CUSTOM_POLL, R.CONSENT_REQUIRED, True, "has not consented yet"),
+    (answered({"error": "slow_down"}, 429), CUSTOM_POLL, R.CONSENT_REQUIRED, True, "has not consented yet"),
+    (answered({"error": "expired_token"}), CUSTOM_POLL, R.CONSENT_EXPIRED, False, AGAIN),
+    (microsoft("expired_token", 70020), MS_POLL, R.CONSENT_EXPIRED, False, AGAIN),
+    (microsoft("bad_verification_code", 70018), MS_POLL, R.CONSENT_EXPIRED, False, AGAIN),
+    (microsoft("invalid_grant", 70019), MS_POLL, R.CONSENT_EXPIRED, False, AGAIN),
+    (answered({"error": "access_denied"}), CUSTOM_POLL, R.CONSENT_DENIED, False, "accept"),
+    (microsoft("authorization_declined", 65004), MS_POLL, R.CONSENT_DENIED, False, "accept"),
+    (answered({"error": "unauthorized_client"}), CUSTOM_DEVICE, R.CLIENT_NOT_PERMITTED, False, "Allow the grant"),
+    (answered(b"<html>", 404), CUSTOM_DEVICE, R.PROVIDER_ANSWER_INVALID, True, "Check deviceAuthorizationURI"),
+    (microsoft("invalid_client", 7000218), MS_DEVICE, R.CLIENT_AUTH_INVALID, False, "allow public client flows"),
+    # The code
+    (microsoft("invalid_grant", 54005), MS_CODE, R.CONSENT_EXPIRED, False, AGAIN),
+    (microsoft("invalid_grant", 70008), MS_CODE, R.CONSENT_EXPIRED, False, AGAIN),
+    (microsoft("invalid_grant", 501481), MS_CODE, R.CONSENT_EXPIRED, False, AGAIN),
+    (microsoft("invalid_grant", 70000), MS_CODE, R.CONSENT_EXPIRED, False, AGAIN),
+    (described("invalid_grant", "Malformed auth code."), GOOGLE_CODE, R.CONSENT_EXPIRED, False, AGAIN),
+    (answered({"error": "invalid_grant"}), CUSTOM_CODE, R.CONSENT_EXPIRED, False, AGAIN),
+    (microsoft("invalid_grant", 53003), MS_CODE, R.CONDITIONAL_ACCESS, False, "Conditional Access"),
+    (microsoft("invalid_grant", 65001), MS_CODE, R.CONSENT_REQUIRED, False, "API permissions"),
+    (answered({"error": "consent_required"}), CUSTOM_CODE, R.CONSENT_REQUIRED, False, "accept all"),
+    (Failure(K.LOST), CUSTOM_CODE, R.PROVIDER_UNREACHABLE, True, AGAIN),
+    (Failure(K.REFUSED), CUSTOM_CODE, R.PROVIDER_UNREACHABLE, True, "Begin the consent again; if it lasts"),
+    (microsoft("invalid_client", 7000215), MS_CODE, R.CLIENT_AUTH_INVALID, False, "the secret's value, not its ID"),
+    # The redirect URI
+    (answered({"error": "redirect_uri_mismatch"}), GOOGLE_CODE, R.CLIENT_NOT_PERMITTED, False, REDIRECT_URI),
+    (microsoft("invalid_client", 50011), MS_CODE, R.CLIENT_NOT_PERMITTED, False, REDIRECT_URI),
+    (microsoft("invalid_request", 9002327), MS_CODE, R.CLIENT_NOT_PERMITTED, False, "the platform Web"),
+    (described("invalid_grant", "Incorrect redirect_uri"), CUSTOM_CODE, R.CLIENT_NOT_PERMITTED, False, REDIRECT_URI),
+    # What the browser brings
+    (redirected("redirect_uri_mismatch"), GOOGLE_PAGE, R.CLIENT_NOT_PERMITTED, False, REDIRECT_URI),
+    (redirected("invalid_request", "AADSTS50011: No."), MS_PAGE, R.CLIENT_NOT_PERMITTED, False, REDIRECT_URI),
+    (redirected("access_denied"), GOOGLE_PAGE, R.CONSENT_DENIED, False, "accept"),
+    (redirected("access_denied", "AADSTS65004: Declined."), MS_PAGE, R.CONSENT_DENIED, False, "accept"),
+    (redirected("access_denied", "AADSTS90094: No."), MS_PAGE, R.ADMIN_CONSENT_REQUIRED, False, "administrator"),
+    (redirected("consent_required", "AADSTS65001: No."), MS_PAGE, R.CONSENT_REQUIRED, False, "Authorize again"),
+    (redirected("consent_required"), CUSTOM_PAGE, R.CONSENT_REQUIRED, False, "Authorize again"),
+    (redirected("interaction_required"), CUSTOM_PAGE, R.CONDITIONAL_ACCESS, False, "sign in"),
+    (redirected("login_required"), CUSTOM_PAGE, R.CONDITIONAL_ACCESS, False, "sign in"),
+    (redirected("invalid_request", "AADSTS50020: No."), MS_PAGE, R.WRONG_ACCOUNT, False, "directoryID"),
+    (redirected("admin_policy_enforced"), GOOGLE_PAGE, R.ADMIN_CONSENT_REQUIRED, False, "trust the client"),
+    (redirected("org_internal"), GOOGLE_PAGE, R.WRONG_ACCOUNT, False, "organisation"),
+    (redirected("temporarily_unavailable"), CUSTOM_PAGE, R.PROVIDER_UNAVAILABLE, True, AGAIN),
+    (redirected("server_error"), CUSTOM_PAGE, R.PROVIDER_UNAVAILABLE, True, AGAIN),
+    (redirected("unauthorized_client"), CUSTOM_PAGE, R.CLIENT_NOT_PERMITTED, False, "Allow the grant"),
+    (redirected("unsupported_response_type"), CUSTOM_PAGE, R.CLIENT_NOT_PERMITTED, False, "Allow the grant"),
+    (redirected("unauthorized_client", "AADSTS700016: No."), MS_PAGE, R.CLIENT_UNKNOWN, False, "oauth2.clientID"),
+    (redirected("invalid_client"), CUSTOM_PAGE, R.CLIENT_UNKNOWN, False, "oauth2.clientID"),
+    (redirected("invalid_scope"), CUSTOM_PAGE, R.SCOPE_INVALID, False, "Check auth.oauth2.scopes"),
+    (redirected("invalid_request"), CUSTOM_PAGE, R.TOKEN_REQUEST_REFUSED, False, "PKCE (S256)"),
+    (redirected(""), CUSTOM_PAGE, R.PROVIDER_ANSWER_INVALID, True, "Check authorizationURI"),
     # No answer
     (Failure(K.EGRESS_DENIED, detail="it has a private address"), CUSTOM, R.EGRESS_DENIED, False, "private address"),
     (Failure(K.FOREIGN_HOST), MS_APP, R.PROVIDER_ANSWER_INVALID, True, "was not contacted"),
@@ -209,13 +299,35 @@ ROWS: list[tuple[Failure, TokenRequest, Reason, bool, str]] = [
     ROWS,
     ids=[f"{row[0].kind}-{row[0].status or ''}-{row[0].error}-{[*row[0].codes]}-{row[2]}" for row in ROWS],
 )
-def test_each_failure(failure: Failure, request_: TokenRequest, reason: Reason, is_transient: bool, says: str) -> None:
+def test_each_failure(failure: Failure, request_: Asked, reason: Reason, is_transient: bool, says: str) -> None:
     fault = fault_of(failure, request_)
     assert fault.reason is reason
     assert says in fault.message
     assert fault.is_transient is is_transient
     assert fault.error == failure.error
     assert fault.message.endswith(".")
+
+
+def test_what_a_browser_brings_is_untrusted() -> None:
+    """Anybody can make one bring anything."""
+    fault = diagnose_redirect(
+        f"<script> {CODE}",
+        f"state-1234567890abcdef \u202e {CODE[:30]}",
+        CUSTOM_PAGE,
+        secrets=["state-1234567890abcdef", CODE],
+    )
+    assert fault.error == ""
+    assert "script" not in fault.message
+    assert CODE[:30] not in fault.message
+    assert "state-1234567890abcdef" not in fault.message
+    assert fault.message.isprintable()
+
+
+def test_slow_down_asks_for_a_longer_interval() -> None:
+    assert fault_of(answered({"error": "slow_down"}), CUSTOM_POLL).retry_after == timedelta(seconds=10)
+    assert fault_of(answered({"error": "slow_down"}, 400, "60"), CUSTOM_POLL).retry_after == timedelta(minutes=1)
+    assert fault_of(answered({"error": "authorization_pending"}), CUSTOM_POLL).retry_after is None
+    assert fault_of(answered({"error": "slow_down"}), CUSTOM).retry_after is None
 
 
 def test_each_rule_has_an_example() -> None:
@@ -285,7 +397,7 @@ def test_braces_and_quotation_marks_of_others_do_no_harm() -> None:
 
 
 KEY_LINE = key_pair().private_key.splitlines()[3]
-LEAKS = [
+LEAKS: list[tuple[TokenRequest | DeviceAuthorizationRequest, str]] = [
     (CUSTOM, CLIENT_SECRET),
     (CUSTOM, quote(CLIENT_SECRET, safe="")),
     (CUSTOM, base64.b64encode(f"id:{CLIENT_SECRET}".encode()).decode()),
@@ -294,6 +406,11 @@ LEAKS = [
     (MS_CERTIFICATE, KEY_LINE),
     (MS_CERTIFICATE, KEY_LINE[10:40]),
     (SERVICE, KEY_LINE),
+    (CUSTOM_CODE, CODE),
+    (CUSTOM_CODE, CODE[:30]),
+    (CUSTOM_CODE, VERIFIER),
+    (CUSTOM_POLL, DEVICE_CODE),
+    (device(Family.CUSTOM, SECRET), CLIENT_SECRET),
 ]
 
 
@@ -306,7 +423,7 @@ LEAKS = [
     leak=st.sampled_from(LEAKS),
 )
 def test_any_answer_gives_one_bounded_readable_message_without_secrets(
-    error: str, status: int, before: str, after: str, leak: tuple[TokenRequest, str]
+    error: str, status: int, before: str, after: str, leak: tuple[TokenRequest | DeviceAuthorizationRequest, str]
 ) -> None:
     request, secret = leak
     failure = answered({"error": error, "error_description": f"{before} {secret} {after}"}, status)
@@ -323,5 +440,5 @@ def test_a_secret_that_comes_back_as_the_error_code_is_not_shown() -> None:
 
 
 def test_requests_and_failures_hide_their_secrets_from_their_texts() -> None:
-    for request in (MS_APP, MS_CERTIFICATE, MS_REFRESH, SERVICE):
+    for request in (MS_APP, MS_CERTIFICATE, MS_REFRESH, SERVICE, MS_CODE, MS_POLL, device(Family.CUSTOM, SECRET)):
         assert not any(secret in repr(request) for secret in (*request.secrets(), *request.private_keys()))

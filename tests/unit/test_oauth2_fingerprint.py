@@ -38,14 +38,27 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {
     "directory_id": {"directoryID": "other.example"},
     "cloud": {"cloud": "China"},
     "token_uri": {"tokenURI": "https://other.example/token"},
+    "authorization_uri": {
+        "grant": "AuthorizationCode",
+        "refreshTokenSecretRef": None,
+        "authorizationURI": "https://other.example/authorize",
+        "tokenURI": "https://other.example/token",
+    },
+    "device_authorization_uri": {
+        "grant": "DeviceCode",
+        "refreshTokenSecretRef": None,
+        "deviceAuthorizationURI": "https://other.example/device",
+        "tokenURI": "https://other.example/token",
+    },
     "scopes": {"scopes": ["other"]},
 }
 SAME: Final[dict[str, dict[str, Any]]] = {
     "client_auth": {"clientAuth": {"certificateRef": {"name": "other"}}},
     "refresh_token_secret_ref": {"refreshTokenSecretRef": {"name": "other", "key": "b"}},
 }
-ELSEWHERE: Final = {"service_account_key_ref"}
-"""A key is the client's authentication, with another grant than `OFFICE` has."""
+ELSEWHERE: Final = {"service_account_key_ref", "account_check"}
+"""A key is the client's authentication, and whose consent counts is not what was consented to; both with other grants
+than `OFFICE` has."""
 
 
 @pytest.mark.parametrize("field", CHANGES)

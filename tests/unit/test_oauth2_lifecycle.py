@@ -6,6 +6,7 @@ from typing import Any, Final
 import pytest
 
 from mailsettings.api.conditions import Reason
+from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.status import OAuth2Failure, ProbeFailureStatus, ProbeStatus, TokenState
 from mailsettings.core.clock import parse_time
@@ -13,6 +14,7 @@ from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import (
     Decision,
     FailedRenewal,
+    awaited_consent,
     decide,
     is_dropped,
     is_refused,
@@ -21,7 +23,11 @@ from mailsettings.core.oauth2.lifecycle import (
     still_meant,
 )
 from mailsettings.core.oauth2.request import Token
+from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.oauth2.stored import StoredToken
+from mailsettings.core.oauth2.subject import TokenSubject, token_subject
+from mailsettings.core.oauth2.terms import ConsentPage
+from mailsettings.core.server import Source
 from tests.unit.test_oauth2_fingerprint import DIGEST, subject
 
 NOW: Final = datetime(2026, 11, 22, 16, 40, tzinfo=UTC)
@@ -35,41 +41,48 @@ def stored(age: timedelta = timedelta(), life: timedelta = HOUR, **changes: Any)
     return StoredToken.of(token, subject(), sent="seed").model_copy(update=changes)
 
 
-def failure(fault: TokenFault, ago: timedelta = timedelta(), before: OAuth2Failure | None = None) -> OAuth2Failure:
-    return record(FailedRenewal(subject(), fault, NOW - ago), before, DIGEST, seed="uid")
+def failure(
+    fault: TokenFault, ago: timedelta = timedelta(), before: OAuth2Failure | None = None, token: str | None = None
+) -> OAuth2Failure:
+    return record(FailedRenewal(subject(), fault, NOW - ago, token=token), before, DIGEST, seed="uid")
 
 
 def decided(token: StoredToken | None, failed: OAuth2Failure | None = None, **options: Any) -> Decision:
     return decide(token, subject(), failed, now=NOW, seed="uid", **options)
 
 
+def due(decision: Decision) -> datetime:
+    assert decision.due is not None
+    return decision.due
+
+
 def test_first_token_is_got_at_once_and_nothing_is_known_meanwhile() -> None:
     decision = decided(None)
-    assert decision.due <= NOW
+    assert due(decision) <= NOW
     assert (decision.finding.status, decision.finding.reason) == (None, Reason.TOKEN_PENDING)
     assert decision.state is TokenState.NOT_GENERATED
 
 
 def test_live_token_is_kept_until_it_is_due() -> None:
     decision = decided(stored())
-    assert NOW + timedelta(minutes=20) < decision.due <= NOW + timedelta(minutes=30)
+    assert NOW + timedelta(minutes=20) < due(decision) <= NOW + timedelta(minutes=30)
     assert (decision.finding.status, decision.state) == (True, TokenState.GENERATED)
 
 
 def test_expired_token_is_renewed_at_once() -> None:
     decision = decided(stored(age=2 * HOUR))
-    assert decision.due <= NOW
+    assert due(decision) <= NOW
     assert (decision.finding.status, decision.state) == (None, TokenState.EXPIRED)
 
 
 def test_provider_whose_tokens_live_for_no_time_is_not_asked_without_end() -> None:
-    assert decided(stored(life=timedelta())).due == NOW + timedelta(seconds=1)
+    assert due(decided(stored(life=timedelta()))) == NOW + timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("changed", [{"client": "other"}, {"seed": "other"}])
 def test_changed_client_secret_or_seed_is_verified_at_once(changed: dict[str, Any]) -> None:
     decision = decided(stored(**changed))
-    assert decision.due <= NOW
+    assert due(decision) <= NOW
     assert decision.finding.holds, "the token itself is as good as before"
 
 
@@ -83,7 +96,7 @@ def test_outage_takes_nothing_from_a_live_token() -> None:
     decision = decided(stored(age=timedelta(minutes=40)), failure(UNREACHABLE))
     assert decision.finding.holds
     assert "No answer." in decision.finding.message
-    assert decision.due > NOW
+    assert due(decision) > NOW
     assert decision.state is TokenState.EXPIRING
 
 
@@ -126,12 +139,13 @@ def test_provider_that_asks_for_time_gets_it() -> None:
 
 
 def test_failure_is_meant_until_something_changes() -> None:
-    told = failure(REVOKED)
-    assert still_meant(told, stored(age=HOUR), subject(), DIGEST) == told
+    held = stored()
+    told = failure(REVOKED, token=held.serial)
+    assert still_meant(told, held, subject(), DIGEST) == told
     assert still_meant(told, None, subject(client_secret="new"), DIGEST) is None
     assert still_meant(told, None, subject(refresh_token="new"), DIGEST) is None
-    later = stored(age=-timedelta(seconds=5))
-    assert still_meant(told, later, subject(), DIGEST) is None, "a token has come since"
+    assert still_meant(told, stored(), subject(), DIGEST) is None, "a token has come since"
+    assert still_meant(failure(REVOKED), stored(), subject(), DIGEST) is None, "the first token has come since"
     assert still_meant(told.model_copy(update={"retry_at": "soon"}), None, subject(), DIGEST) is None
     assert still_meant(told.model_copy(update={"cause": "Gone"}), None, subject(), DIGEST) is None
 
@@ -152,7 +166,7 @@ def probed(token: str, failures: int = 1, reason: Reason = Reason.TOKEN_REFUSED)
 def test_refused_token_is_renewed_once() -> None:
     token = stored()
     assert is_refused(token, probed(token.serial))
-    assert decided(token, refused=True).due <= NOW
+    assert due(decided(token, refused=True)) <= NOW
     assert not is_refused(token, probed("another"))
     assert not is_refused(token, probed(token.serial, failures=2))
     assert not is_refused(token, probed(token.serial, reason=Reason.CONNECTION_TIMEOUT))
@@ -186,9 +200,55 @@ def test_stored_token_survives_its_document_and_shows_no_secret() -> None:
 
 def test_status_tells_times_but_no_secret() -> None:
     token = stored()
-    status = oauth2_status(token, subject(), decided(token), NOW)
+    status = oauth2_status(token, subject(), decided(token), NOW, page=None)
     assert status.access_token_expires_at == "2026-11-22T17:40:00Z"
     assert status.refresh_token_expires_at == "2027-02-20T16:40:00Z"
     assert status.account == "no-reply@acme.example"
     assert "rotated" not in status.model_dump_json()
-    assert oauth2_status(None, subject(), decided(None), NOW).next_refresh_time is None
+    assert oauth2_status(None, subject(), decided(None), NOW, page=None).next_refresh_time is None
+
+
+CONSENT: Final[dict[str, Any]] = {
+    "username": "no-reply@acme.example",
+    "grant": "AuthorizationCode",
+    "clientID": "client",
+    "directoryID": "acme.example",
+}
+PAGE: Final = ConsentPage("https://consent.acme.example/oauth2/start/uid", "https://consent.acme.example/callback")
+
+
+def consented() -> TokenSubject:
+    return token_subject(
+        "Office365", OAuth2.model_validate(CONSENT), OAuth2Secrets(), level=Source.TENANT, digest=DIGEST
+    )
+
+
+def test_consent_is_awaited_with_the_way_that_there_is() -> None:
+    in_browser = awaited_consent(consented(), PAGE, dropped=False)
+    in_terminal = awaited_consent(consented(), None, dropped=False)
+    assert in_browser is not None
+    assert in_terminal is not None
+    assert (in_browser.status, in_browser.reason) == (False, Reason.CONSENT_REQUIRED)
+    assert "authorizeURL" in in_browser.message
+    assert "authorizeURL" not in in_terminal.message
+    assert awaited_consent(subject(), PAGE, dropped=False) is None, "nobody has to consent"
+
+
+def test_dropped_consent_is_told_until_there_is_another() -> None:
+    awaited = awaited_consent(consented(), PAGE, dropped=True)
+    decision = decide(None, consented(), None, now=NOW, seed="uid", awaited=awaited)
+    assert decision.due is None, "no provider is asked for what only a person can give"
+    assert (decision.finding.status, decision.finding.reason) == (False, Reason.TOKEN_DROPPED)
+    token = Token("access", NOW, NOW + HOUR, refresh_token="refresh")
+    held = StoredToken.of(token, consented(), sent=None)
+    decision = decide(held, consented(), None, now=NOW, seed="uid", awaited=None)
+    assert decision.finding.holds
+    assert due(decision) > NOW
+
+
+def test_failed_consent_is_told_and_nothing_is_tried_again() -> None:
+    denied = FailedRenewal(consented(), TokenFault(Reason.CONSENT_DENIED, "No."), NOW, of_consent=True)
+    told = record(denied, None, DIGEST, seed="uid")
+    awaited = awaited_consent(consented(), PAGE, dropped=False)
+    decision = decide(None, consented(), told, now=NOW, seed="uid", awaited=awaited)
+    assert (decision.due, decision.finding.reason) == (None, Reason.CONSENT_DENIED)

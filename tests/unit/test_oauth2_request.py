@@ -10,10 +10,12 @@ from mailsettings.core.egress import OAUTH2
 from mailsettings.core.oauth2.clouds import cloud_of, endpoint_of, scopes_of
 from mailsettings.core.oauth2.request import (
     SUPPORTED,
+    AuthorizationCode,
     Client,
     ClientAuth,
     ClientCredentials,
     ClientSecret,
+    DeviceCode,
     Grant,
     RefreshToken,
     ServiceAccount,
@@ -21,30 +23,56 @@ from mailsettings.core.oauth2.request import (
 )
 from tests.support.identity_provider import CLIENT_SECRET, key_pair
 from tests.support.token_requests import (
+    CODE,
+    DEVICE_CODE,
     ENDPOINTS,
     PUBLIC,
     REFRESH_TOKEN,
+    SECRET,
+    VERIFIER,
     certificate_auth,
     client_credentials,
+    device,
     federation,
+    poll,
+    redemption,
     refresh,
     service_account,
 )
 
-GRANTS = (ClientCredentials, RefreshToken, ServiceAccount)
+GRANTS = (ClientCredentials, RefreshToken, ServiceAccount, AuthorizationCode, DeviceCode)
+
+
+def grant_of(kind: type[Grant], client: Client) -> Grant:
+    if kind is RefreshToken:
+        return RefreshToken(client, "token")
+    if kind is AuthorizationCode:
+        return AuthorizationCode(client, "code", "https://mail.acme.example/callback", "verifier")
+    return DeviceCode(client, "code") if kind is DeviceCode else ClientCredentials(client)
 
 
 @pytest.mark.parametrize("auth", [PUBLIC, ClientSecret("s"), certificate_auth(), federation()], ids=type)
 @pytest.mark.parametrize("family", Family)
-@pytest.mark.parametrize("kind", [ClientCredentials, RefreshToken])
+@pytest.mark.parametrize("kind", [ClientCredentials, RefreshToken, AuthorizationCode, DeviceCode])
 def test_only_grants_that_a_family_has_make_a_request(family: Family, kind: type[Grant], auth: ClientAuth) -> None:
     client = Client("id", auth)
-    grant = RefreshToken(client, "token") if kind is RefreshToken else ClientCredentials(client)
+    grant = grant_of(kind, client)
     if type(auth) in SUPPORTED.get((family, kind), ()):
         assert TokenRequest(family, ENDPOINTS[family], grant).client == client
     else:
         with pytest.raises(ValueError, match=f"{family} has no"):
             TokenRequest(family, ENDPOINTS[family], grant)
+
+
+def test_who_may_ask_for_a_device() -> None:
+    """Microsoft's confidential clients have no such grant, and Google's devices get no scope for mail."""
+    assert device(Family.MICROSOFT, PUBLIC).client.auth == PUBLIC
+    assert device(Family.CUSTOM, SECRET).client.auth == SECRET
+    for family, auth in ((Family.MICROSOFT, SECRET), (Family.GOOGLE, SECRET), (Family.GOOGLE, PUBLIC)):
+        with pytest.raises(ValueError, match=f"{family} has no DeviceCode"):
+            device(family, auth)
+        with pytest.raises(ValueError, match=f"{family} has no DeviceCode"):
+            poll(family, auth)
 
 
 def test_only_google_has_service_accounts() -> None:
@@ -63,6 +91,10 @@ def test_scopes_that_a_library_adds_are_not_passed_twice() -> None:
 def test_secrets_and_keys_of_a_request() -> None:
     private_key = key_pair().private_key
     assert set(refresh(Family.CUSTOM).secrets()) == {CLIENT_SECRET, REFRESH_TOKEN}
+    assert set(redemption(Family.CUSTOM).secrets()) == {CLIENT_SECRET, CODE, VERIFIER}
+    assert poll(Family.CUSTOM).secrets() == [DEVICE_CODE]
+    assert device(Family.CUSTOM, SECRET).secrets() == [CLIENT_SECRET]
+    assert device(Family.CUSTOM, certificate_auth()).private_keys() == [private_key]
     assert refresh(Family.CUSTOM).private_keys() == []
     for request in (client_credentials(Family.MICROSOFT, certificate_auth()), service_account()):
         assert request.private_keys() == [private_key]

@@ -122,6 +122,8 @@ class Reason(StrEnum):
     RENEWAL_BROKEN = ("RenewalBroken", "The operator itself failed while it renewed the token; its log says where.")
     CONSENT_REQUIRED = ("ConsentRequired", "Nobody has consented yet that mail is sent for the account.")
     CONSENT_DENIED = ("ConsentDenied", "Whoever was asked for the consent declined it.", True)
+    # Waiting for a person, as before the consent was begun: not stalled.
+    CONSENT_EXPIRED = ("ConsentExpired", "The consent was not finished in time, or its code is used up; begin again.")
     ADMIN_CONSENT_REQUIRED = (
         "AdminConsentRequired",
         "The directory lets only its administrator consent, and that has not happened.",
@@ -135,6 +137,11 @@ class Reason(StrEnum):
         True,
     )
     TOKEN_EXPIRED = ("TokenExpired", "The refresh token is past its date, or was not used for too long.", True)
+    REFRESH_TOKEN_MISSING = (
+        "RefreshTokenMissing",
+        "The consent gave no refresh token, so that mail could be sent for an hour or so only.",
+        True,
+    )
     CLIENT_UNKNOWN = ("ClientUnknown", "The provider knows no client with this ID.", True)
     CLIENT_AUTH_INVALID = (
         "ClientAuthInvalid",

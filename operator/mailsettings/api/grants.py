@@ -1,11 +1,18 @@
 """The OAuth2 grants that settings may name."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Grant(StrEnum):
     """How the operator comes to tokens."""
 
+    AUTHORIZATION_CODE = "AuthorizationCode"
+    DEVICE_CODE = "DeviceCode"
     CLIENT_CREDENTIALS = "ClientCredentials"
     SERVICE_ACCOUNT = "ServiceAccount"
     REFRESH_TOKEN = "RefreshToken"
+
+
+CONSENT_GRANTS: Final = (Grant.AUTHORIZATION_CODE, Grant.DEVICE_CODE)
+"""Those that need a person, once, who logs in and consents."""

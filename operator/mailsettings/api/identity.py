@@ -28,6 +28,8 @@ class Cloud:
     """For a person's mailbox, by that person's consent."""
     application_scopes: tuple[str, ...] = ()
     """For an application that acts on its own; empty where there is no such thing."""
+    authorization_uri: str = ""
+    """The authorization endpoint; Microsoft's is below the authority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +48,13 @@ LIBRARY_SCOPES: Final[dict[Family, frozenset[str]]] = {
     Family.CUSTOM: frozenset(),
 }
 """The scopes that a family's library adds itself, so that they are not to be passed a second time."""
+
+IDENTITY_SCOPES: Final[dict[Family, tuple[str, ...]]] = {
+    Family.MICROSOFT: ("openid", "profile", "offline_access"),
+    Family.GOOGLE: ("openid", "email"),
+    Family.CUSTOM: (),
+}
+"""The scopes that a consent is asked for beside those for the mail: who consented, and that it lasts.
+
+Source: OpenID Connect Core 1.0 §5.4 and §11. A custom provider is asked for what the settings say and nothing else.
+"""

@@ -43,6 +43,23 @@ LABEL_TOKEN_OF: Final = f"{GROUP}/oauth2-token-of"
 ANNOTATION_CLAIM: Final = f"{GROUP}/claim"
 """On a Secret with an OAuth2 token: who is renewing the token, and until when nobody else may."""
 
+ANNOTATION_DROPPED: Final = f"{GROUP}/dropped"
+"""On a Secret with an OAuth2 token: `"true"` while it is empty because its token belonged to other settings."""
+
+CONSENT_TYPE: Final = f"{GROUP}/consent"
+"""The type of a Secret through which a person's consent reaches the operator."""
+
+CONSENT_PREFIX: Final = "mailsettings-consent-"
+
+
+def consent_secret_name(flow: str) -> str:
+    """The name, in the operator's namespace, of the Secret with the answer to one attempt in a browser."""
+    return f"{CONSENT_PREFIX}{flow}"
+
+
+LABEL_CONSENT_OF: Final = f"{GROUP}/consent-of"
+"""On a Secret of type `CONSENT_TYPE`: the uid of the settings that the consent is for."""
+
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "mailsettings"
 LABEL_SETTINGS: Final = f"{GROUP}/settings"

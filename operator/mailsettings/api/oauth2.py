@@ -6,12 +6,21 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from mailsettings.api.grants import Grant
+from mailsettings.api.grants import CONSENT_GRANTS, Grant
 from mailsettings.api.identity import CUSTOM_CLOUD
 from mailsettings.api.model import UNIQUE, ApiModel, Lax, Rule
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.api.references import SecretKeyRef, SecretRef
-from mailsettings.api.scalars import Audience, ClientId, DirectoryId, HttpsUri, Scope, Username, lower_ascii
+from mailsettings.api.scalars import (
+    Audience,
+    ClaimName,
+    ClientId,
+    DirectoryId,
+    HttpsUri,
+    Scope,
+    Username,
+    lower_ascii,
+)
 
 CLOUDS: Final = (
     *dict.fromkeys(cloud for provider in PROVIDERS.values() if provider.identity for cloud in provider.identity.clouds),
@@ -72,6 +81,57 @@ class ClientAuth(ApiModel):
     )
 
 
+class AccountCheck(ApiModel):
+    """How it is made sure that whoever consented is the account of the settings."""
+
+    claim: ClaimName | None = None
+    """The claim of the ID token that must be the user name, such as email; the scopes must hold openid."""
+    skip: bool | None = None
+    """True: any account will do. Mail is then sent with the mailbox of whoever consented last."""
+
+    rules = (
+        Rule(
+            cel="has(self.claim) != (has(self.skip) && self.skip)",
+            holds=lambda s: (s.claim is not None) != (s.skip is True),
+            message="auth.oauth2.accountCheck: set either claim, or skip to true",
+        ),
+    )
+
+
+def _origin_cel(field: str) -> str:
+    return f"{field}.split('?')[0].split('/')[2].lowerAscii()"
+
+
+def _origin(uri: str | None) -> str:
+    """Host and port, as `HttpsUri` has them."""
+    return lower_ascii((uri or "https://").split("?", maxsplit=1)[0].split("/")[2])
+
+
+def _uri_rules(grant: Grant, field: str, alias: str) -> tuple[Rule, ...]:
+    """Of the endpoint that a consent begins at. A foreign token endpoint would be sent the code and its verifier."""
+    return (
+        Rule(
+            cel=f"!has(self.{alias}) || self.grant == '{grant}'",
+            holds=lambda s: getattr(s, field) is None or s.grant is grant,
+            message=f"auth.oauth2.{alias}: only grant {grant} takes it; remove it",
+        ),
+        Rule(
+            cel=f"self.grant != '{grant}' || has(self.{alias}) == has(self.tokenURI)",
+            holds=lambda s: s.grant is not grant or (getattr(s, field) is None) == (s.token_uri is None),
+            message=f"auth.oauth2.{alias}: grant {grant} needs it together with tokenURI; set both, or neither",
+        ),
+        Rule(
+            cel=f"!has(self.{alias}) || !has(self.tokenURI) || "
+            f"{_origin_cel(f'self.{alias}')} == {_origin_cel('self.tokenURI')}",
+            holds=lambda s: (
+                getattr(s, field) is None or s.token_uri is None or _origin(getattr(s, field)) == _origin(s.token_uri)
+            ),
+            message=f"auth.oauth2.{alias}: it and tokenURI must be at the same host and port, so that what one gives "
+            "is sent to nobody else",
+        ),
+    )
+
+
 def _only_with(grant: Grant, field: str, alias: str) -> Rule:
     return Rule(
         cel=f"(self.grant == '{grant}') == has(self.{alias})",
@@ -86,7 +146,8 @@ class OAuth2(ApiModel):
     username: Username
     """The mailbox that mail is sent with. It may differ from mailFrom where the mailbox may send as that."""
     grant: Annotated[Grant, Lax]
-    """How the operator comes to tokens: ClientCredentials, the application is the account; ServiceAccount, Google's,
+    """How the operator comes to tokens: AuthorizationCode, a person consents in a browser; DeviceCode, a person enters
+    a code at the provider, on any device; ClientCredentials, the application is the account; ServiceAccount, Google's,
     which the domain lets act for the mailbox; RefreshToken, one that was got elsewhere. There is no Password: that
     grant hands the account's password to the client, fails with every second factor, and RFC 9700 forbids it."""
     client_id: Annotated[ClientId | None, Field(alias="clientID")] = None
@@ -98,10 +159,16 @@ class OAuth2(ApiModel):
     cloud: CloudName | None = None
     """Office365 only: which of Microsoft's clouds the directory is in. When absent Public. Custom is one that the
     operator's administrator has defined; its mail server is in connection.host."""
+    authorization_uri: Annotated[HttpsUri | None, Field(alias="authorizationURI")] = None
+    """The authorization endpoint, where a person consents. Needed for Custom; Google's and Microsoft's are known."""
+    device_authorization_uri: Annotated[HttpsUri | None, Field(alias="deviceAuthorizationURI")] = None
+    """The device authorization endpoint (RFC 8628). Needed for Custom; Microsoft's is known."""
     token_uri: Annotated[HttpsUri | None, Field(alias="tokenURI")] = None
     """The token endpoint. Needed for Custom; Google's and Microsoft's are known."""
     scopes: Annotated[list[Scope], Field(max_length=32), *UNIQUE] | None = None
     """What the token permits. When absent what the provider's template says; for Custom nothing is asked for."""
+    account_check: AccountCheck | None = None
+    """Custom only, and needed there where a person consents: who may. Google and Microsoft name the account."""
     service_account_key_ref: SecretKeyRef | None = None
     """Grant ServiceAccount: a Secret that holds the service account's key file, in JSON."""
     refresh_token_secret_ref: SecretKeyRef | None = None
@@ -124,6 +191,8 @@ class OAuth2(ApiModel):
             ),
             message="auth.oauth2.clientAuth: grant ClientCredentials needs it, grant ServiceAccount has it in its key",
         ),
+        *_uri_rules(Grant.AUTHORIZATION_CODE, "authorization_uri", "authorizationURI"),
+        *_uri_rules(Grant.DEVICE_CODE, "device_authorization_uri", "deviceAuthorizationURI"),
         _only_with(Grant.SERVICE_ACCOUNT, "service_account_key_ref", "serviceAccountKeyRef"),
         _only_with(Grant.REFRESH_TOKEN, "refresh_token_secret_ref", "refreshTokenSecretRef"),
         Rule(
@@ -132,3 +201,8 @@ class OAuth2(ApiModel):
             message=f"auth.oauth2.directoryID: {', '.join(SHARED_DIRECTORIES)} stand for any directory; name your own",
         ),
     )
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether a person has to log in and consent before there is a token."""
+        return self.grant in CONSENT_GRANTS

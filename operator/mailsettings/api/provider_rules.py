@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from mailsettings.api.grants import CONSENT_GRANTS, Grant
 from mailsettings.api.identity import CUSTOM_CLOUD, Family
 from mailsettings.api.model import Rule
 from mailsettings.api.providers import CUSTOM, PROVIDERS, Provider
@@ -117,6 +118,23 @@ def _oauth2_rules() -> Iterator[Rule]:
             oauth2.client_auth is None or oauth2.client_auth.secret_method is None or provider == CUSTOM
         ),
         message=f"auth.oauth2.clientAuth.secretMethod: only provider {CUSTOM} leaves the choice; remove it",
+    )
+    yield _oauth2_rule(
+        cel=f"has(self.auth.oauth2.accountCheck) == ({_PROVIDER_CEL} == '{CUSTOM}' && "
+        f"self.auth.oauth2.grant in {[str(grant) for grant in CONSENT_GRANTS]})",
+        holds=lambda provider, oauth2: (
+            (oauth2.account_check is not None) == (provider == CUSTOM and oauth2.needs_consent)
+        ),
+        message=f"auth.oauth2.accountCheck: {CUSTOM} needs it where a person consents, and nothing else takes it",
+    )
+    yield _oauth2_rule(
+        cel=f"!has(self.auth.oauth2.clientAuth) || self.auth.oauth2.grant != '{Grant.DEVICE_CODE}' || "
+        f"!({_PROVIDER_CEL} in {microsoft})",
+        holds=lambda provider, oauth2: (
+            oauth2.client_auth is None or oauth2.grant is not Grant.DEVICE_CODE or provider not in microsoft
+        ),
+        message=f"auth.oauth2.clientAuth: with {_listed(microsoft)} grant {Grant.DEVICE_CODE} is for public clients; "
+        "remove it",
     )
 
 

@@ -96,7 +96,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
         endpoints={},
         requires_auth=False,
         identity=Identity(Family.CUSTOM, {"Public": Cloud()}),
-        grants=(Grant.CLIENT_CREDENTIALS, Grant.REFRESH_TOKEN),
+        grants=(Grant.AUTHORIZATION_CODE, Grant.DEVICE_CODE, Grant.CLIENT_CREDENTIALS, Grant.REFRESH_TOKEN),
         notes=("`connection.host` is required; without `auth` the server is an open relay for this cluster.",),
     ),
     SENDGRID: Provider(
@@ -130,13 +130,14 @@ PROVIDERS: Final[dict[str, Provider]] = {
             Family.GOOGLE,
             {
                 "Public": Cloud(
+                    authorization_uri="https://accounts.google.com/o/oauth2/v2/auth",
                     token_uri="https://oauth2.googleapis.com/token",  # noqa: S106 - an address
                     delegated_scopes=("https://mail.google.com/",),
                     application_scopes=("https://mail.google.com/",),
                 )
             },
         ),
-        grants=(Grant.SERVICE_ACCOUNT, Grant.REFRESH_TOKEN),
+        grants=(Grant.AUTHORIZATION_CODE, Grant.SERVICE_ACCOUNT, Grant.REFRESH_TOKEN),
         notes=(
             "`auth.basic` takes an app password of 16 letters, which needs 2-Step Verification.",
             "The Workspace relay admits by IP address too; such a relay without a login is `provider: Custom`.",
@@ -174,7 +175,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
                 ),
             },
         ),
-        grants=(Grant.CLIENT_CREDENTIALS, Grant.REFRESH_TOKEN),
+        grants=(Grant.AUTHORIZATION_CODE, Grant.DEVICE_CODE, Grant.CLIENT_CREDENTIALS, Grant.REFRESH_TOKEN),
         basic_warning="Microsoft is retiring Basic authentication for SMTP: at the end of December 2026 it is switched "
         "off by default for existing tenants (an administrator can switch it on again), tenants created "
         "later have it unavailable by default, and the final date will be announced in the second half of 2027",

@@ -48,6 +48,7 @@ _FORMS: Final = {
     scalars.SCOPE_PATTERN: "a scope",
     scalars.CLIENT_ID_PATTERN: "printable ASCII",
     scalars.DIRECTORY_ID_PATTERN: "a GUID or a domain",
+    scalars.CLAIM_PATTERN: "a claim's name",
     scalars.AUDIENCE_PATTERN: "printable ASCII without blanks",
     scalars.FROM_PATTERN_PATTERN: "an address with `*` and `{namespace}`",
     PLACEHOLDER_TEXT_PATTERN: "placeholders, `$$` and any other text",
@@ -66,6 +67,8 @@ _METADATA: Final = (
     (names.LABEL_TOKEN_OF, "label", "a Secret with an OAuth2 token", "the uid of the settings that it belongs to"),
     (names.ANNOTATION_TOKEN, "annotation", "a delivered Secret", "which access token it holds, by a name"),
     (names.ANNOTATION_CLAIM, "annotation", "a Secret with an OAuth2 token", "who is renewing it, and for how long"),
+    (names.ANNOTATION_DROPPED, "annotation", "a Secret with an OAuth2 token", "its token was for other settings"),
+    (names.LABEL_CONSENT_OF, "label", "a Secret with a consent", "the uid of the settings that it is for"),
     (
         names.ANNOTATION_EXPIRES_AT,
         "annotation",

@@ -39,6 +39,7 @@ HTTPS_URI_PATTERN: Final = (
 SCOPE_PATTERN: Final = r"^[\x21\x23-\x5b\x5d-\x7e]+$"
 CLIENT_ID_PATTERN: Final = r"^[\x20-\x7e]+$"
 DIRECTORY_ID_PATTERN: Final = "^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
+CLAIM_PATTERN: Final = "^[A-Za-z_][A-Za-z0-9_.:/-]*$"
 AUDIENCE_PATTERN: Final = r"^[\x21-\x7e]+$"
 
 Address = Annotated[str, Field(max_length=320, pattern=ADDRESS_PATTERN)]
@@ -84,6 +85,9 @@ ClientId = Annotated[str, Field(min_length=1, max_length=256, pattern=CLIENT_ID_
 
 DirectoryId = Annotated[str, Field(min_length=1, max_length=253, pattern=DIRECTORY_ID_PATTERN)]
 """A GUID or a domain."""
+
+ClaimName = Annotated[str, Field(min_length=1, max_length=128, pattern=CLAIM_PATTERN)]
+"""A member of an ID token, at its top level. Source: OpenID Connect Core 1.0 §5.1."""
 
 Audience = Annotated[str, Field(min_length=1, max_length=256, pattern=AUDIENCE_PATTERN)]
 

@@ -148,6 +148,8 @@ class OAuth2Failure(StatusModel):
     """How many attempts in a row have failed."""
     attempt: str
     """A keyed digest of what was attempted. When it no longer fits, the next attempt is made at once."""
+    token: str | None = None
+    """Which token was held then, by a name that tells nothing else. When another is held, the failure is past."""
 
 
 class WarningCause(StrEnum):
@@ -177,6 +179,10 @@ class OAuth2Status(StatusModel):
     """NotGenerated, Generated, Expiring (soon, or its renewal fails), Expired or Revoked."""
     account: str
     """The mailbox that the token is for."""
+    authorize_url: Annotated[str | None, Field(alias="authorizeURL")] = None
+    """Where a person consents, in a browser. It stays the same as long as the object lives."""
+    redirect_uri: Annotated[str | None, Field(alias="redirectURI")] = None
+    """What has to be registered at the provider, for the client, as a redirect URI of the type Web."""
     scopes: Annotated[list[str], Field(max_length=64)] | None = None
     """What the token permits."""
     access_token_expires_at: Time | None = None

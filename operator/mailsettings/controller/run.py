@@ -18,6 +18,8 @@ import kopf
 from mailsettings.api import names
 from mailsettings.config import Config
 from mailsettings.controller.barrier import Barrier
+from mailsettings.controller.consent_desk import ConsentDesk
+from mailsettings.controller.consents import ConsentRunner, ProviderCalls
 from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
@@ -28,18 +30,24 @@ from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
 from mailsettings.controller.reconcile.services import Services
-from mailsettings.controller.renewals import TokenRenewer
+from mailsettings.controller.renewals import STORE_GRACE, TokenRenewer
 from mailsettings.controller.store import Store
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.digest import Digester
-from mailsettings.core.oauth2.request import Token, TokenRequest
+from mailsettings.core.oauth2.lifecycle import FailedRenewal
+from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token, TokenRequest
+from mailsettings.core.oauth2.state import Flows
 from mailsettings.core.server import Source
+from mailsettings.edges.consent_server.app import application
+from mailsettings.edges.consent_server.server import serve
+from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.federation import federated_token
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path
 from mailsettings.edges.metadata_watch import Listed, deletions, watch
-from mailsettings.edges.oauth2.tokens import obtain
+from mailsettings.edges.oauth2.tokens import authorize_device, obtain
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
+from mailsettings.edges.sealing import Sealer
 from mailsettings.edges.smtp import probe
 from mailsettings.edges.token_store import TokenStore
 
@@ -138,8 +146,23 @@ async def _wait_for_kinds(api: KubernetesApi) -> None:
         await asyncio.sleep(min(10.0, retry_delay(attempt)))
 
 
-async def _obtain(config: Config, request: TokenRequest, level: Source) -> Token:
-    """Asks for a token as the configuration says.
+async def _authorize_device(config: Config, request: DeviceAuthorizationRequest, level: Source) -> DeviceAuthorization:
+    """Asks for a device code as the configuration says.
+
+    Raises:
+        TokenError: there is none.
+    """
+    return await authorize_device(
+        request,
+        policy=config.egress,
+        level=level,
+        ca_bundle=trusted(config.oauth2_ca),
+        deadline=config.oauth2_deadline,
+    )
+
+
+async def _obtain(config: Config, request: TokenRequest, level: Source, since_s: float) -> Token:
+    """Asks for a token as the configuration says, within a deadline that runs since a moment of the monotonic clock.
 
     Raises:
         TokenError: there is no token.
@@ -150,6 +173,7 @@ async def _obtain(config: Config, request: TokenRequest, level: Source) -> Token
         level=level,
         ca_bundle=trusted(config.oauth2_ca),
         deadline=config.oauth2_deadline,
+        since_s=since_s,
     )
 
 
@@ -179,6 +203,24 @@ class _Operator:
             again=self._queue.add_after,
             logger=LOGGER,
         )
+        flows, consents = Flows(digest.key), ConsentStore(api, config.namespace)
+        self._consenting = ConsentRunner(
+            consents,
+            tokens,
+            ProviderCalls(
+                partial(_obtain, config),
+                partial(_authorize_device, config),
+                partial(federated_token, path=config.oauth2_token),
+            ),
+            flows=flows,
+            sealer=Sealer(digest.key),
+            grace=config.oauth2_deadline + STORE_GRACE,
+            finished=self._consent_ended,
+            logger=LOGGER,
+        )
+        self._desk = ConsentDesk(
+            self._store, consents, flows, digest, external_url=config.external_url, custom_cloud=config.oauth2_cloud
+        )
         self._services = Services(
             api=api,
             store=self._store,
@@ -187,17 +229,23 @@ class _Operator:
             probes=self._probes,
             tokens=tokens,
             renewals=self._renewals,
+            consents=consents,
+            consenting=self._consenting,
+            flows=flows,
             events=EventRecorder(api, platform.node() or "unknown", LOGGER),
             echoes=self._echoes,
             enqueue=self._queue.add,
             enqueue_after=self._queue.add_after,
             operator_namespace=config.namespace,
+            external_url=config.external_url,
             require_secret_label=config.require_secret_label,
             custom_cloud=config.oauth2_cloud,
         )
         self._triggers = Triggers(self._store, self._queue.add, self._queue.add_after)
         self._barrier = Barrier()
         self._secrets_listed = asyncio.Event()
+        self._seen = asyncio.Event()
+        self._serving = asyncio.Event()
 
     async def run(self, kubeconfig: Path | None, liveness: str | None) -> None:
         handlers = registry(self._triggers, self._echoes, self._barrier, login=_login(kubeconfig))
@@ -208,6 +256,8 @@ class _Operator:
                 *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _PATHS.items()),
                 group.create_task(self._work()),
             ]
+            if self._config.external_url:
+                background.append(group.create_task(self._serve_consent()))
 
             # At its end kopf waits in vain, for seconds, for tasks that are not its own; so they end before.
             @kopf.on.cleanup(registry=handlers)
@@ -216,7 +266,7 @@ class _Operator:
                 for task in background:
                     task.cancel()
                 await asyncio.wait(background)
-                await asyncio.gather(self._probes.close(), self._renewals.close())
+                await asyncio.gather(self._probes.close(), self._renewals.close(), self._consenting.close())
 
             await kopf.operator(
                 registry=handlers,
@@ -248,9 +298,28 @@ class _Operator:
         async for metadata in deletions(self._api, path, LOGGER):
             self._triggers.deleted(kind, {"metadata": metadata})
 
+    def _consent_ended(self, key: Key, failure: FailedRenewal | None) -> None:
+        if failure is not None:
+            self._renewals.report(key, failure)
+        self._queue.add(key)
+
+    async def _serve_consent(self) -> None:
+        """From when everything has been seen: before, settings would be called missing that are not."""
+        await self._seen.wait()
+        listen = self._config.consent_listen
+        host, _, port = listen.rpartition(":")
+        try:
+            await serve(application(self._desk, LOGGER), host=host.strip("[]"), port=int(port), started=self._serving)
+        except OSError as error:
+            LOGGER.error("MAILSETTINGS_CONSENT_LISTEN: nothing can listen on %s: %s", listen, error.strerror)
+            raise
+
     async def _work(self) -> None:
         await self._barrier.wait(lambda: persistently(self._list_uids))
         await self._secrets_listed.wait()
+        self._seen.set()
+        if self._config.external_url:
+            await self._serving.wait()
         LOGGER.info("everything has been seen; reconciling")
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run())

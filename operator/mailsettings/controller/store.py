@@ -87,6 +87,7 @@ def secret_record(metadata: Json) -> DeliveredSecret:
         token=annotations.get(names.ANNOTATION_TOKEN, "") if owner else "",
         applied=sys.intern(owned_fields(metadata.get("managedFields") or [])) if owner else "",
         source=sys.intern(annotations.get(names.ANNOTATION_SOURCE, "")) if owner else "",
+        consent_of=labels.get(names.LABEL_CONSENT_OF, ""),
     )
 
 
@@ -124,6 +125,10 @@ class Store:
     """Whether everything there was at the start has been reconciled once, so that counts of it mean something."""
     _tenants: dict[str, dict[str, SettingsRecord]] = field(default_factory=lambda: defaultdict(dict))
     _secrets: dict[tuple[str, str], DeliveredSecret] = field(default_factory=dict)
+    _keys: dict[str, Key] = field(default_factory=dict)
+    """By uid."""
+    _consents: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
+    """By the uid of the settings: where consents for them are."""
     _owned: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
     _users: dict[tuple[str, ObjectRef], set[Key]] = field(default_factory=lambda: defaultdict(set))
     _uses: dict[Key, frozenset[tuple[str, ObjectRef]]] = field(default_factory=dict)
@@ -134,9 +139,18 @@ class Store:
             return self.clusters.get(key.name)
         return self._tenants.get(key.namespace, {}).get(key.name)
 
+    def settings_by_uid(self, uid: str) -> SettingsRecord | None:
+        """The settings object with this uid."""
+        key = self._keys.get(uid)
+        record = self.settings(key) if key is not None else None
+        return record if record is not None and record.uid == uid else None
+
     def put_settings(self, record: SettingsRecord) -> bool:
         """Stores an object; whether it differs from what was stored."""
         before = self.settings(record.key)
+        if before is not None and before.uid != record.uid:
+            self._keys.pop(before.uid, None)
+        self._keys[record.uid] = record.key
         if record.key.kind is Kind.CLUSTER:
             self.clusters[record.key.name] = record
         else:
@@ -145,6 +159,9 @@ class Store:
 
     def drop_settings(self, key: Key) -> None:
         """Forgets an object that is gone, with all that was derived from it."""
+        gone = self.settings(key)
+        if gone is not None:
+            self._keys.pop(gone.uid, None)
         if key.kind is Kind.CLUSTER:
             self.clusters.pop(key.name, None)
             self.systems.pop(key.name, None)
@@ -193,6 +210,8 @@ class Store:
         self._secrets[place] = record
         if record.owner is not None:
             self._owned[record.owner.uid].add(place)
+        if record.consent_of:
+            self._consents[record.consent_of].add(place)
         return before
 
     def drop_secret(self, namespace: str, name: str) -> DeliveredSecret | None:
@@ -205,7 +224,15 @@ class Store:
             self._owned[before.owner.uid].discard(place)
             if not self._owned[before.owner.uid]:
                 del self._owned[before.owner.uid]
+        if before is not None and before.consent_of:
+            self._consents[before.consent_of].discard(place)
+            if not self._consents[before.consent_of]:
+                del self._consents[before.consent_of]
         return before
+
+    def consents_of(self, uid: str) -> list[DeliveredSecret]:
+        """The Secrets with consents for the settings of this uid."""
+        return [self._secrets[place] for place in self._consents.get(uid, ())]
 
     def secret_places(self) -> list[tuple[str, str]]:
         """Namespace and name of every known Secret."""

@@ -122,6 +122,9 @@ class Triggers:
         self._wake_users("Secret", after.namespace, after.name)
         if after.name == names.ALWAYS_SECRET_NAME:
             self._enqueue(namespace_key(after.namespace))
+        consenting = self._store.settings_by_uid(after.consent_of) if after.consent_of else None
+        if consenting is not None:
+            self._enqueue(consenting.key)
         for record in (before, after):
             if record is None or record.owner is None:
                 continue

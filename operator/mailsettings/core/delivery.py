@@ -57,6 +57,8 @@ class DeliveredSecret:
     """Which fields the operator still owns, as `applied_fields` has them; another manager's edit takes some away."""
     source: str = ""
     """Where the values come from, as `source_of` has it."""
+    consent_of: str = ""
+    """The uid of the settings that it holds a person's consent for."""
 
 
 @dataclass(frozen=True, slots=True)

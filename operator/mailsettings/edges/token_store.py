@@ -82,6 +82,8 @@ class HeldToken:
     token: StoredToken | None
     """None: the first one is still to be got, or what is there cannot be read."""
     claim: Claim | None
+    dropped: bool = False
+    """Whether it is empty because its token belonged to other settings."""
 
     @property
     def serial(self) -> str | None:
@@ -221,6 +223,36 @@ class TokenStore:
             await asyncio.sleep(delay)
             delay = min(LAST_RETRY_SECONDS, delay * 2)
 
+    async def adopt(self, place: TokenPlace, token: StoredToken) -> None:
+        """Stores a token that a person has just consented to, in place of whatever is there.
+
+        A renewal of the old token that is under way finds this one and gives way. It goes on until the API server
+        answers: the person's consent can be redeemed only once.
+
+        Raises:
+            ApiError: The API server refused for good.
+        """
+        delay = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await self._put(place, token)
+            except ApiError as error:
+                if error.is_refusal:
+                    raise
+            except _TROUBLE as error:
+                self._logger.warning("a token is not stored yet: %s", type(error).__name__)
+            else:
+                return
+            await asyncio.sleep(delay)
+            delay = min(LAST_RETRY_SECONDS, delay * 2)
+
+    async def _put(self, place: TokenPlace, token: StoredToken) -> None:
+        held = await self.read(place.uid)
+        if held is None:
+            await self._api.create(self._collection, {**self._manifest(place, None), "data": _data(token)})
+        elif held.serial != token.serial:
+            await self._patch(place.uid, held.resource_version, None, token=token)
+
     async def _again(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> HeldToken | None:
         """What there is after a conflict, to store upon; None: the new token is not wanted any more."""
         try:
@@ -244,7 +276,8 @@ class TokenStore:
         Raises:
             ApiError: The API server refused, or somebody else has written.
         """
-        patch = {"metadata": {"resourceVersion": held.resource_version}, "data": {DATA_KEY: None}}
+        metadata = {"resourceVersion": held.resource_version, "annotations": {names.ANNOTATION_DROPPED: "true"}}
+        patch = {"metadata": metadata, "data": {DATA_KEY: None}}
         return _held(await self._api.merge(self._path(place.uid), patch))
 
     async def remove(self, uid: str, held: HeldToken) -> None:
@@ -282,11 +315,13 @@ class TokenStore:
         annotations = {names.ANNOTATION_CLAIM: claim.text() if claim else None}
         patch: Json = {"metadata": {"resourceVersion": resource_version, "annotations": annotations}}
         if token is not None:
-            patch["data"] = {DATA_KEY: base64.b64encode(token.model_dump_json().encode()).decode("ascii")}
+            annotations[names.ANNOTATION_DROPPED] = None
+            patch["data"] = _data(token)
         return _held(await self._api.merge(self._path(uid), patch))
 
-    def _manifest(self, place: TokenPlace, claim: Claim) -> Json:
+    def _manifest(self, place: TokenPlace, claim: Claim | None) -> Json:
         source = "/".join(filter(None, (place.kind, place.namespace, place.name)))
+        claimed = {names.ANNOTATION_CLAIM: claim.text()} if claim else {}
         return {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -294,7 +329,7 @@ class TokenStore:
                 "name": names.token_secret_name(place.uid),
                 "namespace": self._namespace,
                 "labels": {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_TOKEN_OF: place.uid},
-                "annotations": {names.ANNOTATION_SOURCE: source, names.ANNOTATION_CLAIM: claim.text()},
+                "annotations": {names.ANNOTATION_SOURCE: source, **claimed},
                 "ownerReferences": [place.owner],
             },
             "type": names.TOKEN_TYPE,
@@ -318,12 +353,18 @@ def _owner_uid(metadata: Json) -> str | None:
 
 def _held(document: Json) -> HeldToken:
     metadata = document["metadata"]
+    annotations = metadata.get("annotations") or {}
     return HeldToken(
         resource_version=metadata["resourceVersion"],
         uid=metadata["uid"],
         token=_token(document),
-        claim=Claim.parse((metadata.get("annotations") or {}).get(names.ANNOTATION_CLAIM)),
+        claim=Claim.parse(annotations.get(names.ANNOTATION_CLAIM)),
+        dropped=names.ANNOTATION_DROPPED in annotations,
     )
+
+
+def _data(token: StoredToken) -> dict[str, str]:
+    return {DATA_KEY: base64.b64encode(token.model_dump_json().encode()).decode("ascii")}
 
 
 def _token(document: Json) -> StoredToken | None:

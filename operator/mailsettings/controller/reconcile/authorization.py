@@ -10,6 +10,7 @@ from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.status import Condition, OAuth2Status, ProbeStatus
 from mailsettings.controller.keys import Kind
 from mailsettings.controller.logs import LOGGER
+from mailsettings.controller.reconcile.consent import further_consents
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.renewals import Renewal
 from mailsettings.controller.store import SettingsRecord
@@ -20,6 +21,7 @@ from mailsettings.core.oauth2 import lifecycle, risks
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.risks import ClientEnds
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
+from mailsettings.core.oauth2.terms import ConsentPage, consent_terms
 from mailsettings.edges.kubernetes import ApiError, Json
 from mailsettings.edges.oauth2.keys import certificate_life
 from mailsettings.edges.token_store import HeldToken, TokenPlace
@@ -60,10 +62,13 @@ async def authorize(
     Raises:
         ApiError: the API server is in trouble; try again.
     """
+    place = _place(services, record)
     if resolved is None:
+        await further_consents(services, record, place, None)
         return Authorization(None, status=before)
     auth = resolved.effective.auth
     if not isinstance(auth, OAuth2) or resolved.oauth2 is None:
+        await further_consents(services, record, place, None)
         return Authorization(resolved, status=await give_up_token(services, record, before))
     subject = token_subject(
         resolved.effective.provider,
@@ -73,22 +78,33 @@ async def authorize(
         digest=services.digest,
         custom_cloud=services.custom_cloud,
     )
+    await further_consents(services, record, place, subject)
     try:
-        held = await _belonging(services, record, subject)
+        held = await _belonging(services, record, place, subject)
     except ApiError as error:
         return _unreachable_token(services, record, before, error)
     stored, now = held.token if held else None, datetime.now(UTC)
     failure = lifecycle.still_meant(before.failure if before else None, stored, subject, services.digest)
     failed = services.renewals.failed(record.key, subject)
-    if failed is not None:
+    if failed is not None and failed.of_consent and stored is not None and stored.is_live(now):
+        await _announce(services, record, failed.fault.reason, failed.fault.message)
+    elif failed is not None:
         failure = lifecycle.record(failed, failure, services.digest, seed=record.uid)
     refused = lifecycle.is_refused(stored, probed)
-    unstored = services.renewals.refused(record.key)
-    decision = lifecycle.decide(stored, subject, failure, now=now, seed=record.uid, refused=refused, unstored=unstored)
-    if decision.due <= now:
-        place = _place(services, record)
+    page = _page(services, record, subject)
+    decision = lifecycle.decide(
+        stored,
+        subject,
+        failure,
+        now=now,
+        seed=record.uid,
+        refused=refused,
+        awaited=lifecycle.awaited_consent(subject, page, dropped=held is not None and held.dropped),
+        unstored=services.renewals.refused(record.key),
+    )
+    if decision.due is not None and decision.due <= now:
         services.renewals.start(record.key, Renewal(place, subject, stored.serial if stored else None))
-    else:
+    elif decision.due is not None:
         services.enqueue_after(record.key, (decision.due - now).total_seconds())
     if stored is not None and stored.is_live(now):
         # By then the condition changes, whether the provider answers or not.
@@ -100,7 +116,7 @@ async def authorize(
     return Authorization(
         resolved=resolved.authorized(stored) if stored is not None and decision.finding.holds else None,
         finding=risks.warned(decision.finding, told),
-        status=lifecycle.oauth2_status(stored, subject, decision, now, warnings=risks.warnings(told)),
+        status=lifecycle.oauth2_status(stored, subject, decision, now, page=page, warnings=risks.warnings(told)),
         failed=failed,
     )
 
@@ -116,22 +132,38 @@ def token_ref(record: SettingsRecord) -> ObjectRef:
     return ObjectRef("Secret", names.token_secret_name(record.uid))
 
 
-async def _belonging(services: Services, record: SettingsRecord, subject: TokenSubject) -> HeldToken | None:
+def _page(services: Services, record: SettingsRecord, subject: TokenSubject) -> ConsentPage | None:
+    """Where a person can consent in a browser."""
+    if not subject.oauth2.needs_consent:
+        return None
+    terms = consent_terms(subject.provider, subject.oauth2, services.digest, custom_cloud=services.custom_cloud)
+    return terms.page(record.uid, services.external_url)
+
+
+async def _belonging(
+    services: Services, record: SettingsRecord, place: TokenPlace, subject: TokenSubject
+) -> HeldToken | None:
     """What is held, after a token that belongs to other settings has been dropped."""
     held = await services.tokens.read(record.uid)
     if held is None or not lifecycle.is_dropped(held.token, subject):
         return held
-    held = await services.tokens.drop(_place(services, record), held)
-    dropped = Condition(
+    held = await services.tokens.drop(place, held)
+    message = "The token belonged to the settings as they were before: it is used no more, and a new one is got."
+    await _announce(services, record, Reason.TOKEN_DROPPED, message)
+    return held
+
+
+async def _announce(services: Services, record: SettingsRecord, reason: Reason, message: str) -> None:
+    """An event for what no condition shows, or not for long."""
+    condition = Condition(
         type=ConditionType.AUTHORIZED,
         status="False",
-        reason=Reason.TOKEN_DROPPED,
-        message="The token belonged to the settings as they were before: it is used no more, and a new one is got.",
+        reason=reason,
+        message=message,
         last_transition_time=format_time(datetime.now(UTC)),
         observed_generation=record.generation,
     )
-    await services.events.record(record.key, record.uid, [dropped])
-    return held
+    await services.events.record(record.key, record.uid, [condition])
 
 
 def _unreachable_token(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailsettings.api.identity import Cloud
+from mailsettings.controller.consents import ConsentRunner
 from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
@@ -12,6 +13,8 @@ from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.store import Store
 from mailsettings.core.digest import Digester
+from mailsettings.core.oauth2.state import Flows
+from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.kubernetes import KubernetesApi
 from mailsettings.edges.token_store import TokenStore
 
@@ -27,6 +30,9 @@ class Services:
     probes: ProbeRunner
     tokens: TokenStore
     renewals: TokenRenewer
+    consents: ConsentStore
+    consenting: ConsentRunner
+    flows: Flows
     events: EventRecorder
     echoes: Echoes
     enqueue: Callable[[Key], None]
@@ -34,6 +40,8 @@ class Services:
     enqueue_after: Callable[[Key, float], None]
     """Has a key reconciled after so many seconds at the latest."""
     operator_namespace: str
+    external_url: str
+    """Where browsers reach the operator; empty: nowhere."""
     require_secret_label: bool
     custom_cloud: Cloud | None
     """The cloud that the administrator has defined."""

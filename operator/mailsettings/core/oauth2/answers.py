@@ -11,8 +11,15 @@ from math import isnan
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from mailsettings.core.oauth2.faults import Failure, FailureKind
-from mailsettings.core.oauth2.request import RefreshToken, ServiceAccount, Token, TokenRequest
+from mailsettings.core.oauth2.faults import Failure, FailureKind, error_code
+from mailsettings.core.oauth2.request import (
+    DEVICE_INTERVAL,
+    DeviceAuthorization,
+    RefreshToken,
+    ServiceAccount,
+    Token,
+    TokenRequest,
+)
 
 ASSUMED_LIFE: Final = timedelta(hours=1)
 """Of a token of whose life the provider says nothing (RFC 6749 §5.1 lets it); an hour is what most give."""
@@ -21,9 +28,6 @@ MAX_LIFE: Final = timedelta(days=365)
 
 MAX_RETRY_AFTER: Final = timedelta(hours=1)
 """A provider that asks for more is asked again all the same: a token may end meanwhile."""
-
-_CODE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,80}")
-"""An error code. Source: RFC 6749 §5.2, without the space; the bound is ours."""
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
 """A token; source: RFC 6749 §A.12, without the space, which neither a header nor SASL could carry."""
@@ -38,13 +42,35 @@ def read_token_answer(status: int, body: bytes, retry_after: str | None, *, now:
         retry_after: The header of that name.
         now: The present time.
     """
+    content = _success(status, body)
+    if content is not None:
+        return content if _gives_token(content) else Failure(FailureKind.NO_TOKEN, status)
+    return _refusal(status, body, retry_after, now=now)
+
+
+def read_device_answer(status: int, body: bytes, retry_after: str | None, *, now: datetime) -> dict[str, Any] | Failure:
+    """The JSON of a device authorization endpoint that gives codes, or what it answered instead.
+
+    The arguments are those of `read_token_answer`.
+    """
+    content = _success(status, body)
+    if content is not None:
+        return content if _gives_codes(content) else Failure(FailureKind.NOT_JSON, status)
+    return _refusal(status, body, retry_after, now=now)
+
+
+def _success(status: int, body: bytes) -> dict[str, Any] | None:
+    """The JSON of a success; some answer 200 with an error in it."""
+    content = _object(body) if status == 200 else None
+    return None if content is None or "error" in content else content
+
+
+def _refusal(status: int, body: bytes, retry_after: str | None, *, now: datetime) -> Failure:
+    """What an answer means that is no success."""
     content = _object(body)
     wait = parse_retry_after(retry_after, now=now)
     if 300 <= status < 400:
         return Failure(FailureKind.REDIRECT, status)
-    # Some answer 200 with an error in it.
-    if status == 200 and content is not None and "error" not in content:
-        return content if _gives_token(content) else Failure(FailureKind.NO_TOKEN, status)
     if content is None and status not in _TELLING:
         return Failure(FailureKind.NOT_JSON, status)
     return _error(status, content or {}, wait)
@@ -61,8 +87,7 @@ def read_discovery(status: int, body: bytes, retry_after: str | None, *, now: da
     """
     content = _object(body)
     if status != 200 or content is None:
-        failure = read_token_answer(status, body, retry_after, now=now)
-        return failure if isinstance(failure, Failure) else Failure(FailureKind.NOT_JSON, status)
+        return _refusal(status, body, retry_after, now=now)
     endpoints = {name: value for name in _DISCOVERED if isinstance(value := content.get(name), str)}
     usable = {name for name, value in endpoints.items() if _is_endpoint(value)}
     return endpoints if usable.issuperset(_REQUIRED) else Failure(FailureKind.NOT_JSON, status)
@@ -81,15 +106,66 @@ def parse_token(answer: Mapping[str, Any], request: TokenRequest, *, issued_at: 
         issued_at: When it was asked for: the provider's count of seconds began no earlier.
     """
     scope = answer.get("scope")
+    claims = _claims(answer)
     return Token(
         access_token=answer["access_token"],
         issued_at=issued_at,
         expires_at=issued_at + _life(answer),
         refresh_token=_refresh_token(answer, request),
         scopes=tuple(scope.split()) if isinstance(scope, str) and scope.strip() else request.scopes,
-        account=request.grant.subject if isinstance(request.grant, ServiceAccount) else _account(answer),
+        account=request.grant.subject if isinstance(request.grant, ServiceAccount) else _account(claims),
         refresh_token_expires_at=_refresh_token_end(answer, issued_at),
+        claims=claims,
     )
+
+
+MAX_DEVICE_LIFE: Final = timedelta(hours=1)
+MIN_DEVICE_INTERVAL: Final = timedelta(seconds=1)
+MAX_DEVICE_INTERVAL: Final = timedelta(minutes=1)
+ASSUMED_DEVICE_LIFE: Final = timedelta(minutes=10)
+"""Where the provider breaks RFC 8628 §3.2, which demands it."""
+
+
+def parse_device_authorization(answer: Mapping[str, Any], *, asked_at: datetime) -> DeviceAuthorization:
+    """The codes in an answer that `read_device_answer` let through.
+
+    Args:
+        answer: The answer.
+        asked_at: When it was asked for.
+    """
+    complete = answer.get("verification_uri_complete")
+    life = _seconds(answer.get("expires_in")) or ASSUMED_DEVICE_LIFE
+    interval = _seconds(answer.get("interval"))
+    return DeviceAuthorization(
+        device_code=answer["device_code"],
+        user_code=answer["user_code"],
+        verification_uri=answer["verification_uri"],
+        verification_uri_complete=complete if _is_address(complete) else None,
+        expires_at=asked_at + min(life, MAX_DEVICE_LIFE),
+        interval=DEVICE_INTERVAL if interval is None else max(MIN_DEVICE_INTERVAL, min(interval, MAX_DEVICE_INTERVAL)),
+    )
+
+
+_USER_CODE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
+"""What a person reads and enters; the bound is ours."""
+
+_ADDRESS: Final = re.compile(r"https://[\x21-\x7e]{1,2000}")
+"""What a person opens: nothing but https, and nothing that a browser or a terminal would show otherwise."""
+
+
+def _gives_codes(answer: Mapping[str, Any]) -> bool:
+    device, user = answer.get("device_code"), answer.get("user_code")
+    return (
+        isinstance(device, str)
+        and _TOKEN.fullmatch(device) is not None
+        and isinstance(user, str)
+        and _USER_CODE.fullmatch(user) is not None
+        and _is_address(answer.get("verification_uri"))
+    )
+
+
+def _is_address(url: object) -> bool:
+    return isinstance(url, str) and _ADDRESS.fullmatch(url) is not None
 
 
 def parse_retry_after(text: str | None, *, now: datetime) -> timedelta | None:
@@ -157,16 +233,20 @@ def _refresh_token(answer: Mapping[str, Any], request: TokenRequest) -> str | No
 _ACCOUNT_CLAIMS: Final = ("preferred_username", "upn", "email")
 
 
-def _account(answer: Mapping[str, Any]) -> str | None:
-    """The account that the ID token names; its signature need not be checked (OpenID Connect Core 1.0 §3.1.3.7)."""
+def _claims(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The ID token's claims; its signature need not be checked (OpenID Connect Core 1.0 §3.1.3.7)."""
     token = answer.get("id_token")
     if not isinstance(token, str) or token.count(".") != 2:
-        return None
+        return {}
     payload = token.split(".")[1]
     try:
-        claims = _object(base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_", validate=True)) or {}
+        return _object(base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_", validate=True)) or {}
     except (binascii.Error, ValueError):
-        return None
+        return {}
+
+
+def _account(claims: Mapping[str, Any]) -> str | None:
+    """The account that the ID token names."""
     names = (claims.get(claim) for claim in _ACCOUNT_CLAIMS)
     return next((name for name in names if isinstance(name, str) and name), None)
 
@@ -180,16 +260,12 @@ def _error(status: int, content: Mapping[str, Any], retry_after: timedelta | Non
     return Failure(
         FailureKind.ANSWER,
         status,
-        error=_code(content.get("error")),
-        suberror=_code(content.get("suberror") or content.get("error_subtype")),
+        error=error_code(content.get("error")),
+        suberror=error_code(content.get("suberror") or content.get("error_subtype")),
         codes=frozenset(n for n in numbers if isinstance(n, int)) if isinstance(numbers, list) else frozenset(),
         description=description if isinstance(description, str) else "",
         retry_after=retry_after,
     )
-
-
-def _code(value: object) -> str:
-    return value if isinstance(value, str) and _CODE.fullmatch(value) else ""
 
 
 def _is_endpoint(url: str) -> bool:

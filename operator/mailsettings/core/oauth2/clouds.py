@@ -1,10 +1,11 @@
 """From a provider and a cloud to what a token request needs of them."""
 
+from typing import Final
 from urllib.parse import quote
 
 from mailsettings.api.identity import CUSTOM_CLOUD, Cloud, Family
 from mailsettings.api.providers import PROVIDERS
-from mailsettings.core.oauth2.request import Grant, RefreshToken
+from mailsettings.core.oauth2.request import AuthorizationCode, DeviceCode, Grant, RefreshToken
 
 
 def cloud_of(provider: str, name: str | None = None, *, custom: Cloud | None = None) -> Cloud:
@@ -32,6 +33,19 @@ def endpoint_of(family: Family, cloud: Cloud, directory: str = "") -> str:
     return f"{cloud.token_uri}/{quote(directory, safe='')}"
 
 
+def authorization_endpoint_of(family: Family, cloud: Cloud, directory: str = "") -> str:
+    """`AuthorizationRequest.endpoint` in a cloud; the directory is Microsoft's.
+
+    Source: Microsoft identity platform, authorization code flow.
+    """
+    if family is not Family.MICROSOFT:
+        return cloud.authorization_uri
+    return f"{endpoint_of(family, cloud, directory)}/oauth2/v2.0/authorize"
+
+
+_DELEGATED: Final[frozenset[type[Grant]]] = frozenset({RefreshToken, AuthorizationCode, DeviceCode})
+
+
 def scopes_of(cloud: Cloud, grant: type[Grant]) -> tuple[str, ...]:
     """The scopes to ask for where the spec names none."""
-    return cloud.delegated_scopes if grant is RefreshToken else cloud.application_scopes
+    return cloud.delegated_scopes if grant in _DELEGATED else cloud.application_scopes

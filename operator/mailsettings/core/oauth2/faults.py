@@ -1,13 +1,15 @@
-"""From what a token endpoint did to what a person should do: one pure function over an ordered table of rules.
+"""From what an identity provider did to what a person should do: pure functions over one ordered table of rules.
 
-Sources of the table: RFC 6749 §5.2, RFC 7521 §4.2.1, OpenID Connect Core 1.0 §3.1.2.6, the list of AADSTS error codes
-in Microsoft's Entra documentation, and Google's documentation of its OAuth 2.0 errors. Microsoft asks not to branch on
-AADSTS codes: rules branch on `error`, and a code only tells which of several remedies is meant.
+Sources of the table: RFC 6749 §4.1.2.1 and §5.2, RFC 7521 §4.2.1, RFC 8628 §3.5, OpenID Connect Core 1.0 §3.1.2.6, the
+list of AADSTS error codes in Microsoft's Entra documentation, and Google's documentation of its OAuth 2.0 errors.
+Microsoft asks not to branch on AADSTS codes: rules branch on `error`, and a code only tells which of several remedies
+is meant.
 """
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
@@ -16,11 +18,16 @@ from urllib.parse import urlsplit
 from mailsettings.api.conditions import Reason
 from mailsettings.api.identity import Family
 from mailsettings.core.oauth2.request import (
+    DEVICE_INTERVAL,
+    AuthorizationCode,
+    AuthorizationRequest,
     ClientAssertion,
     ClientAuth,
     ClientCertificate,
     ClientCredentials,
     ClientSecret,
+    DeviceAuthorizationRequest,
+    DeviceCode,
     Grant,
     PublicClient,
     RefreshToken,
@@ -68,7 +75,8 @@ class FailureKind(StrEnum):
     NO_TOKEN = "no-token"
     """The answer is a success without a bearer token that could be used."""
     ANSWER = "answer"
-    """An HTTP answer that refuses: `status`, and what the provider said."""
+    """An HTTP answer that refuses: `status`, and what the provider said. Without a status it came by the person's
+    browser, from the authorization endpoint (RFC 6749 §4.1.2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class TokenFault:
     message: str
     """What happened, and what to do; the same for the same fault each time."""
     retry_after: timedelta | None = None
-    """How long the provider asks to be left alone."""
+    """How long the provider asks to be left alone; with `slow_down` the new interval between two requests."""
     error: str = ""
     """The OAuth error code, where the provider gave one."""
     is_transient: bool = False
@@ -110,13 +118,18 @@ MAX_TEXT_LENGTH: Final = 300
 """Of the provider's text in a message, in characters."""
 
 
+Asked = TokenRequest | DeviceAuthorizationRequest | AuthorizationRequest
+"""What failed: a call, or what a person was sent to the authorization endpoint with."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Case:
     """A failure beside its request, in the words that rules match on and messages are made of."""
 
     failure: Failure
-    request: TokenRequest
-    deadline: timedelta
+    request: Asked
+    deadline: timedelta = timedelta()
+    more_secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def codes(self) -> frozenset[int]:
@@ -126,31 +139,92 @@ class _Case:
 
     @property
     def auth(self) -> type[ClientAuth] | None:
-        """How the client authenticates; None: a service account."""
-        return type(self.request.client.auth) if self.request.client else None
+        """How the client authenticates; None: a service account, or nobody authenticates in the browser."""
+        if isinstance(self.request, AuthorizationRequest) or self.request.client is None:
+            return None
+        return type(self.request.client.auth)
+
+    @property
+    def grant(self) -> type[Grant]:
+        """What the token is, or is to be, asked for with."""
+        if isinstance(self.request, TokenRequest):
+            return type(self.request.grant)
+        return AuthorizationCode if isinstance(self.request, AuthorizationRequest) else DeviceCode
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no text may show."""
+        own = [] if isinstance(self.request, AuthorizationRequest) else self.request.secrets()
+        return [*own, *self.more_secrets]
+
+    @property
+    def private_keys(self) -> list[str]:
+        """Texts of many lines, of which no piece may be shown."""
+        return [] if isinstance(self.request, AuthorizationRequest) else self.request.private_keys()
+
+    @property
+    def retry_after(self) -> timedelta | None:
+        """How long to wait. `slow_down` makes the interval longer for good (RFC 8628 §3.5)."""
+        grant = self.request.grant if isinstance(self.request, TokenRequest) else None
+        if not isinstance(grant, DeviceCode) or self.failure.error != "slow_down":
+            return self.failure.retry_after
+        return max(grant.interval + DEVICE_INTERVAL, self.failure.retry_after or timedelta())
 
     @property
     def words(self) -> dict[str, str]:
         """What the placeholders in a rule's texts stand for."""
-        grant = self.request.grant
         what, where = _CREDENTIALS[self.auth]
         return {
             "where": urlsplit(self.request.endpoint).netloc.rpartition("@")[2],
             "credential": what,
             "credential_field": where,
-            "account": grant.subject if isinstance(grant, ServiceAccount) else "the account",
-            "uri_field": "directoryID and cloud" if self.request.family is Family.MICROSOFT else "tokenURI",
+            "account": self._account,
+            "uri_field": self._uri_field,
+            "redirect_uri": self._redirect_uri,
+            "later": "Begin the consent again" if self.grant is AuthorizationCode else "It is tried again",
             "deadline": f"{self.deadline.total_seconds():g}s",
             "said": self._said,
             "detail": self.failure.detail,
         }
 
     @property
+    def _account(self) -> str:
+        grant = self.request.grant if isinstance(self.request, TokenRequest) else None
+        return grant.subject if isinstance(grant, ServiceAccount) else "the account"
+
+    @property
+    def _uri_field(self) -> str:
+        if self.request.family is Family.MICROSOFT:
+            return "directoryID and cloud"
+        return _URI_FIELDS[type(self.request)]
+
+    @property
+    def _redirect_uri(self) -> str:
+        """The operator's own words, not the provider's."""
+        if isinstance(self.request, AuthorizationRequest):
+            return self.request.redirect_uri
+        grant = self.request.grant if isinstance(self.request, TokenRequest) else None
+        return grant.redirect_uri if isinstance(grant, AuthorizationCode) else "status.oauth2.redirectURI"
+
+    @property
     def _said(self) -> str:
-        code = self.failure.error or f"HTTP status {self.failure.status}"
-        text = legible(self.failure.description, self.request)
-        shown = _redacted(code, self.request)
+        status = self.failure.status
+        code = self.failure.error or ("an error without a code" if status is None else f"HTTP status {status}")
+        text = legible(self.failure.description, self.secrets, self.private_keys)
+        shown = self.redacted(code)
         return f'{shown} "{text}"' if text else shown
+
+    def redacted(self, text: str) -> str:
+        """The text without secrets."""
+        return _redacted(text, self.secrets, self.private_keys)
+
+
+_URI_FIELDS: Final[dict[type[Asked], str]] = {
+    TokenRequest: "tokenURI",
+    DeviceAuthorizationRequest: "deviceAuthorizationURI",
+    AuthorizationRequest: "authorizationURI",
+}
+"""Where the endpoint stands, below `auth.oauth2`."""
 
 
 _CREDENTIALS: Final[dict[type[ClientAuth] | None, tuple[str, str]]] = {
@@ -163,21 +237,52 @@ _CREDENTIALS: Final[dict[type[ClientAuth] | None, tuple[str, str]]] = {
 """What proves who asks, and the field that it comes from, below `auth.oauth2`."""
 
 
-def diagnose(failure: Failure, request: TokenRequest, *, deadline: timedelta) -> TokenFault:
-    """What a failure means for the person who wrote the settings.
+def diagnose(
+    failure: Failure, request: TokenRequest | DeviceAuthorizationRequest, *, deadline: timedelta
+) -> TokenFault:
+    """What a failed call means for the person who wrote the settings.
 
     The message holds no secret, no time and no number of one call: the same failure gives the same message each time,
     so that the status is not written for nothing.
     """
-    case = _Case(failure, request, deadline)
+    return _judged(_Case(failure, request, deadline))
+
+
+def diagnose_redirect(
+    error: str, description: str, request: AuthorizationRequest, *, secrets: Iterable[str] = ()
+) -> TokenFault:
+    """What it means that the authorization endpoint sent an error in place of a code.
+
+    Anybody can make a browser bring such an error: it says nothing against a token that is held.
+
+    Args:
+        error: As it came; what is no error code is not shown.
+        description: As it came.
+        request: What the person was sent with.
+        secrets: What the texts may not show besides: the state, the verifier, the client secret.
+    """
+    failure = Failure(FailureKind.ANSWER, error=error_code(error), description=description)
+    return _judged(_Case(failure, request, more_secrets=tuple(filter(None, secrets))))
+
+
+def _judged(case: _Case) -> TokenFault:
     rule = next(rule for rule in RULES if rule.holds(case))
     return TokenFault(
         reason=rule.reason,
         message=f"{rule.happened} {rule.remedy}".rstrip().format_map(case.words),
-        retry_after=failure.retry_after,
-        error=_redacted(failure.error, request),
+        retry_after=case.retry_after,
+        error=case.redacted(case.failure.error),
         is_transient=not rule.reason.needs_person if rule.is_transient is None else rule.is_transient,
     )
+
+
+_ERROR_CODE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,80}")
+"""Source: RFC 6749 §5.2, without the space; the bound is ours."""
+
+
+def error_code(value: object) -> str:
+    """An OAuth error code as it came; empty: it is none."""
+    return value if isinstance(value, str) and _ERROR_CODE.fullmatch(value) else ""
 
 
 # What Microsoft appends to each description, and the like of others: it differs from call to call.
@@ -190,18 +295,17 @@ _QUERY: Final = re.compile(r"(https?://[^\s?#]+)[?#]\S*")
 _RUN: Final = re.compile(r"\beyJ[\w.~+/=-]+|(?<![\w./:~+=-])(?!https?://)[\w.~+/=-]{40,}")
 
 
-def legible(text: str, request: TokenRequest) -> str:
+def legible(text: str, secrets: Sequence[str], private_keys: Sequence[str] = ()) -> str:
     """A provider's text fit to be shown: on one line, without secrets and what changes from call to call, bounded."""
-    clean = _redacted("".join(map(_visible, text)), request)
+    clean = _redacted("".join(map(_visible, text)), secrets, private_keys)
     for pattern, replacement in ((_QUERY, r"\1"), (_RUN, MARK), (_PER_CALL, ""), (_MOMENT, "")):
         clean = pattern.sub(replacement, clean)
     clean = " ".join(clean.split()).replace('"', "'").strip(" .,;")
     return clean if len(clean) <= MAX_TEXT_LENGTH else f"{clean[: MAX_TEXT_LENGTH - 1]}…"
 
 
-def _redacted(text: str, request: TokenRequest) -> str:
-    secrets = request.secrets()
-    return redact(text, secrets, tokens=(*secrets, *request.private_keys()))
+def _redacted(text: str, secrets: Sequence[str], private_keys: Sequence[str]) -> str:
+    return redact(text, secrets, tokens=(*secrets, *private_keys))
 
 
 def _visible(char: str) -> str:
@@ -225,7 +329,8 @@ class Rule:
     families: frozenset[Family] | None = None
     grants: frozenset[type[Grant]] | None = None
     auths: frozenset[type[ClientAuth] | None] | None = None
-    statuses: frozenset[int] | None = None
+    statuses: frozenset[int | None] | None = None
+    """HTTP statuses; None among them: the error came by a redirect."""
     errors: frozenset[str] | None = None
     suberrors: frozenset[str] | None = None
     codes: frozenset[int] | None = None
@@ -241,7 +346,7 @@ class Rule:
         return (
             failure.kind in self.kinds
             and _is_in(case.request.family, self.families)
-            and _is_in(type(case.request.grant), self.grants)
+            and _is_in(case.grant, self.grants)
             and _is_in(case.auth, self.auths)
             and _is_in(failure.status, self.statuses)
             and _is_in(failure.error, self.errors)
@@ -274,6 +379,11 @@ def _pattern(text: str) -> re.Pattern[str]:
 _MICROSOFT: Final = frozenset({Family.MICROSOFT})
 _GOOGLE: Final = frozenset({Family.GOOGLE})
 _REFRESH: Final[frozenset[type[Grant]]] = frozenset({RefreshToken})
+_CODE: Final[frozenset[type[Grant]]] = frozenset({AuthorizationCode})
+_DEVICE: Final[frozenset[type[Grant]]] = frozenset({DeviceCode})
+_BY_A_PERSON: Final = _CODE | _DEVICE
+_REDIRECT: Final[frozenset[int | None]] = frozenset({None})
+"""What the authorization endpoint says by way of the browser."""
 _APPLICATION: Final[frozenset[type[Grant]]] = frozenset({ClientCredentials})
 _SERVICE_ACCOUNT: Final[frozenset[type[Grant]]] = frozenset({ServiceAccount})
 
@@ -286,8 +396,10 @@ _CLIENT_ERRORS: Final = _set("invalid_client", "unauthorized_client", "invalid_r
 _TARGET_ERRORS: Final = _set("invalid_scope", "invalid_resource", "invalid_target", "invalid_request", "invalid_grant")
 """What is asked for is refused."""
 
+_BEGIN_AGAIN: Final = "Begin the consent again."
+_REGISTER: Final = "Add {redirect_uri}, exactly as it is written here, to the client's redirect URIs. " + _BEGIN_AGAIN
 _AUTHORIZE: Final = "Authorize again, or store a new refresh token where refreshTokenSecretRef points."
-_LATER: Final = "It is tried again."
+_LATER: Final = "{later}."
 
 _WITHOUT_ANSWER: Final = (
     Rule(
@@ -412,6 +524,62 @@ _NONSENSE: Final = (
         "Check {uri_field}; a proxy or a login page on the way may answer in the provider's place.",
         kinds=_kinds(FailureKind.NOT_JSON, FailureKind.GARBAGE),
         is_transient=True,
+    ),
+)
+
+_WAITING: Final = (
+    Rule(
+        Reason.CONSENT_REQUIRED,
+        "The person has not consented yet.",
+        "Open the address that is shown, and enter the code.",
+        grants=_DEVICE,
+        errors=_set("authorization_pending", "slow_down"),
+    ),
+    Rule(
+        Reason.CONSENT_EXPIRED,
+        "Nobody consented in the time that {where} gave: {said}.",
+        _BEGIN_AGAIN,
+        grants=_DEVICE,
+        errors=_set("expired_token", "code_expired", "bad_verification_code"),
+        is_transient=False,
+    ),
+    Rule(
+        Reason.CONSENT_DENIED,
+        "The consent was declined: {said}.",
+        "Authorize again and accept.",
+        grants=_DEVICE,
+        errors=_set("authorization_declined"),
+    ),
+)
+
+_BROUGHT_BY_A_BROWSER: Final = (
+    Rule(
+        Reason.PROVIDER_ANSWER_INVALID,
+        "{where} sent the browser back with neither a code nor an error.",
+        "Check {uri_field}, and begin the consent again.",
+        statuses=_REDIRECT,
+        errors=_set(""),
+        is_transient=True,
+    ),
+    Rule(
+        Reason.WRONG_ACCOUNT,
+        "The client is for accounts of its own organisation only: {said}.",
+        "Authorize with such an account, or have the client's audience set to external at the provider.",
+        errors=_set("org_internal"),
+    ),
+    Rule(
+        Reason.TOKEN_REQUEST_REFUSED,
+        "{where} does not take what it is asked for: {said}.",
+        "Check auth.oauth2.scopes, and that the client may use the authorization code grant with PKCE (S256).",
+        statuses=_REDIRECT,
+        errors=_set("invalid_request"),
+    ),
+    Rule(
+        Reason.CLIENT_UNKNOWN,
+        "{where} knows no such client: {said}.",
+        "Check auth.oauth2.clientID.",
+        statuses=_REDIRECT,
+        errors=_set("invalid_client"),
     ),
 )
 
@@ -600,6 +768,53 @@ _CLIENT: Final = (
     ),
 )
 
+_REDIRECT_URI: Final = (
+    Rule(
+        Reason.CLIENT_NOT_PERMITTED,
+        "{where} does not know the redirect URI: {said}.",
+        _REGISTER,
+        grants=_CODE,
+        errors=_set("redirect_uri_mismatch", "invalid_redirect_uri", "redirect_mismatch"),
+    ),
+    Rule(
+        Reason.CLIENT_NOT_PERMITTED,
+        "{where} does not know the redirect URI: {said}.",
+        "Add {redirect_uri}, exactly as it is written here, to the app registration under Authentication, and begin "
+        "the consent again.",
+        families=_MICROSOFT,
+        grants=_CODE,
+        codes=_codes(50011, 500112, 500113),
+    ),
+    Rule(
+        Reason.CLIENT_NOT_PERMITTED,
+        "The redirect URI is registered for a single-page application, whose tokens end after a day: {said}.",
+        "Move {redirect_uri} to the platform Web of the app registration, or to Mobile and desktop applications for a "
+        "client without a secret, and begin the consent again.",
+        families=_MICROSOFT,
+        grants=_CODE,
+        codes=_codes(9002326, 9002327),
+    ),
+    Rule(
+        Reason.CLIENT_NOT_PERMITTED,
+        "{where} does not take the redirect URI: {said}.",
+        _REGISTER,
+        grants=_CODE,
+        errors=_set("invalid_grant", "invalid_request", "unauthorized_client"),
+        text=_pattern(r"redirect[ _]?ur[il]"),
+    ),
+)
+
+_CODES: Final = (
+    Rule(
+        Reason.CONSENT_EXPIRED,
+        "The code is no longer good: it is too old, was redeemed already, or belongs to another consent: {said}.",
+        _BEGIN_AGAIN,
+        grants=_BY_A_PERSON,
+        errors=_set("invalid_grant", "expired_token", "invalid_token"),
+        is_transient=False,
+    ),
+)
+
 _CONSENT: Final = (
     Rule(
         Reason.ADMIN_CONSENT_REQUIRED,
@@ -626,6 +841,16 @@ _CONSENT: Final = (
     ),
     Rule(
         Reason.CONSENT_REQUIRED,
+        "The consent does not hold for this client and these scopes: {said}.",
+        "Authorize again; if it returns, check the SMTP permission in the app registration, under API permissions.",
+        families=_MICROSOFT,
+        grants=_BY_A_PERSON,
+        errors=_GRANT_ERRORS | _CLIENT_ERRORS,
+        codes=_codes(65001, 650056),
+        is_transient=False,
+    ),
+    Rule(
+        Reason.CONSENT_REQUIRED,
         "Nobody has consented to this client and these scopes yet: {said}.",
         "Authorize, with the account that mail is sent as.",
         families=_MICROSOFT,
@@ -638,6 +863,14 @@ _CONSENT: Final = (
         "Authorize again and accept.",
         families=_MICROSOFT,
         codes=_codes(65004),
+    ),
+    Rule(
+        Reason.CONSENT_REQUIRED,
+        "The consent does not hold for this client and these scopes: {said}.",
+        "Authorize again, and accept all that is asked for.",
+        grants=_BY_A_PERSON,
+        errors=_set("consent_required"),
+        is_transient=False,
     ),
     Rule(
         Reason.CONSENT_REQUIRED,
@@ -705,7 +938,7 @@ _ACCOUNT: Final = (
         "The account is none of this directory: {said}.",
         "Authorize with an account of the directory that auth.oauth2.directoryID names.",
         families=_MICROSOFT,
-        errors=_GRANT_ERRORS,
+        errors=_GRANT_ERRORS | _set("invalid_request"),
         codes=_codes(16000, 50014, 50020, 50034, 51004, 90072, 500208),
     ),
     Rule(
@@ -819,7 +1052,7 @@ _OTHERWISE: Final = (
         Reason.CLIENT_NOT_PERMITTED,
         "{where} does not let this client get tokens in this way: {said}.",
         "Allow the grant for the client at the provider, or set another auth.oauth2.grant.",
-        errors=_set("unauthorized_client", "unsupported_grant_type", "org_internal"),
+        errors=_set("unauthorized_client", "unsupported_grant_type", "unsupported_response_type"),
     ),
     Rule(
         Reason.CONSENT_DENIED,
@@ -844,12 +1077,16 @@ _OTHERWISE: Final = (
 RULES: Final = (
     *_WITHOUT_ANSWER,
     *_NONSENSE,
+    *_WAITING,
     *_LATER_PLEASE,
     *_DIRECTORY,
+    *_REDIRECT_URI,
     *_CONSENT,
     *_POLICY,
     *_ACCOUNT,
     *_CLIENT,
+    *_BROUGHT_BY_A_BROWSER,
+    *_CODES,
     *_REFRESH_TOKEN,
     *_OTHERWISE,
 )

@@ -20,18 +20,20 @@ def fingerprint(provider: str, oauth2: OAuth2, digest: Digester) -> str:
         oauth2: The settings.
         digest: Makes the fingerprint, which is shown in no status but stands in the token's Secret.
     """
-    return digest(
-        {
-            "provider": provider,
-            "grant": oauth2.grant,
-            "client": oauth2.client_id,
-            "directory": oauth2.directory_id,
-            "cloud": oauth2.cloud or _default_cloud(provider),
-            "username": oauth2.username,
-            "token-uri": oauth2.token_uri,
-            "scopes": None if oauth2.scopes is None else sorted(oauth2.scopes),
-        }
-    )
+    said = {
+        "provider": provider,
+        "grant": oauth2.grant,
+        "client": oauth2.client_id,
+        "directory": oauth2.directory_id,
+        "cloud": oauth2.cloud or _default_cloud(provider),
+        "username": oauth2.username,
+        "authorization-uri": oauth2.authorization_uri,
+        "device-authorization-uri": oauth2.device_authorization_uri,
+        "token-uri": oauth2.token_uri,
+        "scopes": None if oauth2.scopes is None else sorted(oauth2.scopes),
+    }
+    # Without what is absent, so that a field that a later version adds changes nothing.
+    return digest({name: value for name, value in said.items() if value is not None})
 
 
 def _default_cloud(provider: str) -> str:

@@ -17,6 +17,7 @@ from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.renewal import is_fresh, renew_at, retry_delay
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import TokenSubject
+from mailsettings.core.oauth2.terms import ConsentPage
 
 MAX_SLEEP: Final = timedelta(days=7)
 """A due time further away was not set by this clock."""
@@ -37,14 +38,18 @@ class FailedRenewal:
     subject: TokenSubject
     fault: TokenFault
     ended_at: datetime
+    token: str | None = None
+    """The serial of the token that it was to replace; None: there was none."""
+    of_consent: bool = False
+    """Whether it was a person's attempt, which tells nothing against a token that is held."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What is to be done."""
 
-    due: datetime
-    """When to renew; the past: now."""
+    due: datetime | None
+    """When to renew; the past: now; None: never, since only a person can give a new token."""
     finding: Finding
     """What the `Authorized` condition says."""
     state: TokenState
@@ -65,6 +70,7 @@ def decide(
     now: datetime,
     seed: str,
     refused: bool = False,
+    awaited: Finding | None = None,
     unstored: str | None = None,
 ) -> Decision:
     """What is to become of the token.
@@ -76,14 +82,18 @@ def decide(
         now: The present time.
         seed: What jitter depends on: the object's uid.
         refused: Whether a mail server has refused this very token.
+        awaited: What is said while only a person can give a token, as `awaited_consent` has it.
         unstored: How the API server refuses to store a new token that the operator has got; None: it does not.
     """
-    due = _due(stored, subject, now=now, seed=seed, refused=refused)
-    if failure is not None:
-        due = max(due, parse_time(failure.retry_at))
+    due = None
+    if subject.can_renew(stored):
+        due = _due(stored, subject, now=now, seed=seed, refused=refused)
+        due = max(due, parse_time(failure.retry_at)) if failure is not None else due
     return Decision(
         due=due,
-        finding=_finding(stored, subject, failure, now) if unstored is None else _unstored(stored, unstored, now),
+        finding=_finding(stored, subject, failure, now, awaited)
+        if unstored is None
+        else _unstored(stored, unstored, now),
         state=_state(stored, failure, now, is_held_up=unstored is not None),
         failure=failure,
     )
@@ -97,18 +107,43 @@ def _due(stored: StoredToken | None, subject: TokenSubject, *, now: datetime, se
 
 
 def _finding(
-    stored: StoredToken | None, subject: TokenSubject, failure: OAuth2Failure | None, now: datetime
+    stored: StoredToken | None,
+    subject: TokenSubject,
+    failure: OAuth2Failure | None,
+    now: datetime,
+    awaited: Finding | None,
 ) -> Finding:
     """A provider that is down tells nothing against a token that still lives; one that refuses does."""
     live = stored is not None and stored.is_live(now)
     if failure is not None and not (live and failure.transient):
         return failed(Reason(failure.cause), failure.message)
+    if awaited is not None and not subject.can_renew(stored):
+        return awaited
     if not live:
         what = "A first token is being fetched" if stored is None else "The token has run out and is being renewed"
         return unknown(Reason.TOKEN_PENDING, f"{what} for {subject.oauth2.username}.")
     if failure is not None:
         return passed(Reason.AUTHORIZED, f"The token still lives, but its renewal is delayed. {failure.message}")
     return passed(Reason.AUTHORIZED, f"A live token for {subject.oauth2.username} is held; it is renewed in time.")
+
+
+def awaited_consent(subject: TokenSubject, page: ConsentPage | None, *, dropped: bool) -> Finding | None:
+    """What is said until a person has consented; None: nobody has to.
+
+    Args:
+        subject: The configuration.
+        page: Where a person can consent in a browser.
+        dropped: Whether there is no token because the one that was held belonged to other settings.
+    """
+    if not subject.oauth2.needs_consent:
+        return None
+    browser = "Open status.oauth2.authorizeURL in a browser, or run" if page is not None else "Run"
+    remedy = f"{browser} kubectl mailsettings authorize."
+    account = subject.oauth2.username
+    if dropped:
+        lost = f"The settings were changed, and what was consented to for {account} was for the old ones."
+        return failed(Reason.TOKEN_DROPPED, f"{lost} {remedy}")
+    return failed(Reason.CONSENT_REQUIRED, f"Nobody has consented yet that mail is sent for {account}. {remedy}")
 
 
 def _unstored(stored: StoredToken | None, why: str, now: datetime) -> Finding:
@@ -139,11 +174,11 @@ def still_meant(
     if failure is None or failure.attempt != digest(subject.attempt):
         return None
     try:
-        failed_at, _ = parse_time(failure.time), parse_time(failure.retry_at)
+        parse_time(failure.retry_at)
         Reason(failure.cause)
     except ValueError:
         return None
-    if stored is not None and stored.was_got_by(subject) and stored.issued_at.replace(microsecond=0) > failed_at:
+    if stored is not None and stored.was_got_by(subject) and stored.serial != failure.token:
         return None
     return failure
 
@@ -161,7 +196,7 @@ def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digest
     """
     fault = finished.fault
     failures = 1 + (before.consecutive_failures if before else 0)
-    delay = retry_delay(fault, consecutive_failures=failures, seed=seed)
+    delay = timedelta() if finished.of_consent else retry_delay(fault, consecutive_failures=failures, seed=seed)
     stays = before is not None and not before.transient and fault.is_transient
     told = (before.cause, before.message) if before is not None and stays else (str(fault.reason), fault.message)
     return OAuth2Failure(
@@ -173,6 +208,7 @@ def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digest
         retry_at=format_time(finished.ended_at + delay + timedelta(seconds=1)),
         consecutive_failures=failures,
         attempt=digest(finished.subject.attempt),
+        token=finished.token,
     )
 
 
@@ -198,15 +234,18 @@ def oauth2_status(
     decision: Decision,
     now: datetime,
     *,
+    page: ConsentPage | None = None,
     warnings: list[OAuth2Warning] | None = None,
 ) -> OAuth2Status:
-    """What the status says."""
+    """What the status says; `page` is where a person can consent in a browser."""
     # An attempt that is under way or about to begin has no time of its own, which would change with every look.
-    planned = decision.due if decision.due > now else None
+    planned = decision.due if decision.due is not None and decision.due > now else None
     if stored is None:
         return OAuth2Status(
             token_state=decision.state,
             account=subject.oauth2.username,
+            authorize_url=page.url if page else None,
+            redirect_uri=page.redirect_uri if page else None,
             next_refresh_time=format_time(planned) if planned else None,
             warnings=warnings,
             failure=decision.failure,
@@ -214,6 +253,8 @@ def oauth2_status(
     return OAuth2Status(
         token_state=decision.state,
         account=stored.account or subject.oauth2.username,
+        authorize_url=page.url if page else None,
+        redirect_uri=page.redirect_uri if page else None,
         scopes=[*stored.scopes] or None,
         access_token_expires_at=format_time(stored.expires_at),
         refresh_token_expires_at=format_time(stored.refresh_token_expires_at)

@@ -83,8 +83,8 @@ class StoredToken(BaseModel):
             expires_at=token.expires_at.astimezone(UTC),
             refresh_token_expires_at=ends_at,
             refresh_token_since=_since(token, ends_at, predecessor),
-            scopes=token.scopes,
-            account=token.account,
+            scopes=token.scopes or (predecessor.scopes if predecessor else ()),
+            account=token.account or (predecessor.account if predecessor else None),
         )
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from datetime import timedelta
 from typing import Final, Protocol
 
 from mailsettings.api.grants import Grant
@@ -12,7 +13,7 @@ from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2 import request as requests
 from mailsettings.core.oauth2.clouds import cloud_of, endpoint_of, scopes_of
 from mailsettings.core.oauth2.fingerprint import fingerprint
-from mailsettings.core.oauth2.request import TokenRequest
+from mailsettings.core.oauth2.request import DeviceAuthorizationRequest, TokenRequest
 from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.server import Source
 
@@ -40,6 +41,8 @@ _GRANTS: Final[dict[Grant, type[requests.Grant]]] = {
     Grant.CLIENT_CREDENTIALS: requests.ClientCredentials,
     Grant.SERVICE_ACCOUNT: requests.ServiceAccount,
     Grant.REFRESH_TOKEN: requests.RefreshToken,
+    Grant.AUTHORIZATION_CODE: requests.AuthorizationCode,
+    Grant.DEVICE_CODE: requests.DeviceCode,
 }
 _SECRET_METHODS: Final[dict[SecretMethod | None, requests.SecretMethod]] = {
     None: requests.SecretMethod.BASIC,
@@ -81,26 +84,61 @@ class TokenSubject:
 
     def refresh_token(self, kept: KeptToken | None) -> str | None:
         """The refresh token to send: the kept one, unless another one has been brought since."""
+        if self.oauth2.needs_consent:
+            return kept.refresh_token if kept is not None and kept.fingerprint == self.fingerprint else None
         if self.oauth2.grant is not Grant.REFRESH_TOKEN:
             return None
         if kept is not None and kept.refresh_token and (kept.fingerprint, kept.seed) == (self.fingerprint, self.seed):
             return kept.refresh_token
         return self.secrets.refresh_token
 
+    def can_renew(self, kept: KeptToken | None) -> bool:
+        """Whether a token can be had without a person."""
+        return not self.oauth2.needs_consent or self.refresh_token(kept) is not None
+
     def request(self, refresh_token: str | None, federation: Federation) -> TokenRequest:
-        """The request.
+        """The request that needs no person.
 
         Raises:
-            ValueError: The settings say what the schema refuses.
+            ValueError: The settings say what the schema refuses, or there is no refresh token.
         """
-        scopes = self.oauth2.scopes
-        endpoint = self.oauth2.token_uri or endpoint_of(self.family, self.cloud, self.oauth2.directory_id or "")
+        return self._token_request(self._grant(refresh_token, federation))
+
+    def code_request(self, code: str, *, redirect_uri: str, verifier: str, federation: Federation) -> TokenRequest:
+        """The request that redeems an authorization code."""
+        return self._token_request(requests.AuthorizationCode(self._client(federation), code, redirect_uri, verifier))
+
+    def device_request(self, device_code: str, *, interval: timedelta, federation: Federation) -> TokenRequest:
+        """The request that asks whether a person has entered the code."""
+        return self._token_request(requests.DeviceCode(self._client(federation), device_code, interval))
+
+    def device_authorization_request(self, federation: Federation) -> DeviceAuthorizationRequest:
+        """The request for a code that a person can enter."""
+        return DeviceAuthorizationRequest(
+            family=self.family,
+            endpoint=self.oauth2.device_authorization_uri or self._endpoint(),
+            client=self._client(federation),
+            scopes=self._scopes(),
+        )
+
+    def _token_request(self, grant: requests.Grant) -> TokenRequest:
+        # What somebody consented to goes on as it was: a refresh that asks for no scopes cannot ask for others
+        # (RFC 6749 §6). Microsoft's library demands them.
+        goes_on = self.oauth2.needs_consent and isinstance(grant, requests.RefreshToken)
+        keeps_scopes = goes_on and self.family is not Family.MICROSOFT
         return TokenRequest(
             family=self.family,
-            endpoint=endpoint,
-            grant=self._grant(refresh_token, federation),
-            scopes=scopes_of(self.cloud, _GRANTS[self.oauth2.grant]) if scopes is None else tuple(scopes),
+            endpoint=self._endpoint(),
+            grant=grant,
+            scopes=() if keeps_scopes else self._scopes(),
         )
+
+    def _endpoint(self) -> str:
+        return self.oauth2.token_uri or endpoint_of(self.family, self.cloud, self.oauth2.directory_id or "")
+
+    def _scopes(self) -> tuple[str, ...]:
+        scopes = self.oauth2.scopes
+        return scopes_of(self.cloud, _GRANTS[self.oauth2.grant]) if scopes is None else tuple(scopes)
 
     def _grant(self, refresh_token: str | None, federation: Federation) -> requests.Grant:
         match self.oauth2.grant:
@@ -108,7 +146,7 @@ class TokenSubject:
                 return requests.ServiceAccount(_given(self.secrets.service_account_key), self.oauth2.username)
             case Grant.CLIENT_CREDENTIALS:
                 return requests.ClientCredentials(self._client(federation))
-            case Grant.REFRESH_TOKEN:
+            case Grant.REFRESH_TOKEN | Grant.AUTHORIZATION_CODE | Grant.DEVICE_CODE:
                 return requests.RefreshToken(self._client(federation), _given(refresh_token))
 
     def _client(self, federation: Federation) -> requests.Client:

@@ -9,11 +9,14 @@ from typing import Any, Final
 from urllib.parse import quote_plus, urlencode
 
 from mailsettings.core.oauth2.request import (
+    AuthorizationCode,
     Client,
     ClientAssertion,
     ClientCertificate,
     ClientCredentials,
     ClientSecret,
+    DeviceAuthorizationRequest,
+    DeviceCode,
     RefreshToken,
     SecretMethod,
     TokenRequest,
@@ -34,18 +37,53 @@ def ask(request: TokenRequest, provider: ProviderClient) -> Mapping[str, Any]:
     if request.client is None:
         raise TypeError("a custom provider has no grant without a client")
     headers, client_form = _authentication(request.client, request.endpoint)
-    scopes = {"scope": " ".join(request.scopes_to_pass)} if request.scopes_to_pass else {}
-    form = {**_grant(request), **scopes, **client_form}
+    form = {**_grant(request), **client_form}
     return provider.token(request.endpoint, headers, urlencode(form).encode("ascii"))
 
 
+def ask_device(request: DeviceAuthorizationRequest, provider: ProviderClient) -> Mapping[str, Any]:
+    """The device authorization endpoint's answer. Source: RFC 8628 §3.1.
+
+    Raises:
+        FailureError: There are no codes.
+    """
+    headers, client_form = _authentication(request.client, request.endpoint)
+    form = {"client_id": request.client.id, **_scope(request.scopes_to_pass), **client_form}
+    return provider.device_authorization(request.endpoint, headers, urlencode(form).encode("ascii"))
+
+
 def _grant(request: TokenRequest) -> _Form:
-    """Source: RFC 6749 §4.4.2 and §6."""
-    if isinstance(request.grant, RefreshToken):
-        return {"grant_type": "refresh_token", "refresh_token": request.grant.token}
-    if isinstance(request.grant, ClientCredentials):
-        return {"grant_type": "client_credentials"}
-    raise TypeError(f"a custom provider has no {type(request.grant).__name__}")
+    """The grant's fields. What a person consented to has its scopes already: none are sent with its code."""
+    grant = request.grant
+    match grant:
+        case RefreshToken():  # RFC 6749 §6
+            form = {"grant_type": "refresh_token", "refresh_token": grant.token}
+            return {**form, **_scope(request.scopes_to_pass)}
+        case ClientCredentials():  # RFC 6749 §4.4.2
+            return {"grant_type": "client_credentials", **_scope(request.scopes_to_pass)}
+        case AuthorizationCode():
+            return code_form(grant)
+        case DeviceCode():  # RFC 8628 §3.4
+            return {"grant_type": DEVICE_GRANT, "device_code": grant.device_code}
+        case _:
+            raise TypeError(f"a custom provider has no {type(grant).__name__}")
+
+
+DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+def code_form(grant: AuthorizationCode) -> _Form:
+    """The fields with which a code is redeemed. Source: RFC 6749 §4.1.3, RFC 7636 §4.5."""
+    return {
+        "grant_type": "authorization_code",
+        "code": grant.code,
+        "redirect_uri": grant.redirect_uri,
+        "code_verifier": grant.verifier,
+    }
+
+
+def _scope(scopes: tuple[str, ...]) -> _Form:
+    return {"scope": " ".join(scopes)} if scopes else {}
 
 
 _NO_HEADERS: Final[dict[str, str]] = {}

@@ -4,12 +4,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from google.auth import transport
 from google.oauth2 import credentials, service_account
 
 from mailsettings.core.oauth2.faults import FailureKind
-from mailsettings.core.oauth2.request import Client, ClientSecret, RefreshToken, ServiceAccount, TokenRequest
+from mailsettings.core.oauth2.request import (
+    AuthorizationCode,
+    Client,
+    ClientSecret,
+    RefreshToken,
+    ServiceAccount,
+    TokenRequest,
+)
+from mailsettings.edges.oauth2.custom import code_form
 from mailsettings.edges.oauth2.http import FailureError, ProviderClient
 
 
@@ -19,9 +28,20 @@ def ask(request: TokenRequest, provider: ProviderClient) -> Mapping[str, Any]:
     Raises:
         FailureError: There is no token.
     """
+    if isinstance(request.grant, AuthorizationCode):
+        return _redeem(request.grant, request.endpoint, provider)
     http = _Transport(provider)
     _credentials(request).refresh(http)  # type: ignore[no-untyped-call]
     return http.answer
+
+
+def _redeem(grant: AuthorizationCode, endpoint: str, provider: ProviderClient) -> Mapping[str, Any]:
+    """google-auth cannot redeem a code.
+
+    Source: Using OAuth 2.0 for Web Server Applications: the client's ID and secret stand in the form.
+    """
+    form = {**code_form(grant), "client_id": grant.client.id, "client_secret": _secret(grant.client)}
+    return provider.token(endpoint, {}, urlencode(form).encode("ascii"))
 
 
 def _credentials(request: TokenRequest) -> credentials.Credentials | service_account.Credentials:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from mailsettings.core.oauth2.answers import read_discovery, read_token_answer
+from mailsettings.core.oauth2.answers import read_device_answer, read_discovery, read_token_answer
 from mailsettings.core.oauth2.faults import Failure, FailureKind
 from mailsettings.edges import network
 from mailsettings.edges.tls import CaBundleError, tls_context
@@ -26,6 +26,7 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024
 """Of a whole HTTP answer, its header included."""
 
 _HEADERS: Final = {"Accept": "application/json", "Connection": "close", "User-Agent": "mailsettings-operator"}
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 
 T = TypeVar("T")
 
@@ -115,8 +116,15 @@ class ProviderClient:
         Raises:
             FailureError: It gives no token.
         """
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        return _given(read_token_answer, self._send("POST", url, {**form, **headers}, body))
+        return _given(read_token_answer, self._send("POST", url, {**_FORM, **headers}, body))
+
+    def device_authorization(self, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        """The JSON with which a device authorization endpoint answers a POST of a form.
+
+        Raises:
+            FailureError: It gives no codes.
+        """
+        return _given(read_device_answer, self._send("POST", url, {**_FORM, **headers}, body))
 
     def discovery(self, url: str) -> dict[str, str]:
         """The endpoints that a discovery document names.

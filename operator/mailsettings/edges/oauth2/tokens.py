@@ -11,9 +11,9 @@ from typing import Any, Final, TypeVar
 
 from mailsettings.api.identity import Family
 from mailsettings.core.egress import OAUTH2, EgressPolicy
-from mailsettings.core.oauth2.answers import parse_token
+from mailsettings.core.oauth2.answers import parse_device_authorization, parse_token
 from mailsettings.core.oauth2.faults import FailureKind, TokenFault, diagnose
-from mailsettings.core.oauth2.request import Token, TokenRequest
+from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token, TokenRequest
 from mailsettings.core.server import Source
 from mailsettings.edges import network
 from mailsettings.edges.oauth2 import custom, google, microsoft
@@ -33,6 +33,11 @@ _FAMILIES: Final[dict[Family, Callable[[TokenRequest, ProviderClient], Mapping[s
     Family.CUSTOM: custom.ask,
 }
 
+_DEVICE_FAMILIES: Final[dict[Family, Callable[[DeviceAuthorizationRequest, ProviderClient], Mapping[str, Any]]]] = {
+    Family.MICROSOFT: microsoft.ask_device,
+    Family.CUSTOM: custom.ask_device,
+}
+
 T = TypeVar("T")
 
 
@@ -45,7 +50,13 @@ class TokenError(Exception):
 
 
 async def obtain(
-    request: TokenRequest, *, policy: EgressPolicy, level: Source, ca_bundle: str | None, deadline: timedelta
+    request: TokenRequest,
+    *,
+    policy: EgressPolicy,
+    level: Source,
+    ca_bundle: str | None,
+    deadline: timedelta,
+    since_s: float | None = None,
 ) -> Token:
     """A token, by one call that is never repeated here.
 
@@ -58,11 +69,57 @@ async def obtain(
         level: Whose settings name the provider.
         ca_bundle: PEM certificates to trust instead of the public authorities.
         deadline: How long all of it may take, waiting for a thread included.
+        since_s: From when on, by the monotonic clock; None: from now. Past the deadline nothing more is sent.
 
     Raises:
         TokenError: There is no token.
     """
-    ends_at = Deadline(time.monotonic() + deadline.total_seconds())
+
+    def call(client: ProviderClient) -> Token:
+        issued_at = datetime.now(UTC)
+        return parse_token(_FAMILIES[request.family](request, client), request, issued_at=issued_at)
+
+    return await _asked(
+        call, request, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline, since_s=since_s
+    )
+
+
+async def authorize_device(
+    request: DeviceAuthorizationRequest,
+    *,
+    policy: EgressPolicy,
+    level: Source,
+    ca_bundle: str | None,
+    deadline: timedelta,
+) -> DeviceAuthorization:
+    """The codes with which a person consents on another device, by one call that is never repeated here.
+
+    The token is asked for with `obtain` and the grant `DeviceCode`, one request for each call. The arguments are those
+    of `obtain`.
+
+    Raises:
+        TokenError: There are no codes.
+    """
+
+    def call(client: ProviderClient) -> DeviceAuthorization:
+        asked_at = datetime.now(UTC)
+        return parse_device_authorization(_DEVICE_FAMILIES[request.family](request, client), asked_at=asked_at)
+
+    return await _asked(call, request, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline)
+
+
+async def _asked(
+    call: Callable[[ProviderClient], T],
+    request: TokenRequest | DeviceAuthorizationRequest,
+    *,
+    policy: EgressPolicy,
+    level: Source,
+    ca_bundle: str | None,
+    deadline: timedelta,
+    since_s: float | None = None,
+) -> T:
+    """What a call gives, made in a thread with a client of its own."""
+    ends_at = Deadline((time.monotonic() if since_s is None else since_s) + deadline.total_seconds())
     provider_policy = replace(policy, purpose=OAUTH2)
     loop = asyncio.get_running_loop()
 
@@ -71,13 +128,9 @@ async def obtain(
         attempt = network.connect(host, port, level=level, policy=provider_policy, within=within)
         return _in_loop(attempt, loop, within_s)
 
-    def call() -> Token:
-        client = ProviderClient(request.endpoint, connect=connect, ca_bundle=ca_bundle, deadline=ends_at)
-        issued_at = datetime.now(UTC)
-        return parse_token(_FAMILIES[request.family](request, client), request, issued_at=issued_at)
-
+    client = ProviderClient(request.endpoint, connect=connect, ca_bundle=ca_bundle, deadline=ends_at)
     try:
-        return await _in_thread(call, deadline)
+        return await _in_thread(lambda: call(client), deadline)
     except FailureError as error:
         failure = error.failure
     # Outside of the handler: what the libraries and OpenSSL said stays out of tracebacks.

@@ -1,0 +1,274 @@
+"""Turns people's consents into tokens, beside the reconcilers, which never wait for a provider."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import aiohttp
+
+from mailsettings.api.conditions import Reason
+from mailsettings.controller.keys import Key
+from mailsettings.controller.logs import described
+from mailsettings.controller.renewals import Obtain
+from mailsettings.core.clock import format_time
+from mailsettings.core.oauth2.account import check_consent
+from mailsettings.core.oauth2.consent import ConsentKey, ConsentResult, PollDevice, Redeem
+from mailsettings.core.oauth2.faults import TokenFault
+from mailsettings.core.oauth2.lifecycle import FailedRenewal
+from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token
+from mailsettings.core.oauth2.state import Flows
+from mailsettings.core.oauth2.stored import StoredToken
+from mailsettings.core.oauth2.subject import Federation, TokenSubject
+from mailsettings.core.oauth2.terms import ConsentTerms
+from mailsettings.core.server import Source
+from mailsettings.edges.consents import ConsentStore, HeldConsent
+from mailsettings.edges.kubernetes import ApiError
+from mailsettings.edges.oauth2.tokens import TokenError
+from mailsettings.edges.sealing import Sealer, SealError
+from mailsettings.edges.token_store import TokenPlace, TokenStore
+
+MAX_POLL_INTERVAL: Final = timedelta(minutes=1)
+"""However long a provider asks to be left alone, the person who has entered the code is waiting."""
+
+
+RETRY: Final = timedelta(seconds=30)
+"""After something that should not have happened."""
+
+TELLING: Final = tuple(timedelta(seconds=pause) for pause in (0.5, 1, 2, 5, 10, 20))
+"""Between the attempts to write that all went well."""
+
+MAX_CONSENTS: Final = 64
+"""How many people's consents are dealt with at a time; the others wait until one has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCalls:
+    """How identity providers are asked."""
+
+    obtain: Obtain
+    """Asks a token endpoint."""
+    authorize_device: Callable[[DeviceAuthorizationRequest, Source], Awaitable[DeviceAuthorization]]
+    """Asks a device authorization endpoint."""
+    federation: Federation
+    """Gives the operator's own token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One consent of one object."""
+
+    key: Key
+    place: TokenPlace
+    subject: TokenSubject
+    terms: ConsentTerms
+    held: HeldConsent
+
+
+class ConsentRunner:
+    """At most one task for each consent Secret, and a limited number in all.
+
+    A new token goes into the token store, the result into the consent Secret; a failure is reported, so that the
+    condition can say it.
+    """
+
+    def __init__(
+        self,
+        consents: ConsentStore,
+        tokens: TokenStore,
+        calls: ProviderCalls,
+        *,
+        flows: Flows,
+        sealer: Sealer,
+        grace: timedelta,
+        finished: Callable[[Key, FailedRenewal | None], None],
+        logger: logging.Logger,
+    ) -> None:
+        """Nothing is running yet.
+
+        Args:
+            consents: Where consents are.
+            tokens: Where tokens are kept.
+            calls: Asks the providers.
+            flows: Knows the verifiers and nonces.
+            sealer: Keeps device codes from everybody else.
+            grace: How long the operator's end waits for a code that is being redeemed.
+            finished: Is told when there is something new to know of an object, and what has failed, if anything.
+            logger: Is told what goes wrong.
+        """
+        self._consents = consents
+        self._tokens = tokens
+        self._calls = calls
+        self._flows = flows
+        self._sealer = sealer
+        self._grace = grace
+        self._notify_finished = finished
+        self._logger = logger
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(MAX_CONSENTS)
+        self._closing = asyncio.Event()
+
+    def is_running(self, uid: str) -> bool:
+        """Whether a consent Secret with this uid is being dealt with."""
+        return uid in self._running
+
+    def redeem(self, attempt: Attempt, step: Redeem) -> None:
+        """Exchanges a code for tokens, once."""
+        self._start(attempt, self._redeemed(attempt, step))
+
+    def begin_device(self, attempt: Attempt) -> None:
+        """Gets a code that the person can enter."""
+        self._start(attempt, self._device_begun(attempt))
+
+    def poll_device(self, attempt: Attempt, step: PollDevice) -> None:
+        """Asks until the person has entered the code, or the time for it is up."""
+        self._start(attempt, self._device_polled(attempt, step))
+
+    async def refuse(self, attempt: Attempt, fault: TokenFault) -> None:
+        """Ends a consent that comes to nothing.
+
+        Raises:
+            ApiError: The API server is in trouble; try again.
+        """
+        await self._consents.finish(attempt.held, ConsentResult.of(fault, attempt.subject.oauth2.username))
+        failure = FailedRenewal(attempt.subject, fault, datetime.now(UTC), of_consent=True)
+        self._notify_finished(attempt.key, failure)
+
+    async def close(self) -> None:
+        """Lets codes that are being redeemed come to their end, for a limited time."""
+        self._closing.set()
+        if self._running:
+            _, unfinished = await asyncio.wait(self._running.values(), timeout=self._grace.total_seconds())
+            for task in unfinished:
+                task.cancel()
+
+    def _start(self, attempt: Attempt, work: Coroutine[Any, Any, TokenFault | None]) -> None:
+        uid = attempt.held.consent.uid
+        if uid in self._running or self._closing.is_set():
+            work.close()
+            return
+        self._running[uid] = asyncio.create_task(self._run(attempt, work), name=f"consent for {attempt.key}")
+
+    async def _run(self, attempt: Attempt, work: Coroutine[Any, Any, TokenFault | None]) -> None:
+        try:
+            async with self._slots:
+                fault = await work
+            if fault is not None:
+                await self.refuse(attempt, fault)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            self._logger.error("a consent for %s broke: %s", attempt.key, described(error))  # noqa: TRY400
+            await self._closes_within(RETRY)  # the provider is not asked again and again meanwhile
+        finally:
+            self._running.pop(attempt.held.consent.uid, None)
+            self._notify_finished(attempt.key, None)
+
+    async def _redeemed(self, attempt: Attempt, step: Redeem) -> TokenFault | None:
+        if await self._consents.take(attempt.held, now=datetime.now(UTC)) is None:
+            return None
+        request = attempt.subject.code_request(
+            step.code,
+            redirect_uri=step.redirect_uri,
+            verifier=self._flows.verifier(step.flow),
+            federation=self._calls.federation,
+        )
+        try:
+            token = await self._calls.obtain(request, attempt.subject.level, time.monotonic())
+        except TokenError as error:
+            return error.fault
+        return await self._adopted(attempt, token, nonce=self._flows.nonce(step.flow))
+
+    async def _adopted(self, attempt: Attempt, token: Token, *, nonce: str | None) -> TokenFault | None:
+        """Why the token is not kept; None: it is."""
+        fault = check_consent(token, attempt.terms.expected_account(nonce))
+        if fault is not None:
+            return fault
+        try:
+            await self._tokens.adopt(attempt.place, StoredToken.of(token, attempt.subject, sent=None))
+        except ApiError as error:
+            self._logger.error("a token for %s could not be stored: %s", attempt.key, error)  # noqa: TRY400
+            return _unkept(attempt.subject)
+        self._logger.info("somebody has consented for %s", attempt.key)
+        await self._tell(attempt)
+        return None
+
+    async def _tell(self, attempt: Attempt) -> None:
+        """Tells the person; that it cannot be told takes nothing from the token."""
+        result = ConsentResult.of(None, attempt.subject.oauth2.username)
+        for pause in TELLING:
+            try:
+                await self._consents.finish(attempt.held, result)
+            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                self._logger.warning("a result for %s is not written yet: %s", attempt.key, described(error))
+                await self._closes_within(pause)
+            else:
+                return
+
+    async def _device_begun(self, attempt: Attempt) -> TokenFault | None:
+        request = attempt.subject.device_authorization_request(self._calls.federation)
+        try:
+            given = await self._calls.authorize_device(request, attempt.subject.level)
+        except TokenError as error:
+            return error.fault
+        kept = json.dumps({"device_code": given.device_code, "interval_s": given.interval.total_seconds()})
+        values = {
+            ConsentKey.USER_CODE: given.user_code,
+            ConsentKey.VERIFICATION_URI: given.verification_uri,
+            ConsentKey.VERIFICATION_URI_COMPLETE: given.verification_uri_complete or "",
+            ConsentKey.EXPIRES_AT: format_time(given.expires_at),
+            ConsentKey.SEALED: self._sealer.seal(kept, about=_about(attempt)),
+        }
+        await self._consents.write(attempt.held, values)
+        return None
+
+    async def _device_polled(self, attempt: Attempt, step: PollDevice) -> TokenFault | None:
+        try:
+            kept = json.loads(self._sealer.open(step.sealed, about=_about(attempt)))
+        except SealError:
+            return _lapsed("the settings were changed meanwhile")
+        interval = timedelta(seconds=kept["interval_s"])
+        while datetime.now(UTC) < step.expires_at:
+            if await self._closes_within(interval):
+                return None
+            if await self._consents.read(attempt.held.namespace, attempt.held.name) is None:
+                return None  # whoever asked has given up
+            request = attempt.subject.device_request(
+                kept["device_code"], interval=interval, federation=self._calls.federation
+            )
+            try:
+                token = await self._calls.obtain(request, attempt.subject.level, time.monotonic())
+            except TokenError as error:
+                if not (error.fault.is_transient or error.fault.reason is Reason.CONSENT_REQUIRED):
+                    return error.fault
+                interval = min(MAX_POLL_INTERVAL, max(interval, error.fault.retry_after or interval))
+            else:
+                return await self._adopted(attempt, token, nonce=None)
+        return _lapsed("nobody entered the code in time")
+
+    async def _closes_within(self, interval: timedelta) -> bool:
+        """Waits for so long, or until the operator ends."""
+        try:
+            await asyncio.wait_for(self._closing.wait(), interval.total_seconds())
+        except TimeoutError:
+            return False
+        return True
+
+
+def _about(attempt: Attempt) -> str:
+    """What a device code belongs to: in another Secret, or after a change of the settings, it is worth nothing."""
+    return f"{attempt.held.consent.uid}/{attempt.subject.fingerprint}"
+
+
+def _lapsed(why: str) -> TokenFault:
+    return TokenFault(Reason.CONSENT_EXPIRED, f"The consent came to nothing: {why}. Begin again.", is_transient=False)
+
+
+def _unkept(subject: TokenSubject) -> TokenFault:
+    message = (
+        f"The consent for {subject.oauth2.username} was given, but the API server refused to keep the token; the "
+        "operator's log says why. Begin again when that is mended."
+    )
+    return TokenFault(Reason.RENEWAL_BROKEN, message, is_transient=True)

@@ -1,0 +1,122 @@
+"""Takes a person's consent further, from the question to the tokens."""
+
+import os
+from datetime import UTC, datetime
+from typing import assert_never
+
+from mailsettings.api import names
+from mailsettings.controller.consents import Attempt
+from mailsettings.controller.logs import LOGGER
+from mailsettings.controller.reconcile.services import Services
+from mailsettings.controller.store import SettingsRecord
+from mailsettings.core.clock import format_time
+from mailsettings.core.oauth2.consent import (
+    MAX_OPEN,
+    BeginDevice,
+    ConsentKey,
+    ConsentResult,
+    Offer,
+    PollDevice,
+    Redeem,
+    Refuse,
+    Remove,
+    Step,
+    Wait,
+    next_step,
+)
+from mailsettings.core.oauth2.state import FLOW_BYTES, LIFE
+from mailsettings.core.oauth2.subject import TokenSubject
+from mailsettings.core.oauth2.terms import begin, consent_terms
+from mailsettings.edges.consents import HeldConsent
+from mailsettings.edges.kubernetes import ApiError
+from mailsettings.edges.token_store import TokenPlace
+
+
+async def further_consents(
+    services: Services, record: SettingsRecord, place: TokenPlace, subject: TokenSubject | None
+) -> None:
+    """Does what is next for each consent Secret of an object.
+
+    Args:
+        services: the shared ones.
+        record: the object.
+        place: where its token is kept.
+        subject: what tokens are asked for; None: nothing, as the settings are.
+
+    Raises:
+        ApiError: the API server is in trouble; try again.
+    """
+    asks = subject if subject is not None and subject.oauth2.needs_consent else None
+    terms = (
+        consent_terms(asks.provider, asks.oauth2, services.digest, custom_cloud=services.custom_cloud)
+        if asks is not None
+        else None
+    )
+    homes = (record.key.namespace, services.operator_namespace)
+    secrets = [secret for secret in services.store.consents_of(record.uid) if secret.namespace in homes]
+    # Those of `kubectl` first: the others can be begun by anybody who knows the address of the page.
+    for secret in sorted(secrets, key=lambda each: each.name.startswith(names.CONSENT_PREFIX))[:MAX_OPEN]:
+        if services.consenting.is_running(secret.uid):
+            continue
+        held = await services.consents.read(secret.namespace, secret.name)
+        if held is None:
+            continue
+        step = next_step(held.consent, terms, uid=record.uid, flows=services.flows, now=datetime.now(UTC))
+        try:
+            if asks is not None and terms is not None:
+                await _take(services, Attempt(record.key, place, asks, terms, held), step, uid=record.uid)
+            else:
+                await _end(services, record, held, step)
+        except ApiError as error:
+            if not error.is_refusal:
+                raise
+            # Such as an immutable Secret: it must not hold up the settings themselves.
+            LOGGER.warning("the consent %s/%s cannot be written to: %s", held.namespace, held.name, error)
+
+
+async def _take(services: Services, attempt: Attempt, step: Step, *, uid: str) -> None:
+    match step:
+        case Wait(until):
+            services.enqueue_after(attempt.key, (until - datetime.now(UTC)).total_seconds())
+        case Remove():
+            await services.consents.remove(attempt.held)
+        case Refuse(fault):
+            await services.consenting.refuse(attempt, fault)
+        case Offer(redirect_uri):
+            await _offer(services, attempt, redirect_uri, uid=uid)
+        case Redeem():
+            services.consenting.redeem(attempt, step)
+        case BeginDevice():
+            services.consenting.begin_device(attempt)
+        case PollDevice():
+            services.consenting.poll_device(attempt, step)
+        case _:
+            assert_never(step)
+
+
+async def _end(services: Services, record: SettingsRecord, held: HeldConsent, step: Step) -> None:
+    """Of a consent that nobody asked for, or asks for any more."""
+    match step:
+        case Wait(until):
+            services.enqueue_after(record.key, (until - datetime.now(UTC)).total_seconds())
+        case Remove():
+            await services.consents.remove(held)
+        case Refuse(fault):
+            await services.consents.finish(held, ConsentResult.of(fault, ""))
+        case _:
+            raise ValueError("without terms there is nothing else to do")
+
+
+async def _offer(services: Services, attempt: Attempt, redirect_uri: str, *, uid: str) -> None:
+    now = datetime.now(UTC)
+    url = begin(
+        attempt.terms,
+        services.flows,
+        flow=os.urandom(FLOW_BYTES),
+        uid=uid,
+        holder=attempt.held.consent.uid,
+        redirect_uri=redirect_uri,
+        now=now,
+    )
+    values = {ConsentKey.AUTHORIZE_URL: url, ConsentKey.EXPIRES_AT: format_time(now + LIFE)}
+    await services.consents.write(attempt.held, values)

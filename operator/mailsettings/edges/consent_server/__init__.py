@@ -1,0 +1,1 @@
+"""The HTTP endpoint at which a person consents, and its pages."""
