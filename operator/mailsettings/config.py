@@ -26,6 +26,16 @@ def _readable(path: str) -> str:
     return path
 
 
+def _external(url: str) -> str:
+    if not url:
+        return url
+    parts = urlsplit(url)
+    is_local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not (parts.scheme == "https" or is_local) or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("must be https://HOST or https://HOST:PORT, without a path")
+    return url.rstrip("/")
+
+
 def _authority(url: str) -> str:
     """Without the slash at its end: the directory follows."""
     if url and (re.fullmatch(HTTPS_URI_PATTERN, url) is None or "?" in url):
@@ -37,16 +47,6 @@ def _scopes(text: str) -> str:
     if not all(re.fullmatch(SCOPE_PATTERN, scope) for scope in text.split()):
         raise ValueError("must be scopes, separated by blanks")
     return text
-
-
-def _external(url: str) -> str:
-    if not url:
-        return url
-    parts = urlsplit(url)
-    is_local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
-    if not (parts.scheme == "https" or is_local) or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise ValueError("must be https://HOST or https://HOST:PORT, without a path")
-    return url.rstrip("/")
 
 
 class Config(BaseModel):

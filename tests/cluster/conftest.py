@@ -77,15 +77,6 @@ def consent_environment(external_url: str, listen_url: str) -> dict[str, str]:
     return {"MAILSETTINGS_EXTERNAL_URL": external_url, "MAILSETTINGS_CONSENT_LISTEN": listen}
 
 
-def cloud_environment(cloud: IdentityProvider) -> dict[str, str]:
-    """Defines the cloud `Custom` of Office365."""
-    return {
-        "MAILSETTINGS_OAUTH2_CLOUD_AUTHORITY": cloud.origin,
-        "MAILSETTINGS_OAUTH2_CLOUD_DELEGATED_SCOPES": SCOPE,
-        "MAILSETTINGS_OAUTH2_CLOUD_APPLICATION_SCOPES": CLOUD_SCOPE,
-    }
-
-
 def federation_environment(cluster: Cluster, folder: Path) -> dict[str, str]:
     """Gives the operator a token of its own for `FEDERATION_AUDIENCE`."""
     token = folder / "token"
@@ -102,9 +93,18 @@ def cloud(loop_thread: LoopThread) -> Iterator[IdentityProvider]:
         yield provider
 
 
+def cloud_environment(cloud: IdentityProvider) -> dict[str, str]:
+    """Defines the cloud `Custom`."""
+    return {
+        "MAILSETTINGS_OAUTH2_CLOUD_AUTHORITY": cloud.origin,
+        "MAILSETTINGS_OAUTH2_CLOUD_DELEGATED_SCOPES": SCOPE,
+        "MAILSETTINGS_OAUTH2_CLOUD_APPLICATION_SCOPES": CLOUD_SCOPE,
+    }
+
+
 @pytest.fixture(scope="session")
 def operator_process(
-    installed: Cluster, tmp_path_factory: pytest.TempPathFactory, external_url: str, cloud: IdentityProvider
+    installed: Cluster, cloud: IdentityProvider, tmp_path_factory: pytest.TempPathFactory, external_url: str
 ) -> Iterator[OperatorProcess]:
     folder = tmp_path_factory.mktemp("operator")
     environment = {
@@ -134,7 +134,7 @@ def another_url() -> str:
 
 @pytest.fixture
 def another_operator(
-    installed: Cluster, tmp_path: Path, external_url: str, another_url: str, cloud: IdentityProvider
+    installed: Cluster, cloud: IdentityProvider, tmp_path: Path, external_url: str, another_url: str
 ) -> Iterator[OperatorProcess]:
     """A second one, which nobody elects between."""
     environment = {

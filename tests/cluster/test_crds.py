@@ -126,16 +126,6 @@ REFUSALS: Final = (
     Refusal("spec.auth.oauth2", "auth.oauth2.refreshTokenSecretRef", _oauth2(refreshTokenSecretRef=REF)),
     Refusal("spec.auth.oauth2", "auth.oauth2.directoryID: common", _oauth2("Office365", _OFFICE, directoryID="Common")),
     Refusal("spec.auth.oauth2.clientAuth", "auth.oauth2.clientAuth: set exactly", _oauth2(clientAuth={})),
-    Refusal(
-        "spec.auth.oauth2.clientAuth",
-        "auth.oauth2.clientAuth.secretMethod: only a client secret",
-        _oauth2(clientAuth={"certificateRef": {"name": "a"}, "secretMethod": "Post"}),
-    ),
-    Refusal(
-        "spec",
-        "auth.oauth2.clientAuth.secretMethod: only provider",
-        _oauth2("Office365", _OFFICE, clientAuth={"secretRef": REF, "secretMethod": "Basic"}),
-    ),
     Refusal("spec", "auth.oauth2.accountCheck: Custom", _oauth2(base=_CODE, accountCheck=None)),
     Refusal(
         "spec",
@@ -172,6 +162,16 @@ REFUSALS: Final = (
         "spec.auth.oauth2.accountCheck",
         "auth.oauth2.accountCheck: set either",
         _oauth2(base=_CODE, accountCheck={"claim": "email", "skip": True}),
+    ),
+    Refusal(
+        "spec.auth.oauth2.clientAuth",
+        "auth.oauth2.clientAuth.secretMethod: only a client secret",
+        _oauth2(clientAuth={"certificateRef": {"name": "a"}, "secretMethod": "Post"}),
+    ),
+    Refusal(
+        "spec",
+        "auth.oauth2.clientAuth.secretMethod: only provider",
+        _oauth2("Office365", _OFFICE, clientAuth={"secretRef": REF, "secretMethod": "Basic"}),
     ),
     Refusal("spec", "connection.host: set it", {"connection": None}),
     Refusal("spec", "connection.host: a server of your own", {"connection": {"port": 25}}),

@@ -252,6 +252,32 @@ def test_container_can_write_nowhere() -> None:
     assert {"cpu", "memory"} <= container["resources"]["limits"].keys() & container["resources"]["requests"].keys()
 
 
+# --- the consent pages ---
+
+
+def test_consent_service_leads_to_where_the_pages_are_served(client: Client) -> None:
+    service, template = manifest("Service"), manifest("Deployment")["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    (port,) = service["spec"]["ports"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+
+    stored = client.call("GET", f"/api/v1/namespaces/{SYSTEM}/services/{service['metadata']['name']}").body
+
+    assert stored["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert ports[port["targetPort"]] == int(Config().consent_listen.rpartition(":")[2])
+    assert stored["spec"]["ports"][0]["port"] == 80
+
+
+def test_consent_is_published_only_when_an_administrator_does_so(client: Client) -> None:
+    (container,) = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
+    stored = client.call("GET", f"/api/v1/namespaces/{SYSTEM}/services/mailsettings-consent").body
+    assert stored["spec"]["type"] == "ClusterIP"
+    assert "externalIPs" not in stored["spec"]
+    assert Config().external_url == ""
+    assert "MAILSETTINGS_EXTERNAL_URL" not in {variable["name"] for variable in container["env"]}
+    assert not [entry for entry in load(MANIFESTS) if entry["kind"] in ("Ingress", "HTTPRoute", "Gateway")]
+
+
 # --- components ---
 
 

@@ -124,11 +124,11 @@ class IdentityProvider:
     """A replaced refresh token that comes back ends the whole consent; else it goes on working, as Microsoft's."""
     kills_old_access: bool = False
     """A refresh ends the access tokens before it."""
-    takes_basic: bool = True
-    """A client secret in the Authorization header; one in the body is always taken."""
     gives_refresh_token: bool = True
     id_token_claims: dict[str, Any] = field(default_factory=dict)
     """What ID tokens say otherwise than they should; None: not at all."""
+    takes_basic: bool = True
+    """A client secret in the Authorization header; one in the body is always taken."""
     answers: deque[Behaviour] = field(default_factory=deque)
     standing: Behaviour | None = None
     """What answers a request for a token when `answers` is empty."""

@@ -112,14 +112,6 @@ def _oauth2_rules() -> Iterator[Rule]:
         message=f"auth.oauth2.clientAuth: {_listed(google)} takes a client secret only; set secretRef",
     )
     yield _oauth2_rule(
-        cel=f"!has(self.auth.oauth2.clientAuth) || !has(self.auth.oauth2.clientAuth.secretMethod) || "
-        f"{_PROVIDER_CEL} == '{CUSTOM}'",
-        holds=lambda provider, oauth2: (
-            oauth2.client_auth is None or oauth2.client_auth.secret_method is None or provider == CUSTOM
-        ),
-        message=f"auth.oauth2.clientAuth.secretMethod: only provider {CUSTOM} leaves the choice; remove it",
-    )
-    yield _oauth2_rule(
         cel=f"has(self.auth.oauth2.accountCheck) == ({_PROVIDER_CEL} == '{CUSTOM}' && "
         f"self.auth.oauth2.grant in {[str(grant) for grant in CONSENT_GRANTS]})",
         holds=lambda provider, oauth2: (
@@ -135,6 +127,14 @@ def _oauth2_rules() -> Iterator[Rule]:
         ),
         message=f"auth.oauth2.clientAuth: with {_listed(microsoft)} grant {Grant.DEVICE_CODE} is for public clients; "
         "remove it",
+    )
+    yield _oauth2_rule(
+        cel=f"!has(self.auth.oauth2.clientAuth) || !has(self.auth.oauth2.clientAuth.secretMethod) || "
+        f"{_PROVIDER_CEL} == '{CUSTOM}'",
+        holds=lambda provider, oauth2: (
+            oauth2.client_auth is None or oauth2.client_auth.secret_method is None or provider == CUSTOM
+        ),
+        message=f"auth.oauth2.clientAuth.secretMethod: only provider {CUSTOM} leaves the choice; remove it",
     )
 
 

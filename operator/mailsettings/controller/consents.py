@@ -13,7 +13,6 @@ import aiohttp
 
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
-from mailsettings.controller.logs import described
 from mailsettings.controller.renewals import Obtain
 from mailsettings.core.clock import format_time
 from mailsettings.core.oauth2.account import check_consent
@@ -27,6 +26,7 @@ from mailsettings.core.oauth2.subject import Federation, TokenSubject
 from mailsettings.core.oauth2.terms import ConsentTerms
 from mailsettings.core.server import Source
 from mailsettings.edges.consents import ConsentStore, HeldConsent
+from mailsettings.edges.errors import described
 from mailsettings.edges.kubernetes import ApiError
 from mailsettings.edges.oauth2.tokens import TokenError
 from mailsettings.edges.sealing import Sealer, SealError

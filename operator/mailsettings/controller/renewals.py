@@ -10,7 +10,6 @@ from typing import Final
 
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
-from mailsettings.controller.logs import described
 from mailsettings.core.oauth2 import lifecycle
 from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
@@ -18,6 +17,7 @@ from mailsettings.core.oauth2.request import Token, TokenRequest
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import Federation, TokenSubject
 from mailsettings.core.server import Source
+from mailsettings.edges.errors import described
 from mailsettings.edges.kubernetes import ApiError
 from mailsettings.edges.oauth2.tokens import TokenError
 from mailsettings.edges.token_store import ClaimError, HeldToken, TokenPlace, TokenStore

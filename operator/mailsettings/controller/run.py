@@ -25,7 +25,7 @@ from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import SWEEP, Key, Kind, cluster_key
-from mailsettings.controller.logs import LOGGER, described
+from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
@@ -41,6 +41,7 @@ from mailsettings.core.server import Source
 from mailsettings.edges.consent_server.app import application
 from mailsettings.edges.consent_server.server import serve
 from mailsettings.edges.consents import ConsentStore
+from mailsettings.edges.errors import described
 from mailsettings.edges.federation import federated_token
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path
 from mailsettings.edges.metadata_watch import Listed, deletions, watch
@@ -219,7 +220,12 @@ class _Operator:
             logger=LOGGER,
         )
         self._desk = ConsentDesk(
-            self._store, consents, flows, digest, external_url=config.external_url, custom_cloud=config.oauth2_cloud
+            self._store,
+            consents,
+            flows,
+            digest,
+            external_url=config.external_url,
+            custom_cloud=config.oauth2_cloud,
         )
         self._services = Services(
             api=api,
@@ -306,10 +312,10 @@ class _Operator:
     async def _serve_consent(self) -> None:
         """From when everything has been seen: before, settings would be called missing that are not."""
         await self._seen.wait()
-        listen = self._config.consent_listen
+        listen, app = self._config.consent_listen, application(self._desk, LOGGER)
         host, _, port = listen.rpartition(":")
         try:
-            await serve(application(self._desk, LOGGER), host=host.strip("[]"), port=int(port), started=self._serving)
+            await serve(app, LOGGER, host=host.strip("[]"), port=int(port), started=self._serving)
         except OSError as error:
             LOGGER.error("MAILSETTINGS_CONSENT_LISTEN: nothing can listen on %s: %s", listen, error.strerror)
             raise

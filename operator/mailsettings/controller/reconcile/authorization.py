@@ -10,7 +10,7 @@ from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.status import Condition, OAuth2Status, ProbeStatus
 from mailsettings.controller.keys import Kind
 from mailsettings.controller.logs import LOGGER
-from mailsettings.controller.reconcile.consent import further_consents
+from mailsettings.controller.reconcile.consent import further_consents, terms_of
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.renewals import Renewal
 from mailsettings.controller.store import SettingsRecord
@@ -21,7 +21,7 @@ from mailsettings.core.oauth2 import lifecycle, risks
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.risks import ClientEnds
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
-from mailsettings.core.oauth2.terms import ConsentPage, consent_terms
+from mailsettings.core.oauth2.terms import ConsentPage
 from mailsettings.edges.kubernetes import ApiError, Json
 from mailsettings.edges.oauth2.keys import certificate_life
 from mailsettings.edges.token_store import HeldToken, TokenPlace
@@ -136,8 +136,7 @@ def _page(services: Services, record: SettingsRecord, subject: TokenSubject) -> 
     """Where a person can consent in a browser."""
     if not subject.oauth2.needs_consent:
         return None
-    terms = consent_terms(subject.provider, subject.oauth2, services.digest, custom_cloud=services.custom_cloud)
-    return terms.page(record.uid, services.external_url)
+    return terms_of(services, subject).page(record.uid, services.external_url)
 
 
 async def _belonging(

@@ -26,7 +26,7 @@ from mailsettings.core.oauth2.consent import (
 )
 from mailsettings.core.oauth2.state import FLOW_BYTES, LIFE
 from mailsettings.core.oauth2.subject import TokenSubject
-from mailsettings.core.oauth2.terms import begin, consent_terms
+from mailsettings.core.oauth2.terms import ConsentTerms, begin, consent_terms
 from mailsettings.edges.consents import HeldConsent
 from mailsettings.edges.kubernetes import ApiError
 from mailsettings.edges.token_store import TokenPlace
@@ -47,11 +47,7 @@ async def further_consents(
         ApiError: the API server is in trouble; try again.
     """
     asks = subject if subject is not None and subject.oauth2.needs_consent else None
-    terms = (
-        consent_terms(asks.provider, asks.oauth2, services.digest, custom_cloud=services.custom_cloud)
-        if asks is not None
-        else None
-    )
+    terms = terms_of(services, asks) if asks is not None else None
     homes = (record.key.namespace, services.operator_namespace)
     secrets = [secret for secret in services.store.consents_of(record.uid) if secret.namespace in homes]
     # Those of `kubectl` first: the others can be begun by anybody who knows the address of the page.
@@ -72,6 +68,11 @@ async def further_consents(
                 raise
             # Such as an immutable Secret: it must not hold up the settings themselves.
             LOGGER.warning("the consent %s/%s cannot be written to: %s", held.namespace, held.name, error)
+
+
+def terms_of(services: Services, subject: TokenSubject) -> ConsentTerms:
+    """What a person is asked to consent to by settings whose grant needs one."""
+    return consent_terms(subject.provider, subject.oauth2, services.digest, custom_cloud=services.custom_cloud)
 
 
 async def _take(services: Services, attempt: Attempt, step: Step, *, uid: str) -> None:

@@ -61,6 +61,16 @@ class ConsentKey(StrEnum):
     """By the operator: what has become of it, in JSON."""
 
 
+ANSWER_PARAMETERS: Final = {
+    "code": ConsentKey.CODE,
+    "state": ConsentKey.STATE,
+    "iss": ConsentKey.ISS,
+    "error": ConsentKey.ERROR,
+    "error_description": ConsentKey.ERROR_DESCRIPTION,
+}
+"""The parameters of an authorization response. Source: RFC 6749 §4.1.2, RFC 9207 §2."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsentResult:
     """What has become of a consent."""

@@ -1086,8 +1086,8 @@ RULES: Final = (
     *_ACCOUNT,
     *_CLIENT,
     *_BROUGHT_BY_A_BROWSER,
-    *_CODES,
     *_REFRESH_TOKEN,
+    *_CODES,
     *_OTHERWISE,
 )
 """The first that holds decides; the last holds always."""

@@ -137,8 +137,8 @@ class TokenSubject:
         return self.oauth2.token_uri or endpoint_of(self.family, self.cloud, self.oauth2.directory_id or "")
 
     def _scopes(self) -> tuple[str, ...]:
-        scopes = self.oauth2.scopes
-        return scopes_of(self.cloud, _GRANTS[self.oauth2.grant]) if scopes is None else tuple(scopes)
+        given = self.oauth2.scopes
+        return scopes_of(self.cloud, _GRANTS[self.oauth2.grant]) if given is None else tuple(given)
 
     def _grant(self, refresh_token: str | None, federation: Federation) -> requests.Grant:
         match self.oauth2.grant:

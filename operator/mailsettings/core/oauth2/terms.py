@@ -113,7 +113,11 @@ class ConsentTerms:
 def consent_terms(
     provider: str, oauth2: OAuth2, digest: Digester, *, custom_cloud: Cloud | None = None
 ) -> ConsentTerms:
-    """What these settings, whose grant needs a person, ask for; `custom_cloud` as `token_subject` is given it."""
+    """What these settings, whose grant needs a person, ask for.
+
+    Raises:
+        LookupError: They name the cloud that an administrator defines, and it is not defined.
+    """
     cloud = cloud_of(provider, oauth2.cloud, custom=custom_cloud)
     given = oauth2.authorization_uri or oauth2.device_authorization_uri
     return ConsentTerms(
