@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -18,7 +18,8 @@ from mailsettings.core.oauth2.state import LIFE, Flows
 from mailsettings.core.oauth2.terms import consent_terms
 from tests.support import openid
 from tests.support.bearer import Presented
-from tests.support.browser import Browser, Page
+from tests.support.browser import Browser
+from tests.support.consent import KIND, OTHER, SCOPES, Person, consent_spec
 from tests.support.history import events_about
 from tests.support.identity_provider import (
     ACCOUNT,
@@ -31,107 +32,15 @@ from tests.support.kube import Json, Kube, condition, reason_of
 from tests.support.smtp_server import MailServer
 from tests.support.threads import LoopThread
 
-KIND: Final = "MailServerSettings"
-OTHER: Final = "someone-else@acme.example"
-SCOPES: Final = ["openid", "offline_access", "mail.send"]
 
-
-def consent_spec(provider: "Provider", server: MailServer, **oauth2: Any) -> Json:
-    """The spec of settings with grant AuthorizationCode, whose client secret is in the Secret `oauth2`."""
-    return {
-        "mailFrom": "Acme <no-reply@acme.example>",
-        "connection": {"host": "127.0.0.1", "port": server.port, "timeout": "3s", "tls": {"mode": "Disabled"}},
-        "auth": {
-            "oauth2": {
-                "username": ACCOUNT,
-                "grant": "AuthorizationCode",
-                "clientID": CLIENT_ID,
-                "clientAuth": {"secretRef": {"name": "oauth2", "key": "secret"}},
-                "authorizationURI": provider.authorization_uri,
-                "tokenURI": provider.token_uri,
-                "scopes": SCOPES,
-                "accountCheck": {"claim": "email"},
-                **oauth2,
-            }
-        },
-    }
-
-
-class Provider(Protocol):
-    """What the test's provider and the independent one have in common."""
-
-    @property
-    def authorization_uri(self) -> str: ...
-
-    @property
-    def token_uri(self) -> str: ...
-
-    async def log_in(self, authorize_url: str, *, account: str = ..., decision: str = ...) -> str: ...
-
-
-class Person:
-    """Somebody who consents, or tries to."""
-
-    def __init__(self, provider: Provider, loop_thread: LoopThread) -> None:
-        self.browser = Browser()
-        self._provider = provider
-        self._loop_thread = loop_thread
-
-    def begin(self, settings: Json) -> str:
-        """Opens the page of the settings and presses the button; where that leads."""
-        start = self.browser.open(settings["status"]["oauth2"]["authorizeURL"])
-        assert start.status == 200, start.said
-        pressed = self.browser.press(start)
-        assert pressed.status == 303, pressed.said
-        return pressed.location
-
-    def log_in(self, authorize_url: str, **options: str) -> str:
-        """Logs in at the provider and decides; where that leads."""
-        return self._loop_thread.run(self._provider.log_in(authorize_url, **options))
-
-    def finish(self, kube: Kube, callback: str) -> Page:
-        """Comes back to the operator, and waits for its last word."""
-        back = self.browser.open(callback)
-        return self.outcome(kube, back.location) if back.status == 303 else back
-
-    def outcome(self, kube: Kube, url: str) -> Page:
-        def look() -> Page | None:
-            page = self.browser.open(url)
-            return None if 'http-equiv="refresh"' in page.text else page
-
-        page: Page = kube.wait(look, "the result of the consent")
-        return page
-
-    def consent(self, kube: Kube, settings: Json, **options: str) -> Page:
-        return self.finish(kube, self.log_in(self.begin(settings), **options))
+@pytest.fixture
+def provider(consent_provider: IdentityProvider) -> IdentityProvider:
+    return consent_provider
 
 
 @pytest.fixture
-def person(provider: IdentityProvider, loop_thread: LoopThread) -> Person:
-    return Person(provider, loop_thread)
-
-
-@pytest.fixture
-def provider(provide: Callable[..., IdentityProvider], external_url: str) -> IdentityProvider:
-    provider = provide()
-    provider.accounts.add(OTHER)
-    redirect_uri = f"{external_url}/oauth2/callback/127.0.0.1:{provider.port}"
-    provider.register(RegisteredClient(secret=CLIENT_SECRET, redirect_uris=frozenset({redirect_uri})))
-    return provider
-
-
-@pytest.fixture
-def settings(
-    operator: OperatorProcess,
-    kube: Kube,
-    namespace: str,
-    provider: IdentityProvider,
-    mail_server_of: Callable[[IdentityProvider], MailServer],
-) -> Json:
-    """The settings `mail`, for which nobody has consented yet."""
-    kube.secret("oauth2", namespace, secret=CLIENT_SECRET)
-    kube.create(KIND, "mail", namespace, spec=consent_spec(provider, mail_server_of(provider)))
-    return kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+def settings(consent_settings: Json) -> Json:
+    return consent_settings
 
 
 def secret_values(kube: Kube, namespace: str) -> list[bytes]:
