@@ -76,7 +76,7 @@ class ConsentDemo:
             return False
         self._mails += 1
         if mail.token > self._token:
-            how = ", which the operator has renewed" if self._token else ""
+            how = f", in place of token {self._token}" if self._token else ""
             self._screen.say(f"{clock()} {_TITLE}: mail {self._mails} came with token {mail.token}{how}")
             self._token = mail.token
         return True
@@ -90,15 +90,20 @@ class ConsentDemo:
         left = renewal - datetime.now(renewal.tzinfo) if renewal is not None else None
         return Sending(_TITLE, self._mails, self._token, self._servers.mail.refused_tokens, left)
 
+    @property
+    def summary(self) -> str:
+        """What has come of it when nothing is unmet."""
+        return f"{_TITLE}: {self._mails} mails were sent with {self._token} tokens, and none was refused."
+
     def unmet(self, state: State) -> list[str]:
         """What has not happened yet, or should not have happened, as sentences."""
         found = [*faults(CONSENTED, state), *self._failures]
         if not self._is_awaited:
             found.append(f"{_TITLE}: was not seen without a token, waiting for a consent")
         if self._token < TOKENS:
-            found.append(f"{_TITLE}: mails have come with {self._token} different tokens, not with {TOKENS}")
+            found.append(f"{_TITLE}: no mail has come with {'a renewed' if self._token else 'a'} token")
         if self._servers.mail.refused_tokens:
-            found.append(f"{_TITLE}: the mail server refused a token {self._servers.mail.refused_tokens} times")
+            found.append(f"{_TITLE}: logins with a token that were refused: {self._servers.mail.refused_tokens}")
         return found
 
     def _await_consent(self, row: Row, authorization: Authorization, *, asks: bool) -> None:
@@ -118,7 +123,7 @@ class ConsentDemo:
         self._screen.say(
             f"\n{_TITLE} waits for your consent. Open this in a browser on this machine:\n"
             f"  {authorization.authorize_url}\n"
-            "There, press the button and log in. The browser warns of the demo's own certificate.\n"
+            "Press the button and log in; the browser warns of the demo's own certificate.\n"
             f"  user name: {ACCOUNT}\n"
             f"  password:  {PASSWORD}"
         )

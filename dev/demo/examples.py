@@ -23,7 +23,7 @@ Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Servers:
+class Endpoints:
     """The servers that there are in place of those that the examples name."""
 
     mail_port: int
@@ -38,7 +38,7 @@ def example_manifests() -> list[Manifest]:
     return [manifest for file in sorted(EXAMPLES.glob("[0-9]*.yaml")) for manifest in load(file)]
 
 
-def fitted(manifests: list[Manifest], servers: Servers) -> list[Manifest]:
+def fitted(manifests: list[Manifest], endpoints: Endpoints) -> list[Manifest]:
     """The manifests with the servers that there are in place of those that they name as examples.
 
     Where settings name a host, three things change and nothing else: `connection.host`, `connection.port`, and
@@ -49,9 +49,9 @@ def fitted(manifests: list[Manifest], servers: Servers) -> list[Manifest]:
     places = {manifest["metadata"].get("namespace", _OPERATOR_NAMESPACE) for manifest in named}
     # The authorities come first: what settings refer to is there when the operator sees them.
     return [
-        *(_ca(namespace, servers) for namespace in sorted(places)),
+        *(_ca(namespace, endpoints) for namespace in sorted(places)),
         *(
-            _redirected(manifest, servers) if manifest in named else manifest
+            _redirected(manifest, endpoints) if manifest in named else manifest
             for manifest in manifests
             if not _is_ca(manifest)
         ),
@@ -66,24 +66,24 @@ def _is_ca(manifest: Manifest) -> bool:
     return (manifest["kind"], manifest["metadata"]["name"]) == ("ConfigMap", CA_NAME)
 
 
-def _ca(namespace: str, servers: Servers) -> Manifest:
+def _ca(namespace: str, endpoints: Endpoints) -> Manifest:
     labels = {_PART_OF: "mailsettings-examples"}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": CA_NAME, "namespace": namespace, "labels": labels},
-        "data": {CA_KEY: servers.ca_certificate},
+        "data": {CA_KEY: endpoints.ca_certificate},
     }
 
 
-def _redirected(manifest: Manifest, servers: Servers) -> Manifest:
+def _redirected(manifest: Manifest, endpoints: Endpoints) -> Manifest:
     manifest = deepcopy(manifest)
     connection = manifest["spec"]["connection"]
-    connection |= {"host": HOST, "port": servers.mail_port}
+    connection |= {"host": HOST, "port": endpoints.mail_port}
     connection.setdefault("tls", {})["caBundle"] = {"configMapKeyRef": {"name": CA_NAME, "key": CA_KEY}}
     oauth2 = manifest["spec"].get("auth", {}).get("oauth2")
     if oauth2 is not None:
-        oauth2 |= {"authorizationURI": servers.authorization_uri, "tokenURI": servers.token_uri}
+        oauth2 |= {"authorizationURI": endpoints.authorization_uri, "tokenURI": endpoints.token_uri}
     return manifest
 
 
@@ -93,9 +93,9 @@ def apply_operator_manifests(cluster: Cluster, folder: Path) -> int:
     return _apply(cluster, folder / "manifests.yaml", manifests)
 
 
-def apply_examples(cluster: Cluster, folder: Path, servers: Servers) -> int:
+def apply_examples(cluster: Cluster, folder: Path, endpoints: Endpoints) -> int:
     """Applies the numbered examples, fitted to the servers; how many objects."""
-    return _apply(cluster, folder / "examples.yaml", fitted(example_manifests(), servers))
+    return _apply(cluster, folder / "examples.yaml", fitted(example_manifests(), endpoints))
 
 
 def _apply(cluster: Cluster, file: Path, manifests: list[Manifest]) -> int:

@@ -14,11 +14,14 @@ class LoopThread:
     """Runs from `start` to `stop`."""
 
     def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
+        self.loop: asyncio.AbstractEventLoop
+        """There from `start` on."""
+        self._name = name
 
     def start(self) -> None:
         """Begins to run."""
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name=self._name, daemon=True)
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from email import message_from_bytes, policy
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -112,10 +112,10 @@ class _Logins:
 
     def accepted(self, presented: re.Match[str] | None) -> _Login | None:
         """The login that a user name and a token come to; None: it is refused."""
-        if presented is None or self._account_of(presented[2]) != presented[1]:
+        username, token = presented.groups() if presented is not None else ("", "")
+        if not username or self._account_of(token) != username:
             self.refused_tokens += 1
             return None
-        username, token = presented.groups()
         return _Login(username, self._numbers.setdefault(token, len(self._numbers) + 1))
 
 
@@ -145,7 +145,7 @@ class _Handler:
     async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         subject = message_from_bytes(content, policy=policy.default)["Subject"]
-        login = session.auth_data
+        login: Any = session.auth_data  # a _Login; aiosmtpd declares none
         self._received.put(
             Mail(
                 login=_printable(login.username),

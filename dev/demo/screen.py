@@ -80,10 +80,11 @@ class LiveScreen:
             colour = _colour(row)
             table.add_row(*(Text(cell, style=colour if at in (1, 2) else "") for at, cell in enumerate(_cells(row))))
         messages = [Text(f"{row.title}: {row.message}", style=_colour(row)) for row in state.rows if _has_words(row)]
-        sent = (
-            [] if sending is None else ["", Text(_sending_text(sending), style="red" if sending.refused else "green")]
-        )
-        self._live.update(Group("", table, "", *messages, *sent), refresh=True)
+        shown = Group("", table, "", *messages)
+        if sending is not None:
+            style = "red" if sending.refused else "green"
+            shown = Group(shown, "", Text(_sending_text(sending), style=style))
+        self._live.update(shown, refresh=True)
 
 
 class PlainScreen:
@@ -142,11 +143,14 @@ def mail_text(mail: Mail) -> str:
 
 
 def _sending_text(sending: Sending) -> str:
-    tokens = f"{sending.tokens} {'token' if sending.tokens == 1 else 'tokens'}"
     refused = f"{sending.refused} refused" if sending.refused else "none refused"
     seconds = -1 if sending.renewal_in is None else sending.renewal_in.total_seconds()
     renewal = f"; next token in {seconds:.0f} s" if seconds >= 0 else ""
-    return f"{sending.title}: {sending.mails} mails, {tokens}, {refused}{renewal}"
+    return f"{sending.title}: {_count(sending.mails, 'mail')}, {_count(sending.tokens, 'token')}, {refused}{renewal}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _has_words(row: Row) -> bool:

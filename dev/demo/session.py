@@ -10,10 +10,10 @@ from queue import Empty
 from typing import Final
 
 from dev.cluster import Api, ApiError, Cluster, existing_kubeconfig, running_cluster
-from dev.demo import application, examples, expectations
+from dev.demo import application, expectations
 from dev.demo.authority import HOST, Authority
 from dev.demo.consent import ConsentDemo, Servers
-from dev.demo.examples import apply_examples, apply_operator_manifests
+from dev.demo.examples import Endpoints, apply_examples, apply_operator_manifests
 from dev.demo.identity_provider import IdentityProvider
 from dev.demo.mail_server import LOGINS, Mail, MailServer
 from dev.demo.screen import Screen, mail_text, open_screen
@@ -71,10 +71,8 @@ def run(*, once: bool, limit_s: float) -> None:
         screen.say(f"An identity provider whose tokens it takes is at {provider.origin}.")
         screen.say(f"Applied {apply_operator_manifests(cluster, folder)} objects of manifests.")
         with _running_operator(cluster, folder, authority, screen) as operator:
-            fitting = examples.Servers(
-                server.port, authority.certificate, provider.authorization_uri, provider.token_uri
-            )
-            screen.say(f"Applied {apply_examples(cluster, folder, fitting)} objects of dev/examples.")
+            endpoints = Endpoints(server.port, authority.certificate, provider.authorization_uri, provider.token_uri)
+            screen.say(f"Applied {apply_examples(cluster, folder, endpoints)} objects of dev/examples.")
             screen.say(f"\nTo look at it with kubectl:\n  export KUBECONFIG={cluster.kubeconfig}")
             screen.say("  kubectl get mailsettings -A     # the tenants' settings")
             screen.say("  kubectl get cmss                # the system's")
@@ -187,7 +185,7 @@ class _Demo:
             self._consent.step(state, asks=has_hinted)
             if not is_complete and self._has_arrived and not self._consent.unmet(state):
                 is_complete = True
-                self._screen.say("\nEvery example has reached its expected state.")
+                self._screen.say(f"\n{self._consent.summary}\nEvery example has reached its expected state.")
                 if deadline is not None:
                     return
             if deadline is not None and time.monotonic() > deadline:
