@@ -185,6 +185,7 @@ class _Demo:
             self._consent.step(state, asks=has_hinted)
             if not is_complete and self._has_arrived and not self._consent.unmet(state):
                 is_complete = True
+                self._screen.show(state, self._consent.sending(state))
                 self._screen.say(f"\n{self._consent.summary}\nEvery example has reached its expected state.")
                 if deadline is not None:
                     return
