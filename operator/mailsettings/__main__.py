@@ -67,8 +67,9 @@ def _variables() -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mailsettings.controller.logs import causes, described, set_up_logging  # noqa: PLC0415 - kopf takes long to import
+    from mailsettings.controller.logs import causes, set_up_logging  # noqa: PLC0415 - kopf takes long to import
     from mailsettings.controller.run import run  # noqa: PLC0415
+    from mailsettings.edges.errors import described  # noqa: PLC0415
 
     try:
         config = Config.from_environment(os.environ)

@@ -1,7 +1,8 @@
 """What a hostile tenant, a careless administrator or an odd text may not do."""
 
-import secrets
+import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,59 +11,30 @@ from dev.cluster import ApiError
 from dev.operator_process import OperatorProcess
 from tests.cluster.conftest import server_spec
 from tests.support.kube import Kube, condition, resource_version
+from tests.support.policies import secrets_policy
 from tests.support.smtp_server import PASSWORD, MailServer
-
-POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
-BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
 
 
 @pytest.fixture
 def refuse_secrets_with(kube: Kube) -> Iterator[Callable[[str, str], None]]:
     """Has the API server refuse, in one namespace, Secrets with a label, as a cluster's own policies do."""
-    made: list[str] = []
+    with contextlib.ExitStack() as stack:
 
-    def refuse(namespace: str, label: str) -> None:
-        name = f"test-{secrets.token_hex(4)}"
-        made.append(name)
-        selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-        rule = {
-            "apiGroups": [""],
-            "apiVersions": ["v1"],
-            "operations": ["CREATE", "UPDATE"],
-            "resources": ["secrets"],
-        }
-        expression = f"!has(object.metadata.labels) || !('{label}' in object.metadata.labels)"
-        kube.api.request(
-            "POST",
-            POLICIES,
-            {
-                "metadata": {"name": name},
-                "spec": {
-                    "matchConstraints": {"namespaceSelector": selector, "resourceRules": [rule]},
-                    "validations": [{"expression": expression, "message": "not here"}],
-                },
-            },
-        )
-        kube.api.request(
-            "POST",
-            BINDINGS,
-            {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}},
-        )
-        kube.wait(lambda: not _is_allowed(kube, namespace, label), "the policy to be in force")
+        def refuse(namespace: str, label: str) -> None:
+            expression = f"!has(object.metadata.labels) || !('{label}' in object.metadata.labels)"
+            in_force = partial(_is_refused, kube, namespace, label)
+            stack.enter_context(secrets_policy(kube, namespace, expression, in_force=in_force))
 
-    yield refuse
-    for name in made:
-        kube.api.request("DELETE", f"{BINDINGS}/{name}")
-        kube.api.request("DELETE", f"{POLICIES}/{name}")
+        yield refuse
 
 
-def _is_allowed(kube: Kube, namespace: str, label: str) -> bool:
+def _is_refused(kube: Kube, namespace: str, label: str) -> bool:
     body = {"metadata": {"name": "trial", "labels": {label: "x"}}}
     try:
         kube.api.request("POST", f"/api/v1/namespaces/{namespace}/secrets", body, query={"dryRun": "All"})
     except ApiError:
-        return False
-    return True
+        return True
+    return False
 
 
 def ready_settings(kube: Kube, namespace: str, smtp: MailServer, name: str = "mail", **fields: Any) -> None:

@@ -2,9 +2,10 @@
 
 import base64
 import json
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -12,10 +13,11 @@ import pytest
 from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
 from mailsettings.api.oauth2 import OAuth2
-from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.consent import ConsentKey
 from mailsettings.core.oauth2.state import LIFE, Flows
 from mailsettings.core.oauth2.terms import consent_terms
+from tests.support import openid
+from tests.support.bearer import Presented
 from tests.support.browser import Browser, Page
 from tests.support.history import events_about
 from tests.support.identity_provider import (
@@ -34,7 +36,7 @@ OTHER: Final = "someone-else@acme.example"
 SCOPES: Final = ["openid", "offline_access", "mail.send"]
 
 
-def consent_spec(provider: IdentityProvider, server: MailServer, **oauth2: Any) -> Json:
+def consent_spec(provider: "Provider", server: MailServer, **oauth2: Any) -> Json:
     """The spec of settings with grant AuthorizationCode, whose client secret is in the Secret `oauth2`."""
     return {
         "mailFrom": "Acme <no-reply@acme.example>",
@@ -55,10 +57,22 @@ def consent_spec(provider: IdentityProvider, server: MailServer, **oauth2: Any) 
     }
 
 
+class Provider(Protocol):
+    """What the test's provider and the independent one have in common."""
+
+    @property
+    def authorization_uri(self) -> str: ...
+
+    @property
+    def token_uri(self) -> str: ...
+
+    async def log_in(self, authorize_url: str, *, account: str = ..., decision: str = ...) -> str: ...
+
+
 class Person:
     """Somebody who consents, or tries to."""
 
-    def __init__(self, provider: IdentityProvider, loop_thread: LoopThread) -> None:
+    def __init__(self, provider: Provider, loop_thread: LoopThread) -> None:
         self.browser = Browser()
         self._provider = provider
         self._loop_thread = loop_thread
@@ -246,20 +260,18 @@ def test_settings_that_change_on_the_way(
     assert provider.token_requests == []
 
 
-def operator_flows(kube: Kube) -> tuple[Flows, Digester]:
+def operator_flows(kube: Kube) -> Flows:
     secret = kube.get("Secret", names.OPERATOR_KEY_NAME, NAMESPACE)
     assert secret is not None
-    key = base64.b64decode(secret["data"]["key"])
-    return Flows(key), Digester(key)
+    return Flows(base64.b64decode(secret["data"]["key"]))
 
 
 def test_state_that_is_too_old(
     kube: Kube, namespace: str, provider: IdentityProvider, settings: Json, person: Person
 ) -> None:
     callback = person.log_in(person.begin(settings))
-    flows, digest = operator_flows(kube)
-    terms = consent_terms("Custom", OAuth2.model_validate(settings["spec"]["auth"]["oauth2"]), digest)
-    old = flows.mint(
+    terms = consent_terms("Custom", OAuth2.model_validate(settings["spec"]["auth"]["oauth2"]))
+    old = operator_flows(kube).mint(
         flow=bytes(16),
         uid=settings["metadata"]["uid"],
         fingerprint=terms.fingerprint,
@@ -447,14 +459,316 @@ def test_account_check_can_be_left_out_on_purpose(kube: Kube, namespace: str, se
     assert authorized["status"]["oauth2"]["account"] == OTHER
 
 
-def test_consents_are_cleared_away(kube: Kube, settings: Json, person: Person, provider: IdentityProvider) -> None:
+def consents(kube: Kube, namespace: str, settings: Json) -> list[Json]:
+    """The consent Secrets for settings."""
+    selector = f"labelSelector={names.LABEL_CONSENT_OF}%3D{settings['metadata']['uid']}"
+    return list(kube.api.request("GET", f"/api/v1/namespaces/{namespace}/secrets?{selector}")["items"])
+
+
+def test_consents_are_cleared_away(kube: Kube, namespace: str, settings: Json, person: Person) -> None:
     person.consent(kube, settings)
-    uid = settings["metadata"]["uid"]
-    held = kube.api.request(
-        "GET", f"/api/v1/namespaces/{NAMESPACE}/secrets?labelSelector={names.LABEL_CONSENT_OF}%3D{uid}"
-    )["items"]
-    [secret] = held
+    [secret] = consents(kube, NAMESPACE, settings)
     assert secret["type"] == names.CONSENT_TYPE
     keys = set(secret["data"])
     assert str(ConsentKey.CODE) not in keys
     assert json.loads(base64.b64decode(secret["data"]["result"]))["authorized"] is True
+
+    kube.delete(KIND, "mail", namespace)
+    kube.wait(lambda: consents(kube, NAMESPACE, settings) == [], "the consent to be swept")
+
+
+# --- by a Secret, without a browser that reaches the operator ---
+
+
+def ask(kube: Kube, namespace: str, settings: Json, **data: str) -> Json:
+    """Creates a consent Secret, as `kubectl mailsettings authorize` does."""
+    source = "/".join(filter(None, (settings["kind"], settings["metadata"].get("namespace"), "mail")))
+    metadata = {
+        "labels": {names.LABEL_CONSENT_OF: settings["metadata"]["uid"]},
+        "annotations": {names.ANNOTATION_SOURCE: source},
+    }
+    return kube.create(
+        "Secret",
+        f"authorize-{secrets.token_hex(4)}",
+        namespace,
+        metadata=metadata,
+        type=names.CONSENT_TYPE,
+        data=encoded(data),
+    )
+
+
+def encoded(data: dict[str, str]) -> dict[str, str]:
+    return {key.replace("_", "-"): base64.b64encode(value.encode()).decode() for key, value in data.items()}
+
+
+def wait_told(kube: Kube, secret: Json, key: str) -> str:
+    """What the operator says under a key."""
+    name, namespace = secret["metadata"]["name"], secret["metadata"]["namespace"]
+    value: str = kube.wait(lambda: (kube.secret_data(name, namespace) or {}).get(key), f"{key} in {name}")
+    return value
+
+
+def wait_result(kube: Kube, secret: Json) -> Json:
+    result: Json = json.loads(wait_told(kube, secret, "result"))
+    return result
+
+
+def hand_over(kube: Kube, secret: Json, callback: str, **changes: str) -> None:
+    answer = {key: values[0] for key, values in parse_qs(urlsplit(callback).query).items()}
+    known: dict[str, str] = {key: answer[key] for key in ("code", "state", "iss", "error") if key in answer}
+    metadata = secret["metadata"]
+    kube.patch("Secret", metadata["name"], metadata["namespace"], data=encoded({**known, **changes}))
+
+
+LOOPBACK_URI: Final = "http://127.0.0.1:50123"
+
+
+@pytest.fixture
+def native(provider: IdentityProvider, settings: Json) -> Json:
+    """The settings, whose client may redirect to the person's own machine."""
+    provider.register(RegisteredClient(secret=CLIENT_SECRET, redirect_uris=frozenset({LOOPBACK_URI})))
+    return settings
+
+
+def test_consent_without_a_public_address(
+    kube: Kube, namespace: str, provider: IdentityProvider, native: Json, person: Person
+) -> None:
+    secret = ask(kube, namespace, native, redirect_uri=LOOPBACK_URI)
+    callback = person.log_in(wait_told(kube, secret, "authorize-url"))
+    assert callback.startswith(LOOPBACK_URI)
+    hand_over(kube, secret, callback)
+    assert wait_result(kube, secret)["authorized"] is True
+    kube.wait_ready("mail", namespace)
+    seen = kube.secret_data(secret["metadata"]["name"], namespace) or {}
+    assert {"code", "authorize-url"}.isdisjoint(seen)
+    token = json.dumps(seen)
+    assert provider.token_requests[0].form["code_verifier"] not in token
+
+
+def test_answer_in_another_secret_is_worth_nothing(
+    kube: Kube, namespace: str, provider: IdentityProvider, native: Json, person: Person
+) -> None:
+    secret, other = (ask(kube, namespace, native, redirect_uri=LOOPBACK_URI) for _ in range(2))
+    callback = person.log_in(wait_told(kube, secret, "authorize-url"))
+    wait_told(kube, other, "authorize-url")
+    hand_over(kube, other, callback)
+    assert wait_result(kube, other)["reason"] == "ConsentExpired"
+    assert provider.token_requests == []
+
+
+def test_browser_is_sent_to_nobody_elses_machine(kube: Kube, namespace: str, native: Json) -> None:
+    secret = ask(kube, namespace, native, redirect_uri="https://evil.example/")
+    assert "redirect-uri" in wait_result(kube, secret)["message"]
+
+
+def test_secret_of_another_namespace_is_not_looked_at(
+    kube: Kube, namespace: str, native: Json, new_namespace: Callable[..., str]
+) -> None:
+    elsewhere = ask(kube, new_namespace(), native, redirect_uri=LOOPBACK_URI)
+    here = ask(kube, namespace, native, redirect_uri=LOOPBACK_URI)
+    wait_told(kube, here, "authorize-url")
+    name, other = elsewhere["metadata"]["name"], elsewhere["metadata"]["namespace"]
+    assert set(kube.secret_data(name, other) or {}) == {"redirect-uri"}
+
+
+def test_secret_of_another_type_is_not_looked_at(kube: Kube, namespace: str, native: Json) -> None:
+    metadata = {"labels": {names.LABEL_CONSENT_OF: native["metadata"]["uid"]}}
+    kube.create("Secret", "opaque", namespace, metadata=metadata, data=encoded({"redirect_uri": LOOPBACK_URI}))
+    wait_told(kube, ask(kube, namespace, native, redirect_uri=LOOPBACK_URI), "authorize-url")
+    assert set(kube.secret_data("opaque", namespace) or {}) == {"redirect-uri"}
+
+
+def test_settings_that_ask_nobody_say_so(kube: Kube, namespace: str, provider: IdentityProvider, native: Json) -> None:
+    kube.patch("Secret", "oauth2", namespace, data={"refresh-token": encoded({"a": provider.consent()})["a"]})
+    ref = {"name": "oauth2", "key": "refresh-token"}
+    changed = {"grant": "RefreshToken", "authorizationURI": None, "accountCheck": None, "refreshTokenSecretRef": ref}
+    kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": changed}})
+    kube.wait_ready("mail", namespace)
+    result = wait_result(kube, ask(kube, namespace, native, redirect_uri=LOOPBACK_URI))
+    assert result["authorized"] is False
+    assert "ask nobody" in result["message"]
+
+
+def test_consent_that_cannot_be_answered_holds_nothing_up(
+    kube: Kube, namespace: str, native: Json, person: Person
+) -> None:
+    source = {"labels": {names.LABEL_CONSENT_OF: native["metadata"]["uid"]}}
+    data = encoded({"redirect_uri": LOOPBACK_URI})
+    kube.create(
+        "Secret", "a-frozen-one", namespace, metadata=source, type=names.CONSENT_TYPE, data=data, immutable=True
+    )
+    secret = ask(kube, namespace, native, redirect_uri=LOOPBACK_URI)
+    hand_over(kube, secret, person.log_in(wait_told(kube, secret, "authorize-url")))
+    assert wait_result(kube, secret)["authorized"] is True
+    kube.wait_ready("mail", namespace)
+
+
+# --- device codes ---
+
+
+@pytest.fixture
+def device(kube: Kube, namespace: str, provider: IdentityProvider, settings: Json) -> Json:
+    """The settings with grant DeviceCode."""
+    uris = {"authorizationURI": None, "deviceAuthorizationURI": provider.device_authorization_uri}
+    kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": {"grant": "DeviceCode", **uris}}})
+    return kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+
+
+def test_code_is_entered_on_another_device(
+    kube: Kube, namespace: str, provider: IdentityProvider, device: Json, loop_thread: LoopThread
+) -> None:
+    assert "authorizeURL" not in device["status"]["oauth2"]
+    secret = ask(kube, namespace, device)
+    code = wait_told(kube, secret, "user-code")
+    told = kube.secret_data(secret["metadata"]["name"], namespace) or {}
+    assert told["verification-uri"] == f"{provider.origin}/device"
+    loop_thread.run(provider.log_in_device(code))
+    assert wait_result(kube, secret)["authorized"] is True
+    kube.wait_ready("mail", namespace)
+    device_code = provider.token_requests[-1].form["device_code"]
+    assert device_code not in json.dumps(told), "whoever has it can get the tokens"
+
+
+def test_device_code_survives_a_restart(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    provider: IdentityProvider,
+    device: Json,
+    loop_thread: LoopThread,
+) -> None:
+    secret = ask(kube, namespace, device)
+    code = wait_told(kube, secret, "user-code")
+    operator.kill()
+    loop_thread.run(provider.log_in_device(code))
+    operator.start()
+    assert wait_result(kube, secret)["authorized"] is True
+
+
+def test_device_code_is_declined(
+    kube: Kube, namespace: str, provider: IdentityProvider, device: Json, loop_thread: LoopThread
+) -> None:
+    secret = ask(kube, namespace, device)
+    loop_thread.run(provider.log_in_device(wait_told(kube, secret, "user-code"), decision="deny"))
+    assert wait_result(kube, secret)["reason"] == "ConsentDenied"
+    kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentDenied")
+
+
+def test_device_code_is_no_longer_asked_for_when_the_person_gives_up(
+    kube: Kube, namespace: str, provider: IdentityProvider, device: Json
+) -> None:
+    secret = ask(kube, namespace, device)
+    wait_told(kube, secret, "user-code")
+    kube.wait(lambda: len(provider.token_requests) >= 2, "the operator to ask twice")
+    kube.delete("Secret", secret["metadata"]["name"], namespace)
+    again = ask(kube, namespace, device)
+    code = provider.token_requests[-1].form["device_code"]
+    wait_told(kube, again, "user-code")
+
+    def asked_for_new_one_thrice() -> bool:
+        codes = [asked.form["device_code"] for asked in provider.token_requests]
+        return sum(each != code for each in codes[codes.index(code) :]) >= 3
+
+    kube.wait(asked_for_new_one_thrice, "three questions about the new code")
+    assert provider.token_requests[-1].form["device_code"] != code
+    assert [asked.form["device_code"] for asked in provider.token_requests[-3:]].count(code) == 0
+
+
+# --- the system's settings ---
+
+
+def test_system_is_consented_to_once_for_all(
+    operator: OperatorProcess,
+    kube: Kube,
+    provider: IdentityProvider,
+    person: Person,
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+    new_namespace: Callable[..., str],
+) -> None:
+    name = f"system-{secrets.token_hex(4)}"
+    kube.secret(name, NAMESPACE, secret=CLIENT_SECRET)
+    tenants = [new_namespace({"mail": name}) for _ in range(2)]
+    spec = consent_spec(provider, mail_server_of(provider))
+    spec["auth"]["oauth2"]["clientAuth"]["secretRef"]["name"] = name
+    spec["tenants"] = {"delivery": "Credentials", "namespaceSelector": {"matchLabels": {"mail": name}}}
+    kube.create("ClusterMailServerSettings", name, spec=spec)
+    try:
+        asked = kube.wait_condition(name, None, "Authorized", "False", "ConsentRequired")
+        for tenant in tenants:
+            kube.create(KIND, "mail", tenant, spec={"systemSettingsRef": {"name": name}})
+        waiting = kube.wait_condition("mail", tenants[0], "Authorized", "False", "ConsentRequired")
+        assert condition(waiting, "Stalled") is None
+        start = person.browser.open(asked["status"]["oauth2"]["authorizeURL"])
+        assert "every tenant" in start.said
+        assert person.consent(kube, asked).title == "Mail can be sent"
+        for tenant in tenants:
+            kube.wait_ready("mail", tenant)
+            assert provider.is_live((kube.secret_data("mail-smtp", tenant) or {})["access-token"])
+        assert len(provider.token_requests) == 1
+    finally:
+        allow = {"annotations": {names.ANNOTATION_ALLOW_DELETION: "true"}}
+        kube.patch("ClusterMailServerSettings", name, metadata=allow)
+        kube.delete("ClusterMailServerSettings", name)
+        kube.delete("Secret", name, NAMESPACE)
+
+
+# --- a provider that was not written here ---
+
+
+@pytest.mark.skipif(bool(openid.missing()), reason=openid.missing())
+def test_independent_provider(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    serve: Callable[..., MailServer],
+    loop_thread: LoopThread,
+    external_url: str,
+) -> None:
+    """Code, PKCE, ID token, rotation with reuse detection: all by `oidc-provider`, whose tokens live six seconds."""
+    redirect_uri = f"{external_url}/oauth2/callback/127.0.0.1:{{port}}"
+    with openid.openid_provider(access_life_s=6, redirect_uri=redirect_uri) as provider:
+        seen: list[str] = []
+
+        def takes(said: Presented) -> bool:
+            seen.append(said.token)
+            return said.username == ACCOUNT
+
+        server = serve(auth_required=True, auth_without_tls=True, mechanisms=("XOAUTH2",), takes=takes)
+        kube.secret("oauth2", namespace, secret=CLIENT_SECRET)
+        spec = consent_spec(provider, server, scopes=["openid", "offline_access", "email", openid.MAIL])
+        kube.create(KIND, "mail", namespace, spec=spec)
+        asked = kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+
+        wrong = Person(provider, loop_thread)
+        assert OTHER in wrong.consent(kube, asked, account=OTHER).said
+        person = Person(provider, loop_thread)
+        assert person.consent(kube, asked).title == "Mail can be sent"
+        kube.wait_ready("mail", namespace)
+
+        def delivered() -> str:
+            return (kube.secret_data("mail-smtp", namespace) or {})["access-token"]
+
+        assert seen == [delivered()]
+        tokens: set[str] = set()
+
+        def has_seen_four() -> bool:
+            tokens.add(delivered())
+            return len(tokens) >= 4
+
+        kube.wait(has_seen_four, "three renewals")
+        assert loop_thread.run(provider.is_live(delivered()))
+        kube.wait_ready("mail", namespace)
+
+
+# --- Google's way ---
+
+
+def test_google(kube: Kube, namespace: str, provider: IdentityProvider, settings: Json, person: Person) -> None:
+    changed = {"scopes": None, "accountCheck": None}
+    kube.patch(KIND, "mail", namespace, spec={"provider": "Google", "auth": {"oauth2": changed}})
+    asked = kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+    page = person.consent(kube, asked)
+    assert page.title == "Mail can be sent", page.said
+    ready = kube.wait_ready("mail", namespace)
+    assert ready["status"]["oauth2"]["account"] == ACCOUNT
+    assert "https://mail.google.com/" in ready["status"]["oauth2"]["scopes"]

@@ -1,8 +1,11 @@
 """`manifests/` on a real API server: what the roles permit, what the policies refuse, and what the Pod may be."""
 
 import base64
+import os
 import secrets
-from collections.abc import Callable, Iterator
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +17,7 @@ import yaml
 from dev.cluster import Cluster, load
 from mailsettings.api import crd, names
 from mailsettings.api.providers import OFFICE365, PROVIDERS
+from mailsettings.config import Config
 from tests.support.client import DRY_RUN, MERGE_PATCH, Answer, Client
 from tests.support.waiting import eventually
 
@@ -248,6 +252,107 @@ def test_container_can_write_nowhere() -> None:
     assert {"cpu", "memory"} <= container["resources"]["limits"].keys() & container["resources"]["requests"].keys()
 
 
+# --- the consent pages ---
+
+
+def test_consent_service_leads_to_where_the_pages_are_served(client: Client) -> None:
+    service, template = manifest("Service"), manifest("Deployment")["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    (port,) = service["spec"]["ports"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+
+    stored = client.call("GET", f"/api/v1/namespaces/{SYSTEM}/services/{service['metadata']['name']}").body
+
+    assert stored["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert ports[port["targetPort"]] == int(Config().consent_listen.rpartition(":")[2])
+    assert stored["spec"]["ports"][0]["port"] == 80
+
+
+def test_consent_is_published_only_when_an_administrator_does_so(client: Client) -> None:
+    (container,) = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
+    stored = client.call("GET", f"/api/v1/namespaces/{SYSTEM}/services/mailsettings-consent").body
+    assert stored["spec"]["type"] == "ClusterIP"
+    assert "externalIPs" not in stored["spec"]
+    assert Config().external_url == ""
+    assert "MAILSETTINGS_EXTERNAL_URL" not in {variable["name"] for variable in container["env"]}
+    assert not [entry for entry in load(MANIFESTS) if entry["kind"] in ("Ingress", "HTTPRoute", "Gateway")]
+
+
+# --- components ---
+
+
+COMPONENTS: Final = {
+    "federation": "MAILSETTINGS_OAUTH2_TOKEN_FILE",
+    "oauth2-authorities": "MAILSETTINGS_OAUTH2_CA_FILE",
+}
+"""Each of `manifests/components`, and the variable that it sets."""
+STRATEGIC_MERGE_PATCH: Final = "application/strategic-merge-patch+json"
+
+
+def test_every_component_is_tested() -> None:
+    assert {path.name for path in (MANIFESTS / "components").iterdir()} == COMPONENTS.keys()
+
+
+def patches(component: str) -> list[dict[str, Any]]:
+    folder = MANIFESTS / "components" / component
+    content = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    assert content["kind"] == "Component"
+    return [yaml.safe_load((folder / patch["path"]).read_text()) for patch in content["patches"]]
+
+
+def check_components(client: Client, deployment: dict[str, Any], components: Iterable[str]) -> None:
+    """The operator finds the file of each variable in a volume, and its Pod passes the restricted standard."""
+    template = deployment["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    values = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+    assert "MAILSETTINGS_NAMESPACE" in values, "what was there stays"
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+    for component in components:
+        variable = COMPONENTS[component]
+        assert variable.removeprefix("MAILSETTINGS_").lower() in Config.model_fields
+        folder, _, file = values[variable].rpartition("/")
+        assert mounts[folder]["readOnly"] is True
+        volume = volumes[mounts[folder]["name"]]
+        if component == "federation":
+            (source,) = volume["projected"]["sources"]
+            assert source["serviceAccountToken"]["path"] == file
+            assert source["serviceAccountToken"]["audience"] == "api://AzureADTokenExchange"
+        else:
+            assert "configMap" in volume
+    body = {"metadata": {"name": "operator", "labels": template["metadata"]["labels"]}, "spec": template["spec"]}
+    answer = client.call("POST", f"/api/v1/namespaces/{SYSTEM}/pods", body, query=DRY_RUN)
+    assert (answer.status, answer.warnings) == (201, ""), answer.message
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_component_fits_the_deployment(client: Client, component: str) -> None:
+    """The API server merges as kustomize does."""
+    (patch,) = patches(component)
+    place = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{patch['metadata']['name']}"
+    query = DRY_RUN | {"fieldValidation": "Strict"}
+    answer = client.call("PATCH", place, patch, content_type=STRATEGIC_MERGE_PATCH, query=query)
+    assert (answer.status, answer.warnings) == (200, ""), answer.message
+    check_components(client, answer.body, [component])
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders it, and there is none")
+def test_all_components_together_are_rendered(client: Client, tmp_path: Path) -> None:
+    overlay = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(MANIFESTS, tmp_path)],
+        "components": [os.path.relpath(MANIFESTS / "components" / name, tmp_path) for name in COMPONENTS],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    command = ["kubectl", "kustomize", str(tmp_path)]
+    rendered = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    documents = list(yaml.safe_load_all(rendered.stdout))
+    assert len(documents) == len(load(MANIFESTS))
+    (deployment,) = [document for document in documents if document["kind"] == "Deployment"]
+    check_components(client, deployment, COMPONENTS)
+
+
 # --- admission policies ---
 
 
@@ -347,12 +452,15 @@ def test_retiring_login_warns_and_is_accepted(client: Client, kind: crd.Kind) ->
     assert apply("Google").warnings == ""
 
 
-def secret(name: str, kind: str, *, labelled: bool = True, token_of: str | None = None) -> dict[str, Any]:
+def secret(
+    name: str, kind: str, *, labelled: bool = True, token_of: str | None = None, consent_of: str | None = None
+) -> dict[str, Any]:
     metadata = {
         "name": name,
         "labels": {
             **({names.LABEL_MANAGED_BY: names.MANAGED_BY} if labelled else {}),
             **({names.LABEL_TOKEN_OF: token_of} if token_of else {}),
+            **({names.LABEL_CONSENT_OF: consent_of} if consent_of else {}),
         },
         "annotations": {"kubernetes.io/service-account.name": "default"},  # which one type of Secret requires
     }
@@ -379,6 +487,10 @@ REFUSED: Final = "the mailsettings operator may write only Secrets"
         pytest.param(
             secret("oauth2-1", names.TOKEN_TYPE, labelled=False, token_of="1"), True, False, id="a token, no label"
         ),
+        pytest.param(secret("a", names.CONSENT_TYPE, consent_of="1"), True, True, id="a consent"),
+        pytest.param(secret("a", names.CONSENT_TYPE, consent_of="1"), False, False, id="a consent elsewhere"),
+        pytest.param(secret("a", names.CONSENT_TYPE), True, False, id="a consent for nothing"),
+        pytest.param(secret("a", "Opaque", consent_of="1"), True, False, id="a consent's label, another type"),
         pytest.param(secret("other-key", names.OPERATOR_KEY_TYPE), True, False, id="a key of another name"),
         pytest.param(secret(names.OPERATOR_KEY_NAME, names.OPERATOR_KEY_TYPE), False, False, id="its key elsewhere"),
         pytest.param(secret(names.OPERATOR_KEY_NAME, "Opaque"), True, False, id="its key's name, another type"),
@@ -395,6 +507,20 @@ def test_operator_creates_only_its_own_secrets(
     # 409: the operator of another test has a key already; admission comes before that.
     answer = eventually(create, lambda answer: (answer.accepted or answer.status == 409) == accepted)
     assert accepted or REFUSED in answer.message
+
+
+def test_operator_answers_and_removes_consents_that_people_have_begun(client: Client, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    begun = secret("a", names.CONSENT_TYPE, labelled=False, consent_of="1")
+    assert client.call("POST", path, begun).status == 201
+    told = {"data": {"result": base64.b64encode(b"x").decode()}}
+
+    def patch(body: dict[str, Any]) -> Answer:
+        return client.call("PATCH", f"{path}/a", body, query=DRY_RUN, user=OPERATOR, content_type=MERGE_PATCH)
+
+    assert eventually(lambda: patch(told), lambda answer: answer.accepted).accepted
+    assert not patch({"metadata": {"labels": {names.LABEL_CONSENT_OF: None}}}).accepted
+    assert client.call("DELETE", f"{path}/a", query=DRY_RUN, user=OPERATOR).accepted
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "foreign"])

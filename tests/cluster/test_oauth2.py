@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import secrets
 import smtplib
@@ -12,16 +13,23 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+import jwt
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives import serialization
 
-from dev.operator_process import NAMESPACE, OperatorProcess
+from dev.cluster import ApiError, Cluster
+from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from mailsettings.api import names
+from tests.cluster.conftest import CLOUD_SCOPE, FEDERATION_AUDIENCE
+from tests.support.client import Client
 from tests.support.history import events_about
 from tests.support.identity_provider import (
     ACCOUNT,
     CLIENT_ID,
     CLIENT_SECRET,
+    DIRECTORY,
+    SCOPE,
     Behaviour,
     IdentityProvider,
     RegisteredClient,
@@ -29,15 +37,16 @@ from tests.support.identity_provider import (
     saying,
     service_account_key,
 )
-from tests.support.kube import Json, Kube, condition, reason_of
+from tests.support.kube import MERGE_PATCH, Json, Kube, condition, path, reason_of
+from tests.support.policies import secrets_policy
 from tests.support.smtp_server import MailServer
 
 KIND: Final = "MailServerSettings"
 SYSTEM_KIND: Final = "ClusterMailServerSettings"
 SHORT: Final = timedelta(seconds=6)
 """Such tokens are renewed about every two seconds."""
-CLAIM_S: Final = 13.0
-"""How long a claim lasts in the tests: the deadline that they set, and the margin."""
+CLAIM_S: Final = 18.0
+"""How long a claim lasts for others in the tests: the deadline that they set, the margin, and the clocks' skew."""
 
 
 def oauth2_spec(provider: IdentityProvider, server: MailServer, grant: str, **oauth2: Any) -> Json:
@@ -199,6 +208,81 @@ def test_token_is_kept_where_the_tenant_cannot_read_it(
     kube.wait_gone("Secret", names.token_secret_name(uid), NAMESPACE)
 
 
+def test_certificate_is_the_client_s_proof(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    pair = key_pair()
+    provider.register(RegisteredClient(assertion_key=pair.public_key))
+    other = key_pair("P-256")
+    kube.secret("client", namespace, **{"tls.crt": other.certificate, "tls.key": other.private_key})
+    create(provider, "ClientCredentials", clientAuth={"certificateRef": {"name": "client"}})
+    kube.wait_condition("mail", namespace, "Authorized", "False", "ClientAuthInvalid")
+    values = {"tls.crt": pair.certificate, "tls.key": pair.private_key}
+    kube.patch("Secret", "client", namespace, stringData=values)
+    kube.wait_ready("mail", namespace)
+    form = provider.token_requests[-1].form
+    assert "client_secret" not in form
+    claims = jwt.decode(form["client_assertion"], options={"verify_signature": False})
+    assert (claims["iss"], claims["sub"], claims["aud"]) == (CLIENT_ID, CLIENT_ID, provider.token_uri)
+
+
+def cluster_key(cluster: Cluster) -> str:
+    """What the cluster's service-account tokens are signed with, as it publishes that to providers."""
+    published = Client(cluster.kubeconfig).call("GET", "/openid/v1/jwks", accept="application/jwk-set+json")
+    (key,) = jwt.PyJWKSet.from_dict(published.body).keys
+    pem = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return str(key.key.public_bytes(*pem).decode())
+
+
+def test_operator_s_own_token_is_the_client_s_proof(
+    installed: Cluster, kube: Kube, provider: IdentityProvider, system: Callable[..., str]
+) -> None:
+    provider.register(RegisteredClient(assertion_key=cluster_key(installed)))
+    name = system(provider)
+    federation = {"clientAuth": {"secretRef": None, "federation": {"audience": "api://other"}}}
+    grant = {"grant": "ClientCredentials", "refreshTokenSecretRef": None}
+    kube.patch(SYSTEM_KIND, name, spec={"auth": {"oauth2": {**grant, **federation}}})
+    settings = kube.wait_condition(name, None, "Authorized", "False", "FederationUnavailable")
+    assert "another audience than api://other" in (condition(settings, "Authorized") or {})["message"]
+
+    federation = {"clientAuth": {"federation": {"audience": FEDERATION_AUDIENCE}}}
+    kube.patch(SYSTEM_KIND, name, spec={"auth": {"oauth2": federation}})
+    kube.wait_ready(name)
+    claims = jwt.decode(provider.token_requests[-1].form["client_assertion"], options={"verify_signature": False})
+    assert claims["sub"] == f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
+
+
+@pytest.mark.parametrize(
+    ("grant", "scope"), [("ClientCredentials", CLOUD_SCOPE), ("RefreshToken", f"{SCOPE} offline_access openid profile")]
+)
+def test_office365_in_the_administrator_s_own_cloud(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    cloud: IdentityProvider,
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+    grant: str,
+    scope: str,
+) -> None:
+    """Through Microsoft's own library, from the discovery document to the mail server."""
+    cloud.asked.clear()
+    spec = oauth2_spec(cloud, mail_server_of(cloud), grant)
+    office = {"tokenURI": None, "directoryID": DIRECTORY, "cloud": "Custom"}
+    give_secret(kube, namespace, cloud)
+    spec["auth"]["oauth2"] |= office
+    kube.create(KIND, "mail", namespace, spec={**spec, "provider": "Office365"})
+    settings = kube.wait_ready("mail", namespace)
+    assert [each.path for each in cloud.asked] == [
+        f"/{DIRECTORY}/v2.0/.well-known/openid-configuration",
+        f"/{DIRECTORY}/oauth2/v2.0/token",
+    ]
+    assert sorted(cloud.token_requests[0].form["scope"].split()) == sorted(scope.split())
+    ends_at = settings["status"]["oauth2"].get("refreshTokenExpiresAt")
+    assert (ends_at is not None) == (grant == "RefreshToken")
+    values = kube.secret_data("mail-smtp", namespace) or {}
+    assert cloud.is_live(values["access-token"])
+
+
 # --- renewal ---
 
 
@@ -356,6 +440,19 @@ def test_wrong_client_secret_is_told_and_heals_when_the_secret_does(
     kube.wait_ready("mail", namespace)
 
 
+def test_provider_that_takes_no_basic_is_told_of_and_gets_the_secret_otherwise(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(takes_basic=False)
+    create(provider)
+    settings = kube.wait_condition("mail", namespace, "Authorized", "False", "ClientAuthInvalid")
+    assert "auth.oauth2.clientAuth.secretMethod" in (condition(settings, "Authorized") or {})["message"]
+    kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": {"clientAuth": {"secretMethod": "Post"}}}})
+    kube.wait_ready("mail", namespace)
+    assert "Authorization" not in provider.token_requests[-1].headers
+    assert [e for e in events_about(kube, namespace, "mail") if e["reason"] == "TokenDropped"] == []
+
+
 @pytest.mark.parametrize("missing", ["secret", "refresh-token"])
 def test_missing_value_is_named(
     create: Create, kube: Kube, namespace: str, provider: IdentityProvider, missing: str
@@ -366,6 +463,120 @@ def test_missing_value_is_named(
     field = {"secret": "auth.oauth2.clientAuth.secretRef", "refresh-token": "auth.oauth2.refreshTokenSecretRef"}
     assert field[missing] in (condition(settings, "CredentialsResolved") or {})["message"]
     assert provider.token_requests == []
+
+
+# --- an API server that refuses ---
+
+
+@contextlib.contextmanager
+def refusing_token(kube: Kube, uid: str, allowed: str) -> Iterator[None]:
+    """Has the API server refuse, as a cluster's own policy may, what of an object's token is not allowed."""
+    name = names.token_secret_name(uid)
+
+    def in_force() -> bool:
+        try:
+            change = {"stringData": {"token.json": "{}"}}
+            place = path("Secret", name, NAMESPACE)
+            kube.api.request("PATCH", place, change, content_type=MERGE_PATCH, query={"dryRun": "All"})
+        except ApiError:
+            return True
+        return False
+
+    expression = f"object.metadata.name != '{name}' || ({allowed})"
+    with secrets_policy(kube, NAMESPACE, expression, in_force=in_force):
+        yield
+
+
+CLAIMS_ONLY: Final = "object.data == oldObject.data"
+NOTHING: Final = "false"
+
+
+def test_token_that_cannot_be_stored_is_told_and_not_lost(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(access_life=timedelta(seconds=9), detects_reuse=True)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    uid = uid_of(kube, "mail", namespace)
+    with refusing_token(kube, uid, CLAIMS_ONLY):
+
+        def told() -> bool:
+            settings = kube.settings("mail", namespace) or {}
+            is_live = reason_of(settings, "Authorized") == ("True", "Authorized")
+            message = (condition(settings, "Authorized") or {})["message"]
+            return is_live and "refuses to store it: 422 Invalid" in message
+
+        kube.wait(told, "the condition to say so while the token lives")
+        assert (kube.settings("mail", namespace) or {})["status"]["oauth2"]["tokenState"] == "Expiring"
+        count = len(provider.token_requests)
+        settings = kube.wait_condition("mail", namespace, "Authorized", "False", "TokenNotStored")
+        assert reason_of(settings, "Stalled") == ("True", "TokenNotStored")
+        assert len(provider.token_requests) == count, "the provider is not asked again for what it has given"
+    wait_requests(kube, provider, count + 1)
+    kube.wait_ready("mail", namespace)
+
+
+def test_claim_that_is_refused_is_told_before_anything_is_asked(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    with refusing_token(kube, uid_of(kube, "mail", namespace), NOTHING):
+        rotate_client_secret(kube, namespace, provider)
+
+        def failure() -> str:
+            status = (kube.settings("mail", namespace) or {})["status"]["oauth2"]
+            return str((status.get("failure") or {}).get("cause", ""))
+
+        assert kube.wait(failure, "the failure") == "TokenNotStored"
+        settings = kube.settings("mail", namespace) or {}
+        assert reason_of(settings, "Authorized") == ("True", "Authorized"), "the token lives"
+        assert "not here" in (condition(settings, "Authorized") or {})["message"]
+        assert len(provider.token_requests) == 1
+    wait_requests(kube, provider, 2)
+    kube.wait(lambda: "failure" not in (kube.settings("mail", namespace) or {})["status"]["oauth2"], "it to be mended")
+
+
+def test_token_of_other_settings_that_cannot_be_dropped_is_told(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    with refusing_token(kube, uid_of(kube, "mail", namespace), NOTHING):
+        kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": {"scopes": ["mail.send"]}}})
+        settings = kube.wait_condition("mail", namespace, "Authorized", "False", "TokenNotStored")
+        assert "not here" in (condition(settings, "Authorized") or {})["message"]
+        assert reason_of(settings, "Delivered") == ("False", "LastGoodKept")
+        assert len(provider.token_requests) == 1
+    kube.wait_condition("mail", namespace, "Ready", "True", timeout=45)
+
+
+def test_token_that_cannot_be_removed_holds_nothing_else_up(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    token = names.token_secret_name(uid_of(kube, "mail", namespace))
+    kube.secret("smtp", namespace, password="x")
+    basic = {"username": "u", "passwordSecretRef": {"name": "smtp", "key": "password"}}
+
+    def in_force() -> bool:
+        try:
+            kube.api.request("DELETE", path("Secret", token, NAMESPACE), query={"dryRun": "All"})
+        except ApiError:
+            return True
+        return False
+
+    expression = f"oldObject.metadata.name != '{token}'"
+    with secrets_policy(kube, NAMESPACE, expression, in_force=in_force, operations=("DELETE",)):
+        change = {"auth": {"oauth2": None, "basic": basic}, "probe": {"mode": "Disabled"}}
+        kube.patch(KIND, "mail", namespace, spec=change)
+        kube.wait_values("mail-smtp", namespace, password="x")
+        settings = kube.wait_ready("mail", namespace)
+        assert "oauth2" in settings["status"], "so that it is not forgotten"
+        assert kube.get("Secret", token, NAMESPACE) is not None
+    kube.wait_gone("Secret", token, NAMESPACE, timeout=45)
+    kube.wait(lambda: "oauth2" not in (kube.settings("mail", namespace) or {})["status"], "the status to follow")
 
 
 # --- warnings ahead ---
@@ -636,7 +847,7 @@ def test_suspended_settings_get_their_tokens_and_nothing_else(
     kube.wait_gone("Secret", "mail-smtp", namespace)
 
 
-def test_end_of_the_suspension_writes_nothing_that_is_there_already(
+def test_exchanged_token_leaves_the_operator_the_owner_of_what_it_delivered(
     create: Create, kube: Kube, namespace: str, provider: IdentityProvider
 ) -> None:
     create(provider)
@@ -647,11 +858,9 @@ def test_end_of_the_suspension_writes_nothing_that_is_there_already(
     rotate_client_secret(kube, namespace, provider)
     values = renewed(kube, namespace, "mail-smtp", before)
     assert lasting(values) == {**lasting(before), "mine": "x"}
-    secret = kube.get("Secret", "mail-smtp", namespace) or {}
     kube.patch(KIND, "mail", namespace, spec={"suspend": False})
     kube.wait_condition("mail", namespace, "Delivered", "True", "Delivered")
-    assert kube.get("Secret", "mail-smtp", namespace) == secret
-
+    assert kube.secret_data("mail-smtp", namespace) == values
     basic = {"username": "u", "passwordSecretRef": {"name": "oauth2", "key": "secret"}}
     kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": None, "basic": basic}})
     kube.wait_values("mail-smtp", namespace, password="another", mine="x")

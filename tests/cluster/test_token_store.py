@@ -16,7 +16,7 @@ from mailsettings.api import names
 from mailsettings.core.oauth2.request import Token
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_path
-from mailsettings.edges.token_store import ClaimError, TokenPlace, TokenStore
+from mailsettings.edges.token_store import CLOCK_SKEW, ClaimError, TokenPlace, TokenStore
 from tests.support.kube import Kube
 from tests.unit.test_oauth2_fingerprint import subject
 
@@ -81,11 +81,37 @@ async def test_claim_keeps_others_out_until_its_deadline(
     with pytest.raises(ClaimError) as caught:
         await other.claim(place, serial=None, lasts=LASTS)
     assert held.claim is not None
-    assert caught.value.until == held.claim.deadline
-    clock.ahead = LASTS + timedelta(seconds=1)
+    assert caught.value.until == held.claim.deadline + CLOCK_SKEW
+    clock.ahead = LASTS + CLOCK_SKEW + timedelta(seconds=1)
     taken = await other.claim(place, serial=None, lasts=LASTS)
     assert not await store.may_begin(place, held, takes=timedelta(seconds=1))
     assert await other.may_begin(place, taken, takes=timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("skew", [CLOCK_SKEW, -CLOCK_SKEW], ids=["ahead", "behind"])
+async def test_clocks_that_differ_let_no_two_renew_at_once(
+    api: KubernetesApi, store: TokenStore, place: TokenPlace, clock: Clock, skew: timedelta
+) -> None:
+    """At every moment at which the holder may still be at work, whatever the other's clock says."""
+
+    def others() -> datetime:
+        return clock() + skew
+
+    other = TokenStore(api, NAMESPACE, holder="two", logger=LOGGER, now=others)
+    held = await store.claim(place, serial=None, lasts=LASTS)
+    for seconds in (0, 20, 29.5):
+        clock.ahead = timedelta(seconds=seconds)
+        with pytest.raises(ClaimError):
+            await other.claim(place, serial=None, lasts=LASTS)
+    clock.ahead = LASTS + 2 * CLOCK_SKEW + timedelta(seconds=1)
+    assert not await store.may_begin(place, held, takes=timedelta())
+    await other.claim(place, serial=None, lasts=LASTS)
+
+
+async def test_own_claim_that_has_ended_needs_no_allowance(store: TokenStore, place: TokenPlace, clock: Clock) -> None:
+    await store.claim(place, serial=None, lasts=LASTS)
+    clock.ahead = LASTS + timedelta(seconds=1)
+    await store.claim(place, serial=None, lasts=LASTS)
 
 
 async def test_process_that_stood_still_does_not_begin(store: TokenStore, place: TokenPlace, clock: Clock) -> None:
@@ -153,7 +179,7 @@ async def test_late_answer_does_not_replace_a_newer_token(
     store: TokenStore, other: TokenStore, place: TokenPlace, clock: Clock
 ) -> None:
     late = await store.claim(place, serial=None, lasts=LASTS)
-    clock.ahead = LASTS + timedelta(seconds=1)
+    clock.ahead = LASTS + CLOCK_SKEW + timedelta(seconds=1)
     newer = await other.claim(place, serial=None, lasts=LASTS)
     assert await other.store(place, newer, token("newer"))
     assert not await store.store(place, late, token("late"))

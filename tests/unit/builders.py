@@ -8,7 +8,7 @@ from mailsettings.core.credentials import ObjectRef, Referenced, ReferencedObjec
 from mailsettings.core.effective import EffectiveSettings, own_settings
 from mailsettings.core.finding import Finding
 from mailsettings.core.server import Source
-from mailsettings.edges.smtp import is_usable_bundle
+from mailsettings.edges.tls import is_usable_bundle
 
 SYSTEM_SPEC: dict[str, Any] = {
     "mailFrom": "Acme <no-reply@acme.example>",

@@ -110,6 +110,11 @@ class Reason(StrEnum):
         "TokenDropped",
         "The token was dropped: it was for another provider, grant, client, directory, cloud, account, URI or scope.",
     )
+    TOKEN_NOT_STORED = (
+        "TokenNotStored",
+        "The API server refuses to have the operator store, claim or drop the token; it is tried again and again.",
+        True,
+    )
     RENEWAL_AT_RISK = (
         "RenewalAtRisk",
         "An event only: a refresh token, client secret, certificate or key runs out soon; `Authorized` stays True.",

@@ -12,7 +12,7 @@ class Kind(StrEnum):
     NAMESPACE = "Namespace"
     """A namespace's Secret by `provision: Always`."""
     TOKENS = "Tokens"
-    """The OAuth2 tokens of objects that are gone."""
+    """The OAuth2 tokens and consents of objects that are gone."""
 
 
 COALESCE_SECONDS: Final = 1.0

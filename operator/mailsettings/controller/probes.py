@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
-from mailsettings.controller.logs import described
 from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, Stage
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
+from mailsettings.edges.errors import described
 
 Probe = Callable[[ProbeRequest], Awaitable[ProbeResult]]
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from mailsettings.controller.keys import Key
-from mailsettings.controller.logs import described
+from mailsettings.edges.errors import described
 
 FIRST_RETRY_SECONDS: Final = 0.1
 LAST_RETRY_SECONDS: Final = 300.0

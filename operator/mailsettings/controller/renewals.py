@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,18 +10,20 @@ from typing import Final
 
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
-from mailsettings.controller.logs import described
+from mailsettings.core.oauth2 import lifecycle
 from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.request import Token, TokenRequest
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import Federation, TokenSubject
 from mailsettings.core.server import Source
+from mailsettings.edges.errors import described
+from mailsettings.edges.kubernetes import ApiError
 from mailsettings.edges.oauth2.tokens import TokenError
 from mailsettings.edges.token_store import ClaimError, HeldToken, TokenPlace, TokenStore
 
-Obtain = Callable[[TokenRequest, Source], Awaitable[Token]]
-"""Asks a provider, within the deadline that the `TokenRenewer` is told."""
+Obtain = Callable[[TokenRequest, Source, float], Awaitable[Token]]
+"""Asks a provider, within the deadline that the `TokenRenewer` is told, since a moment of the monotonic clock."""
 
 CLAIM_MARGIN: Final = timedelta(seconds=10)
 """How much longer a claim lasts than the call: for what comes before and after it."""
@@ -79,6 +82,7 @@ class TokenRenewer:
         self._logger = logger
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._failed: dict[Key, FailedRenewal] = {}
+        self._refused: dict[Key, str] = {}
         self._closing = False
 
     def start(self, key: Key, renewal: Renewal) -> None:
@@ -98,6 +102,10 @@ class TokenRenewer:
     def report(self, key: Key, failure: FailedRenewal) -> None:
         """Takes note of a failure elsewhere: of a person's consent."""
         self._failed[key] = failure
+
+    def refused(self, key: Key) -> str | None:
+        """How the API server refuses to store the new token, which is kept here meanwhile; None: it does not."""
+        return self._refused.get(key)
 
     def settle(self, key: Key, failure: FailedRenewal) -> None:
         """Drops a failure that is in the status now."""
@@ -123,11 +131,18 @@ class TokenRenewer:
             async with self._slots:
                 if self._closing:
                     return
-                fault = await self._renew(renewal)
+                answer = await self._ask(renewal)
+            # Without a slot, since it may take as long as it takes to correct what refuses to store it.
+            if isinstance(answer, _Answer):
+                await self._keep(key, renewal.place, answer)
+            fault = answer if isinstance(answer, TokenFault) else None
         except ClaimError as error:
             wait = (error.until - datetime.now(UTC)).total_seconds() if error.until else 0.0
             self._again(key, max(0.1, wait))
             return
+        except ApiError as error:
+            self._logger.warning("the renewal for %s: %s", key, described(error))
+            fault = _not_claimed(renewal.subject, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             self._logger.error("the renewal for %s broke: %s", key, described(error))  # noqa: TRY400
             fault = _broken(renewal.subject)
@@ -137,8 +152,8 @@ class TokenRenewer:
             self._failed[key] = FailedRenewal(renewal.subject, fault, datetime.now(UTC), token=renewal.serial)
         self._notify_finished(key)
 
-    async def _renew(self, renewal: Renewal) -> TokenFault | None:
-        """Why there is no new token; None: there is, or a new look has to be taken.
+    async def _ask(self, renewal: Renewal) -> "_Answer | TokenFault | None":
+        """The new token, or why there is none; None: a new look has to be taken.
 
         Raises:
             ClaimError: Somebody else renews it.
@@ -149,24 +164,54 @@ class TokenRenewer:
         sent = subject.refresh_token(held.token)
         try:
             request = subject.request(sent, self._federation)
+            # Before the look at the claim: a process that stands still after it must not have the whole deadline left.
+            since_s = time.monotonic()
             if not await self._store.may_begin(place, held, takes=self._deadline):
                 await self._store.release(place, held)
                 return None
-            token = await self._obtain(request, subject.level)
+            token = await self._obtain(request, subject.level, since_s)
         except TokenError as error:
             await self._store.release(place, held)
             return error.fault
         except Exception:
             await self._store.release(place, held)
             raise
-        await self._keep(place, held, StoredToken.of(token, subject, sent=sent, before=held.token))
-        return None
+        return _Answer(held, StoredToken.of(token, subject, sent=sent, before=held.token))
 
-    async def _keep(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> None:
-        if await self._store.store(place, held, token):
+    async def _keep(self, key: Key, place: TokenPlace, answer: "_Answer") -> None:
+        def refused(error: ApiError) -> None:
+            # Not the API server's text: it may repeat what it refuses.
+            why = f"{error.status} {error.reason}".strip()
+            if self._refused.get(key) != why:
+                self._refused[key] = why
+                self._notify_finished(key)
+
+        try:
+            is_stored = await self._store.store(place, answer.held, answer.token, refused=refused)
+        finally:
+            self._refused.pop(key, None)
+        if is_stored:
             self._logger.debug("the token of %s %s/%s was renewed", place.kind, place.namespace, place.name)
         else:
             self._logger.info("a new token of %s %s/%s was no longer wanted", place.kind, place.namespace, place.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A new token that is still to be stored."""
+
+    held: HeldToken
+    """What the claim has made."""
+    token: StoredToken
+
+
+def _not_claimed(subject: TokenSubject, error: ApiError) -> TokenFault:
+    message = (
+        f"The API server does not have the operator claim the renewal of the token for {subject.oauth2.username}: "
+        f"{error}. {lifecycle.REFUSED_REMEDY if error.is_refusal else 'It is tried again.'}"
+    )
+    reason = Reason.TOKEN_NOT_STORED if error.is_refusal else Reason.RENEWAL_BROKEN
+    return TokenFault(reason, message, is_transient=True)
 
 
 def _broken(subject: TokenSubject) -> TokenFault:

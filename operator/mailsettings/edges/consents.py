@@ -2,14 +2,14 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from mailsettings.api import names
 from mailsettings.core.clock import format_time, parse_time
-from mailsettings.core.oauth2.consent import Consent, ConsentKey, ConsentResult
+from mailsettings.core.oauth2.consent import KEPT, Consent, ConsentKey, ConsentResult
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_collection_path, core_path
 
 _ANSWER: Final = (ConsentKey.CODE, ConsentKey.SEALED, ConsentKey.AUTHORIZE_URL)
@@ -91,6 +91,32 @@ class ConsentStore:
                 return None
             raise
 
+    async def ask(self, namespace: str, *, uid: str, source: str, redirect_uri: str) -> HeldConsent:
+        """Asks the operator to begin a consent.
+
+        Args:
+            namespace: Of the settings; for a cluster object the operator's.
+            uid: Of the settings.
+            source: Their kind, namespace and name.
+            redirect_uri: Where the provider is to send the browser; empty: the grant sends it nowhere.
+
+        Raises:
+            ApiError: The API server refused.
+        """
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "generateName": names.AUTHORIZE_PREFIX,
+                "namespace": namespace,
+                "labels": {names.LABEL_CONSENT_OF: uid},
+                "annotations": {names.ANNOTATION_SOURCE: source},
+            },
+            "type": names.CONSENT_TYPE,
+            "data": _encoded({ConsentKey.REDIRECT_URI: redirect_uri}),
+        }
+        return self._held(await self._api.create(core_collection_path("secrets", namespace), body))
+
     async def write(self, held: HeldConsent, values: Mapping[ConsentKey, str]) -> HeldConsent | None:
         """Adds values; None: somebody else has written, or it is gone.
 
@@ -130,6 +156,25 @@ class ConsentStore:
             ApiError: The API server refused.
         """
         await self._api.delete(core_path("secrets", held.namespace, held.name), uid=held.consent.uid)
+
+    async def sweep(self, is_known: Callable[[str], bool], *, now: datetime) -> None:
+        """Removes, in the operator's namespace, what is past its time or belongs to settings that are gone.
+
+        Args:
+            is_known: Whether there are settings with a uid.
+            now: The present time.
+
+        Raises:
+            ApiError: The API server refused.
+        """
+        items, _ = await self._api.list_metadata(core_collection_path("secrets", self._namespace))
+        for metadata in items:
+            uid = (metadata.get("labels") or {}).get(names.LABEL_CONSENT_OF)
+            if uid is None or not metadata["name"].startswith(names.CONSENT_PREFIX):
+                continue
+            if not is_known(uid) or parse_time(metadata["creationTimestamp"]) + KEPT <= now:
+                path = core_path("secrets", self._namespace, metadata["name"])
+                await self._api.delete(path, uid=metadata["uid"])
 
     async def _merge(self, held: HeldConsent, data: Json) -> HeldConsent | None:
         patch = {"metadata": {"resourceVersion": held.resource_version}, "data": data}

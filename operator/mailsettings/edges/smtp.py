@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
+from functools import partial
 from secrets import token_hex
 from typing import Any, Final, TypeVar, cast
 
@@ -24,6 +24,7 @@ from mailsettings.core.message import compose
 from mailsettings.core.probe import ProbeRequest, ProbeResult, Stage, TestMail
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
 from mailsettings.edges import network
+from mailsettings.edges.tls import CaBundleError, tls_context
 
 EHLO_NAME: Final = "[127.0.0.1]"
 """How the client names itself: an address literal (RFC 5321 §4.1.3) that is the same everywhere.
@@ -35,8 +36,6 @@ passes all three checks. Widely used mail clients introduce themselves with this
 
 QUIT_TIMEOUT: Final = timedelta(seconds=2)
 """How long the answer to QUIT is waited for at most: the verdict is known by then."""
-
-_TLS_VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
 
 async def probe(
@@ -72,52 +71,6 @@ async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
             return Fault(dialogue.stage, FaultKind.DEADLINE)
         return _translate(dialogue.refusal or error, dialogue.stage)
     return None
-
-
-class CaBundleError(ValueError):
-    """A CA bundle holds no readable PEM certificate."""
-
-
-@lru_cache(maxsize=32)
-def tls_context(min_version: str, ca_bundle: str | None, *, verify: bool) -> ssl.SSLContext:
-    """The TLS settings of a client.
-
-    Slow for the public authorities (there are more than a hundred): call it off the event loop.
-
-    Args:
-        min_version: `TLSv1.2` or `TLSv1.3`.
-        ca_bundle: PEM certificates that alone are trusted; None trusts the system's public authorities.
-        verify: False accepts any certificate for any name.
-
-    Raises:
-        CaBundleError: The bundle holds no readable certificate.
-    """
-    # Not ssl.create_default_context: it would let the environment (SSLKEYLOGFILE) have the session keys written out.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = _TLS_VERSIONS[min_version]
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if ca_bundle is None:
-        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        return context
-    # Whoever gives an intermediate's or the server's own certificate means that one to be trusted.
-    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    try:
-        context.load_verify_locations(cadata=ca_bundle)
-    except (ssl.SSLError, ValueError, TypeError) as error:  # wrong, empty, not ASCII
-        raise CaBundleError("the CA bundle holds no readable PEM certificate") from error
-    return context
-
-
-def is_usable_bundle(pem: str) -> bool:
-    """Whether OpenSSL can read every certificate of a CA bundle."""
-    try:
-        # The very context of the probe: what was accepted here cannot fail there.
-        tls_context("TLSv1.2", pem, verify=True)
-    except CaBundleError:
-        return False
-    return True
 
 
 class _FaultFoundError(Exception):

@@ -28,6 +28,9 @@ DATA_KEY: Final = "token.json"
 FIRST_RETRY_SECONDS: Final = 0.2
 LAST_RETRY_SECONDS: Final = 5.0
 
+CLOCK_SKEW: Final = timedelta(seconds=5)
+"""How far the clocks of two replicas may differ: only so long after its deadline is another's claim taken for ended."""
+
 _TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """The API server could not be asked, or its answer was cut off."""
 
@@ -116,7 +119,7 @@ class TokenStore:
             namespace: The operator's.
             holder: This process, in claims.
             logger: Is told what goes wrong.
-            now: The clock. Claims of several replicas rely on their clocks being right within seconds.
+            now: The clock. Those of several replicas may differ by `CLOCK_SKEW`.
         """
         self._api = api
         self._namespace = namespace
@@ -152,13 +155,17 @@ class TokenStore:
                 if serial is not None:
                     raise ClaimError
                 return _held(await self._api.create(self._collection, self._manifest(place, claim)))
-            if held.claim is not None and held.claim.deadline > self._now():
-                raise ClaimError(held.claim.deadline)
+            if held.claim is not None and (ends_at := self._end(held.claim)) > self._now():
+                raise ClaimError(ends_at)
             if held.serial != serial:
                 raise ClaimError
             return await self._patch(place.uid, held.resource_version, claim)
         except ApiError as error:
             raise (ClaimError() if error.is_conflict or error.is_not_found else error) from None
+
+    def _end(self, claim: Claim) -> datetime:
+        """Until when a claim is to be respected, by this process's clock."""
+        return claim.deadline if claim.holder == self._holder else claim.deadline + CLOCK_SKEW
 
     async def may_begin(self, place: TokenPlace, held: HeldToken, *, takes: timedelta) -> bool:
         """Whether the claim still holds, and for long enough for a call that `takes` so long.
@@ -173,11 +180,24 @@ class TokenStore:
             return False
         return self._now() + takes < found.claim.deadline
 
-    async def store(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> bool:
+    async def store(
+        self,
+        place: TokenPlace,
+        held: HeldToken,
+        token: StoredToken,
+        *,
+        refused: Callable[[ApiError], None] = lambda _: None,
+    ) -> bool:
         """Stores the new token in place of the old one and lets go of the claim; whether it could be.
 
         It goes on until the API server answers: the provider may have replaced the refresh token, so that the one
         that is stored is worth nothing. Only a newer token, or one for other settings, makes this one superfluous.
+
+        Args:
+            place: Whose.
+            held: What the claim has made.
+            token: The new token.
+            refused: Is told each time the API server refuses what waiting alone does not mend.
         """
         delay = FIRST_RETRY_SECONDS
         base = held
@@ -187,6 +207,8 @@ class TokenStore:
             except ApiError as error:
                 if not (error.is_conflict or error.is_not_found):
                     self._logger.warning("a renewed token is not stored yet: %s %s", error.status, error.reason)
+                    if error.is_refusal:
+                        refused(error)
                 else:
                     found = await self._again(place, held, token)
                     if found is None or found.serial == token.serial:

@@ -2,27 +2,32 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from mailsettings.api import names
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.status import Condition, OAuth2Status, ProbeStatus
 from mailsettings.controller.keys import Kind
-from mailsettings.controller.reconcile.consent import further_consents
+from mailsettings.controller.logs import LOGGER
+from mailsettings.controller.reconcile.consent import further_consents, terms_of
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.renewals import Renewal
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.clock import format_time
 from mailsettings.core.credentials import ObjectRef, ResolvedSettings
-from mailsettings.core.finding import Finding
+from mailsettings.core.finding import Finding, failed
 from mailsettings.core.oauth2 import lifecycle, risks
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.risks import ClientEnds
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
-from mailsettings.core.oauth2.terms import ConsentPage, consent_terms
-from mailsettings.edges.kubernetes import Json
+from mailsettings.core.oauth2.terms import ConsentPage
+from mailsettings.edges.kubernetes import ApiError, Json
 from mailsettings.edges.oauth2.keys import certificate_life
 from mailsettings.edges.token_store import HeldToken, TokenPlace
+
+REFUSED_RETRY_SECONDS: Final = 30.0
+"""After which the API server is asked again for what it has refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +69,20 @@ async def authorize(
     auth = resolved.effective.auth
     if not isinstance(auth, OAuth2) or resolved.oauth2 is None:
         await further_consents(services, record, place, None)
-        await give_up_token(services, record, before)
-        return Authorization(resolved)
+        return Authorization(resolved, status=await give_up_token(services, record, before))
     subject = token_subject(
         resolved.effective.provider,
         auth,
         resolved.oauth2,
         level=resolved.effective.source,
         digest=services.digest,
+        custom_cloud=services.custom_cloud,
     )
     await further_consents(services, record, place, subject)
-    held = await _belonging(services, record, place, subject)
+    try:
+        held = await _belonging(services, record, place, subject)
+    except ApiError as error:
+        return _unreachable_token(services, record, before, error)
     stored, now = held.token if held else None, datetime.now(UTC)
     failure = lifecycle.still_meant(before.failure if before else None, stored, subject, services.digest)
     failed = services.renewals.failed(record.key, subject)
@@ -83,6 +91,7 @@ async def authorize(
     elif failed is not None:
         failure = lifecycle.record(failed, failure, services.digest, seed=record.uid)
     refused = lifecycle.is_refused(stored, probed)
+    page = _page(services, record, subject)
     decision = lifecycle.decide(
         stored,
         subject,
@@ -90,7 +99,8 @@ async def authorize(
         now=now,
         seed=record.uid,
         refused=refused,
-        dropped=held is not None and held.dropped,
+        awaited=lifecycle.awaited_consent(subject, page, dropped=held is not None and held.dropped),
+        unstored=services.renewals.refused(record.key),
     )
     if decision.due is not None and decision.due <= now:
         services.renewals.start(record.key, Renewal(place, subject, stored.serial if stored else None))
@@ -106,9 +116,7 @@ async def authorize(
     return Authorization(
         resolved=resolved.authorized(stored) if stored is not None and decision.finding.holds else None,
         finding=risks.warned(decision.finding, told),
-        status=lifecycle.oauth2_status(
-            stored, subject, decision, now, page=_page(services, record, subject), warnings=risks.warnings(told)
-        ),
+        status=lifecycle.oauth2_status(stored, subject, decision, now, page=page, warnings=risks.warnings(told)),
         failed=failed,
     )
 
@@ -128,8 +136,7 @@ def _page(services: Services, record: SettingsRecord, subject: TokenSubject) -> 
     """Where a person can consent in a browser."""
     if not subject.oauth2.needs_consent:
         return None
-    terms = consent_terms(subject.provider, subject.oauth2, services.digest)
-    return terms.page(record.uid, services.external_url)
+    return terms_of(services, subject).page(record.uid, services.external_url)
 
 
 async def _belonging(
@@ -158,18 +165,38 @@ async def _announce(services: Services, record: SettingsRecord, reason: Reason, 
     await services.events.record(record.key, record.uid, [condition])
 
 
-async def give_up_token(services: Services, record: SettingsRecord, before: OAuth2Status | None) -> None:
-    """Settings that had OAuth2 of their own, and have it no more, keep no token.
+def _unreachable_token(
+    services: Services, record: SettingsRecord, before: OAuth2Status | None, error: ApiError
+) -> Authorization:
+    """The token cannot be read, or one of other settings cannot be dropped."""
+    if not error.is_refusal:
+        raise error
+    services.enqueue_after(record.key, REFUSED_RETRY_SECONDS)
+    message = f"The API server refuses to have the operator read or drop the token: {error}. {lifecycle.REFUSED_REMEDY}"
+    return Authorization(None, failed(Reason.TOKEN_NOT_STORED, message), before)
+
+
+async def give_up_token(services: Services, record: SettingsRecord, before: OAuth2Status | None) -> OAuth2Status | None:
+    """Settings that had OAuth2 of their own, and have it no more, keep no token; what is left to say of it.
 
     Raises:
         ApiError: the API server is in trouble; try again.
     """
     services.renewals.forget(record.key)
     if before is None:
-        return
-    held = await services.tokens.read(record.uid)
-    if held is not None:
-        await services.tokens.remove(record.uid, held)
+        return None
+    try:
+        held = await services.tokens.read(record.uid)
+        if held is not None:
+            await services.tokens.remove(record.uid, held)
+    except ApiError as error:
+        if not error.is_refusal:
+            raise
+        # What else there is to do must not wait for it; the status keeps it in mind.
+        LOGGER.warning("%s: the token of earlier settings is not removed yet: %s", record.key, error)
+        services.enqueue_after(record.key, REFUSED_RETRY_SECONDS)
+        return before
+    return None
 
 
 def _place(services: Services, record: SettingsRecord) -> TokenPlace:

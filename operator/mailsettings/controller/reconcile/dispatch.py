@@ -1,5 +1,7 @@
 """From a key of the work queue to the reconciler of its kind."""
 
+from datetime import UTC, datetime
+
 from mailsettings.controller.keys import COALESCE_SECONDS, SWEEP, Key, Kind
 from mailsettings.controller.reconcile.cluster import reconcile_cluster
 from mailsettings.controller.reconcile.namespace import reconcile_namespace
@@ -21,6 +23,9 @@ async def reconcile(services: Services, key: Key) -> None:
         return
     if key.kind is Kind.TOKENS:
         await services.tokens.sweep()
+        await services.consents.sweep(
+            lambda uid: services.store.settings_by_uid(uid) is not None, now=datetime.now(UTC)
+        )
         return
     record = services.store.settings(key)
     if record is None or record.deleting:

@@ -31,7 +31,7 @@ from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.kubernetes import cluster_settings_path
-from mailsettings.edges.smtp import is_usable_bundle
+from mailsettings.edges.tls import is_usable_bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     namespace = services.store.namespaces.get(record.key.namespace)
     if namespace is None or namespace.terminating:
         return
-    spec = parse_spec(MailServerSettingsSpec, record.spec)
+    spec = parse_spec(MailServerSettingsSpec, record.spec, custom_cloud=services.custom_cloud)
     if not isinstance(spec, Finding) and await _is_premature(services, spec):
         return
 
@@ -125,9 +125,9 @@ async def _assess(
     if system is not None:
         _note_uses(services, record, spec, [])
         credentials, resolved = _inherited(system, effective)
-        await give_up_token(services, record, before.oauth2)
+        left = await give_up_token(services, record, before.oauth2)
         authorized = _mirrored(system, system.authorized, "Authorized") if system.authorized is not None else None
-        authorization = Authorization(resolved, authorized)
+        authorization = Authorization(resolved, authorized, left)
     else:
         refs = references(effective)
         _note_uses(services, record, spec, refs)

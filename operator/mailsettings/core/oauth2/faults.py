@@ -65,7 +65,7 @@ class FailureKind(StrEnum):
     KEY = "key"
     """The private key, the certificate or the service account's key file cannot be used; `detail` says why."""
     ASSERTION = "assertion"
-    """The federated token cannot be read; `detail` is the operating system's word for it."""
+    """The federated token cannot be used; `detail` is the operating system's word for it, or the operator's."""
     GARBAGE = "garbage"
     """What came is no HTTP."""
     TOO_LONG = "too-long"
@@ -491,7 +491,7 @@ _WITHOUT_ANSWER: Final = (
     Rule(
         Reason.FEDERATION_UNAVAILABLE,
         "The operator's own token for auth.oauth2.clientAuth.federation cannot be read: {detail}.",
-        "Have the cluster's administrator project a service-account token into the operator's Pod.",
+        "Have the cluster's administrator project a service-account token of that audience into the operator's Pod.",
         kinds=_kinds(FailureKind.ASSERTION),
     ),
 )
@@ -1029,6 +1029,15 @@ _OTHERWISE: Final = (
     Rule(
         Reason.CLIENT_AUTH_INVALID,
         "{where} does not take {credential}: {said}.",
+        "Check auth.oauth2.clientID, and what auth.oauth2.{credential_field} points to; and whether this provider "
+        "wants another auth.oauth2.clientAuth.secretMethod.",
+        families=frozenset({Family.CUSTOM}),
+        errors=_set("invalid_client", "invalid_client_secret", "invalid_client_credentials"),
+        auths=frozenset({ClientSecret}),
+    ),
+    Rule(
+        Reason.CLIENT_AUTH_INVALID,
+        "{where} does not take {credential}: {said}.",
         "Check auth.oauth2.clientID, and what auth.oauth2.{credential_field} points to.",
         errors=_set("invalid_client", "invalid_client_secret", "invalid_client_credentials"),
     ),
@@ -1077,8 +1086,8 @@ RULES: Final = (
     *_ACCOUNT,
     *_CLIENT,
     *_BROUGHT_BY_A_BROWSER,
-    *_CODES,
     *_REFRESH_TOKEN,
+    *_CODES,
     *_OTHERWISE,
 )
 """The first that holds decides; the last holds always."""

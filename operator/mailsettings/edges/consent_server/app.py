@@ -4,6 +4,7 @@ It gives nothing away and writes next to nothing: a page that anybody may open s
 a provider's answer to a flow that this very browser has begun is kept, for the active operator to judge.
 """
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,9 +15,10 @@ from typing import Final, Protocol
 import aiohttp
 from aiohttp import web
 
-from mailsettings.core.oauth2.consent import ConsentKey, ConsentResult
+from mailsettings.core.oauth2.consent import ANSWER_PARAMETERS, ConsentKey, ConsentResult
 from mailsettings.core.oauth2.terms import CALLBACK_PATH, START_PATH
 from mailsettings.edges.consent_server import pages
+from mailsettings.edges.errors import described
 from mailsettings.edges.kubernetes import ApiError
 
 COOKIE: Final = "__Host-mailsettings-consent"
@@ -28,7 +30,12 @@ MAX_BODY_BYTES: Final = 16 * 1024
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Of the request line, in which the code comes, and of each header."""
 
-_HEADERS: Final = {
+RESULT_HOLD: Final = 5.0
+"""Seconds that somebody who waits for a result is kept waiting before being told that there is none yet."""
+
+_RESULT_PAUSE: Final = 0.5
+
+HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{pages.STYLE_HASH}'; "
     "frame-ancestors 'none'; base-uri 'none'",
@@ -37,15 +44,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-_ANSWER: Final = {
-    "code": ConsentKey.CODE,
-    "state": ConsentKey.STATE,
-    "iss": ConsentKey.ISS,
-    "error": ConsentKey.ERROR,
-    "error_description": ConsentKey.ERROR_DESCRIPTION,
-}
-"""The parameters of an authorization response. Source: RFC 6749 §4.1.2, RFC 9207 §2."""
 
 
 class Problem(Enum):
@@ -96,6 +94,11 @@ class Problem(Enum):
         "The answer could not be kept for now. Reload this page in a minute; after ten minutes begin again.",
         503,
     )
+    BROKEN = (
+        "Something broke",
+        "This is a fault of the operator; its log says more. Begin again at the settings' status.oauth2.authorizeURL.",
+        500,
+    )
 
 
 class ProblemError(Exception):
@@ -139,17 +142,22 @@ def application(desk: Desk, logger: logging.Logger) -> web.Application:
         except ProblemError as error:
             response = _problem(error.problem)
         except web.HTTPException as error:
-            response = _html(pages.message_page("There is no such page", error.reason), error.status)
+            response = refusal(error.status)
+            response.headers.update({name: error.headers[name] for name in error.headers.keys() & {"Allow"}})
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("a consent could not be handled: %s", type(error).__name__)
             response = _problem(Problem.UNAVAILABLE)
-        response.headers.update(_HEADERS)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold what came with the request
+            logger.error("a consent page broke: %s", described(error))  # noqa: TRY400
+            response = _problem(Problem.BROKEN)
+        response.force_close()
+        response.headers.update(HEADERS)
         return response
 
     app = web.Application(middlewares=[guarded], client_max_size=MAX_BODY_BYTES)
     app.router.add_get(f"{START_PATH}/{{uid}}", endpoint.start)
     app.router.add_post(f"{START_PATH}/{{uid}}", endpoint.begin)
-    app.router.add_get(f"{CALLBACK_PATH}/{{host}}", endpoint.callback)
+    app.router.add_get(f"{CALLBACK_PATH}/{{host}}", endpoint.callback, allow_head=False)  # it does something
     app.router.add_get(f"{RESULT_PATH}/{{flow:[0-9a-f]{{32}}}}", endpoint.result)
     return app
 
@@ -177,13 +185,18 @@ class _Endpoint:
         return _redirect(self.desk.begin(uid, browser))
 
     async def callback(self, request: web.Request) -> web.StreamResponse:
-        answer = {key: request.query[name] for name, key in _ANSWER.items() if request.query.get(name)}
+        answer = {key: request.query[name] for name, key in ANSWER_PARAMETERS.items() if request.query.get(name)}
         flow = await self.desk.accept(request.match_info["host"], answer, _browser(request))
         # Away from the address with the code, which is in the browser's history as it is.
         return _redirect(f"{RESULT_PATH}/{flow}")
 
     async def result(self, request: web.Request) -> web.StreamResponse:
-        result = await self.desk.result(request.match_info["flow"])
+        flow = request.match_info["flow"]
+        result = await self.desk.result(flow)
+        until = asyncio.get_running_loop().time() + RESULT_HOLD
+        while result is None and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(_RESULT_PAUSE)
+            result = await self.desk.result(flow)
         return _html(pages.waiting_page() if result is None else pages.result_page(result))
 
 
@@ -202,6 +215,22 @@ def _equal(given: str, expected: str) -> bool:
 
 def _problem(problem: Problem) -> web.Response:
     title, message, status = problem.value
+    return _html(pages.message_page(title, message), status)
+
+
+_REFUSALS: Final = {
+    404: ("There is no such page", "Open the address of the settings, their status.oauth2.authorizeURL."),
+    405: ("This is no way to ask", "This address does not take requests of this method."),
+    413: ("Too much", "The request is larger than any form of these pages."),
+}
+_NOT_UNDERSTOOD: Final = ("The request is not understood", "It is none that a browser makes here.")
+
+
+def refusal(status: int) -> web.Response:
+    """The page for a request that cannot be answered, or read; it shows nothing of the request."""
+    title, message = _REFUSALS.get(
+        status, ("The request is not understood", "It is not one that a browser makes here.")
+    )
     return _html(pages.message_page(title, message), status)
 
 

@@ -9,12 +9,50 @@ from typing import Final
 from mailsettings.core.oauth2.consent import ConsentResult
 
 STYLE: Final = """
-:root { color-scheme: light dark; }
-body { font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 42rem; padding: 2rem 1rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; }
-dt { font-weight: 600; margin-top: .75rem; }
-dd { margin: 0; overflow-wrap: anywhere; }
-button { font: inherit; font-weight: 600; margin-top: 1.5rem; padding: .75rem 1.25rem; }
+:root {
+  color-scheme: light dark;
+  --page: #f3f5f8; --card: #fff; --text: #1b2430; --quiet: #56616f; --line: #d9dfe7;
+  --accent: #1d5fbf; --on-accent: #fff; --good: #1a7f4b; --bad: #b3261e;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #10151c; --card: #1a212b; --text: #e8edf3; --quiet: #a3afbd; --line: #333e4b;
+    --accent: #8ab8ff; --on-accent: #0c1a2e; --good: #5fd097; --bad: #ff9d94;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  background: var(--page); color: var(--text); font: 1rem/1.55 system-ui, sans-serif; margin: 0 auto;
+  max-width: 42rem; overflow-wrap: anywhere; padding: clamp(1rem, 8vh, 5rem) 1rem 2rem;
+}
+main {
+  background: var(--card); border: 1px solid var(--line); border-radius: .75rem; border-top: .3rem solid var(--accent);
+  padding: clamp(1.25rem, 5vw, 2.5rem);
+}
+main.good { border-top-color: var(--good); }
+main.bad { border-top-color: var(--bad); }
+h1 { font-size: 1.6rem; letter-spacing: -.01em; line-height: 1.25; margin: 0 0 1rem; }
+p { margin: 0 0 1rem; }
+main > :last-child { margin-bottom: 0; }
+dl { border-bottom: 1px solid var(--line); margin: 1.5rem 0; }
+dl > div {
+  border-top: 1px solid var(--line); display: grid; gap: 0 1rem; grid-template-columns: 9rem 1fr; padding: .6rem 0;
+}
+dt { color: var(--quiet); }
+dd { margin: 0; }
+code { font: .9em ui-monospace, monospace; }
+a { color: var(--accent); }
+button {
+  background: var(--accent); border: 1px solid transparent; border-radius: .5rem; color: var(--on-accent);
+  cursor: pointer; font: inherit; font-weight: 600; margin-top: .5rem; max-width: 100%; padding: .7rem 1.4rem;
+}
+button:hover { filter: brightness(1.1); }
+:focus-visible { outline: .2rem solid var(--accent); outline-offset: .2rem; }
+footer { color: var(--quiet); font-size: .875rem; padding: 1rem .25rem; text-align: center; }
+@media (max-width: 30rem) {
+  dl > div { grid-template-columns: 1fr; }
+  button { width: 100%; }
+}
 """
 
 STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode("ascii")
@@ -41,19 +79,19 @@ def start_page(settings: Settings, form_token: str) -> str:
     """What is asked for, and the button that begins."""
     scopes = ", ".join(settings.scopes) or "what the provider gives by default"
     facts = {
+        "Mail account": settings.account,
         "Settings": f"{settings.kind} {settings.name}",
         "Namespace": settings.namespace or "none: every tenant that inherits these settings sends with them",
-        "Mail account": settings.account,
         "Provider": f"{settings.provider}, at {settings.host}",
         "Client ID": settings.client_id,
         "Scopes": scopes,
     }
     return _page(
         "Let a cluster send mail",
-        "<p>If you go on and consent at the provider, the applications of the namespace below can send mail with the "
-        "account below, until the consent is withdrawn there. Log in as that account.</p>"
+        "<p>Go on, log in as the mail account below and consent at the provider: then the applications of the "
+        "namespace below can send mail with that account, until the consent is withdrawn at the provider.</p>"
         f"<dl>{''.join(map(_fact, facts, facts.values()))}</dl>"
-        "<p>Do not go on if you did not expect this page.</p>"
+        "<p>Did you not expect this page? Then do not go on.</p>"
         '<form method="post">'
         f'<input type="hidden" name="token" value="{escape(form_token)}">'
         f'<button type="submit">Continue to {escape(settings.host)}</button>'
@@ -62,40 +100,45 @@ def start_page(settings: Settings, form_token: str) -> str:
 
 
 def waiting_page() -> str:
-    """While the tokens are being fetched. It looks again by itself, under an address that holds no code."""
+    """While the tokens are being fetched. It looks again by itself, under an address that holds no code.
+
+    At once, since the endpoint takes its time to answer: a page that reloads after seconds takes the reader by surprise
+    (WCAG 2.2, 2.2.1).
+    """
     return _page(
         "Fetching the tokens",
-        '<p role="status">The provider has answered; the tokens are being fetched. This page looks again every two '
-        "seconds.</p>",
-        refresh_s=2,
+        '<p role="status">The provider has answered; the tokens are being fetched. The result appears here by '
+        "itself.</p>"
+        '<p><a href="">Look again</a></p>',
+        head='<meta http-equiv="refresh" content="0">',
     )
 
 
 def result_page(result: ConsentResult) -> str:
     """What has become of a consent."""
-    title = "Mail can be sent" if result.authorized else "No consent"
     return _page(
-        title,
+        "Mail can be sent" if result.authorized else "No consent",
         f'<p role="status">{escape(result.message)}</p>'
-        f"<p>The condition <code>Authorized</code> of the settings says the same: {escape(result.reason)}. "
-        "You can close this page.</p>",
+        f"<p>The condition <code>Authorized</code> of the settings says the same: <code>{escape(result.reason)}</code>."
+        "</p><p>You can close this page.</p>",
+        mood="good" if result.authorized else "bad",
     )
 
 
 def message_page(title: str, message: str) -> str:
     """That something cannot be done, and what to do."""
-    return _page(title, f'<p role="alert">{escape(message)}</p>')
+    return _page(title, f'<p role="alert">{escape(message)}</p>', mood="bad")
 
 
 def _fact(term: str, description: str) -> str:
-    return f"<dt>{escape(term)}</dt><dd>{escape(description)}</dd>"
+    return f"<div><dt>{escape(term)}</dt><dd>{escape(description)}</dd></div>"
 
 
-def _page(title: str, body: str, *, refresh_s: int | None = None) -> str:
-    refresh = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s is not None else ""
+def _page(title: str, body: str, *, head: str = "", mood: str = "") -> str:
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"{refresh}<title>{escape(title)} - mailsettings</title><style>{STYLE}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>"
+        f"{head}<title>{escape(title)} - mailsettings</title><style>{STYLE}</style>"
+        f'</head><body><main class="{mood}"><h1>{escape(title)}</h1>{body}</main>'
+        "<footer>mailsettings, the mail settings of this cluster</footer></body></html>"
     )

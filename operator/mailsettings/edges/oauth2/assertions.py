@@ -1,6 +1,5 @@
 """Federated tokens: assertions that somebody else has signed."""
 
-import errno
 import os
 
 from mailsettings.core.oauth2.faults import FailureKind
@@ -17,7 +16,8 @@ def read_assertion(auth: ClientAssertion) -> str:
     try:
         assertion = auth.read().strip()
     except OSError as error:
-        words = os.strerror(error.errno if error.errno is not None else errno.EIO).lower()
+        # The operating system's text would name the file; an error without a number has words of the operator's own.
+        words = str(error) if error.errno is None else os.strerror(error.errno).lower()
         raise FailureError(FailureKind.ASSERTION, words) from None
     except UnicodeDecodeError:
         raise FailureError(FailureKind.ASSERTION, "it is no text") from None

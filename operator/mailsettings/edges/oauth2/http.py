@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 from mailsettings.core.oauth2.answers import read_device_answer, read_discovery, read_token_answer
 from mailsettings.core.oauth2.faults import Failure, FailureKind
 from mailsettings.edges import network
-from mailsettings.edges.smtp import CaBundleError, tls_context
+from mailsettings.edges.tls import CaBundleError, tls_context
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """Of a whole HTTP answer, its header included."""
