@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,14 +29,23 @@ class OperatorError(Exception):
 class OperatorProcess:
     """Starts and stops the operator. On Linux it dies with the thread that started it."""
 
-    def __init__(self, cluster: Cluster, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        program: Sequence[str] = ("-m", "mailsettings"),
+    ) -> None:
         """Nothing is started yet.
 
         Args:
             cluster: where it works; `manifests/` has been applied there.
             folder: for its kubeconfig and its log.
             environment: its configuration, beside the permission to connect to loopback.
+            program: what Python runs; tests put one there that breaks at a certain place.
         """
+        self._program = program
         self.log = folder / "operator.log"
         self._kubeconfig = cluster.service_account(
             namespace=NAMESPACE, name=SERVICE_ACCOUNT, target=folder / "operator.kubeconfig"
@@ -56,7 +65,7 @@ class OperatorProcess:
             OperatorError: it ended, or took longer than `timeout` seconds.
         """
         python = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), sys.executable]
-        command = [*python, "-m", "mailsettings", "run", "--liveness", "none"]
+        command = [*python, *self._program, "run", "--liveness", "none"]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), **self._environment}
         environment["KUBECONFIG"] = str(self._kubeconfig)
         with self.log.open("ab") as log:
@@ -96,4 +105,6 @@ class OperatorProcess:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def _log_since(self, begin: int) -> str:
-        return self.log.read_bytes()[begin:].decode(errors="replace")
+        with self.log.open("rb") as log:
+            log.seek(begin)
+            return log.read().decode(errors="replace")

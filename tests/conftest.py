@@ -5,10 +5,15 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from playwright.sync_api import Browser
 
 from dev.cluster import Cluster, start
 from tests.support.chromium import chromium
+
+# How long an example takes says nothing: the machine may be busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,5 @@
-"""The demo behind `make run`: a control plane, a mail server, the operator and the examples, live on this machine.
+"""The demo behind `make run`: a control plane, servers, the operator and the examples, live on this machine.
 
-Nothing in it is simulated but the mail server's users: the API server is real, the operator runs under its own
-ServiceAccount, and the mail server speaks real SMTP with STARTTLS and logins.
+Nothing in it is simulated but the users: the API server is real, the operator runs under its own ServiceAccount, the
+mail server speaks real SMTP with STARTTLS, passwords and access tokens, and the identity provider real OAuth2.
 """

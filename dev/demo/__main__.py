@@ -10,7 +10,7 @@ from typing import Final
 from dev.cluster import ClusterError
 from dev.demo.session import DemoError, run
 
-DEFAULT_LIMIT_S: Final = 120.0
+DEFAULT_LIMIT_S: Final = 180.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -56,15 +56,20 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dev.demo",
-        description="Starts a control plane, a mail server and the operator on this machine, applies\n"
-        "dev/examples, and shows what comes of them. Ctrl-C ends everything.",
+        description="Starts a control plane, a mail server, an identity provider and the operator on\n"
+        "this machine, applies dev/examples, and shows what comes of them. Ctrl-C ends\n"
+        "everything.",
         epilog="examples:\n"
         "  python -m dev.demo\n"
-        "  python -m dev.demo --once --limit 60\n"
+        "  python -m dev.demo --once --limit 90\n"
         "  MAILSETTINGS_KUBECONFIG=~/.kube/config python -m dev.demo   # on a given cluster",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--once", action="store_true", help="end as soon as every example has reached its state")
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="consent without a person, and end as soon as every example has reached its state",
+    )
     parser.add_argument(
         "--limit",
         type=float,

@@ -15,12 +15,13 @@ RECIPIENT: Final = "customer@shop.example"
 _TIMEOUT_S: Final = 30.0
 
 
-def send_mail(api: Api, secret: Place, folder: Path) -> None:
+def send_mail(api: Api, secret: Place, recipient: str, folder: Path) -> None:
     """Runs dev/examples/send_mail.py on the Secret, laid out in a folder as Kubernetes would mount it.
 
     Args:
         api: Where the Secret is.
         secret: Namespace and name.
+        recipient: To whom.
         folder: For the files; they are gone afterwards.
 
     Raises:
@@ -33,7 +34,7 @@ def send_mail(api: Api, secret: Place, folder: Path) -> None:
     try:
         for key, value in data.items():
             (mounted / key).write_bytes(base64.b64decode(value))
-        _run([sys.executable, str(EXAMPLES / "send_mail.py"), str(mounted), RECIPIENT])
+        _run([sys.executable, str(EXAMPLES / "send_mail.py"), str(mounted), recipient])
     finally:
         shutil.rmtree(mounted)
 

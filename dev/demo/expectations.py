@@ -30,17 +30,21 @@ EXPECTATIONS: Final = (
     Expectation("reports", "mail", "False", "SecretNotFound", "Tenant", ""),
 )
 
+CONSENTED: Final = Expectation("billing", "mail", "True", "Ready", "Tenant", "mail-smtp")
+"""What needs a person's consent on top."""
+
 INHERITING: Final[Place] = ("shop", "mail-smtp")
 """The Secret of the tenant that inherits, with which a mail is sent."""
 
 
 def unmet(state: State) -> list[str]:
-    """What is not yet as expected, as sentences; none: every example has reached its state."""
-    return [fault for expected in EXPECTATIONS for fault in _faults(expected, state)]
+    """What is not yet as expected, as sentences; none: every example that needs nobody has reached its state."""
+    return [fault for expected in EXPECTATIONS for fault in faults(expected, state)]
 
 
-def _faults(expected: Expectation, state: State) -> Iterator[str]:
-    row = next((row for row in state.rows if (row.namespace, row.name) == (expected.namespace, expected.name)), None)
+def faults(expected: Expectation, state: State) -> Iterator[str]:
+    """What is not yet as expected of one example."""
+    row = state.row(expected.namespace, expected.name)
     title = "/".join(filter(None, (expected.namespace, expected.name)))
     if row is None:
         yield f"{title}: is not there"

@@ -12,11 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from dev.demo.mail_server import Mail
-from dev.demo.state import Row, State
+from dev.demo.state import Row, Sending, State
 
 WIDTH: Final = 79
-_COLUMNS: Final = ("Settings", "Ready", "Reason", "Source", "Secret")
+_COLUMNS: Final = ("Settings", "Ready", "Reason", "Source", "Token", "Secret")
 _COLOURS: Final = {"True": "green", "False": "red", "Unknown": "yellow"}
+_AWAITED: Final = "ConsentRequired"
+"""No fault: a person has something to do."""
+_MAILS_PER_LINE: Final = 5
+"""Where lines are appended, every so many mails one."""
 
 
 class Screen(Protocol):
@@ -33,8 +37,8 @@ class Screen(Protocol):
     def say(self, text: str) -> None:
         """Says something once; lines that are too long are wrapped, commands are left whole."""
 
-    def show(self, state: State) -> None:
-        """Shows the present state."""
+    def show(self, state: State, sending: Sending | None = None) -> None:
+        """Shows the present state, and what the application with access tokens has come to."""
 
 
 def open_screen() -> Screen:
@@ -69,14 +73,18 @@ class LiveScreen:
             is_command = line.startswith("  ")
             self._console.print(Text(line, style="cyan" if is_command else ""), soft_wrap=is_command)
 
-    def show(self, state: State) -> None:
+    def show(self, state: State, sending: Sending | None = None) -> None:
         """Draws the table anew."""
         table = Table(*_COLUMNS, box=None, pad_edge=False, header_style="bold")
         for row in state.rows:
-            colour = _COLOURS.get(row.ready, "dim")
+            colour = _colour(row)
             table.add_row(*(Text(cell, style=colour if at in (1, 2) else "") for at, cell in enumerate(_cells(row))))
-        messages = [Text(f"{row.title}: {row.message}", style="red") for row in state.rows if row.ready == "False"]
-        self._live.update(Group("", table, "", *messages), refresh=True)
+        messages = [Text(f"{row.title}: {row.message}", style=_colour(row)) for row in state.rows if _has_words(row)]
+        shown = Group("", table, "", *messages)
+        if sending is not None:
+            style = "red" if sending.refused else "green"
+            shown = Group(shown, "", Text(_sending_text(sending), style=style))
+        self._live.update(shown, refresh=True)
 
 
 class PlainScreen:
@@ -84,6 +92,7 @@ class PlainScreen:
 
     def __init__(self) -> None:
         self._shown: dict[str, Row] = {}
+        self._mails = 0
 
     def __enter__(self) -> Self:
         """Nothing to prepare."""
@@ -99,26 +108,33 @@ class PlainScreen:
         for line in text.splitlines() or [""]:
             print(line if line.startswith("  ") else textwrap.fill(line, WIDTH), flush=True)
 
-    def show(self, state: State) -> None:
-        """Appends the rows that have changed since they were last shown."""
+    def show(self, state: State, sending: Sending | None = None) -> None:
+        """Appends the rows that have changed since they were last shown, and every few mails how many there are."""
         changed = [row for row in state.rows if self._shown.get(row.title) != row and (row.ready or not row.name)]
         if changed and not self._shown:
             print(f"\n{_line(_COLUMNS)}")
         for row in changed:
             print(_line(_cells(row)))
-            if row.ready == "False":
+            if _has_words(row):
                 print(textwrap.fill(row.message, WIDTH, initial_indent="    ", subsequent_indent="    "), flush=True)
         gone = self._shown.keys() - {row.title for row in state.rows}
         for title in sorted(gone):
             print(f"{title}: gone", flush=True)
         self._shown = {row.title: row for row in state.rows if row in changed or row.title in self._shown}
+        if sending is not None and sending.mails >= self._mails + _MAILS_PER_LINE:
+            self._mails = sending.mails
+            print(f"{clock()} {_sending_text(sending)}", flush=True)
+
+
+def clock() -> str:
+    """The time of day."""
+    return datetime.now().astimezone().strftime("%H:%M:%S")
 
 
 def mail_text(mail: Mail) -> str:
     """A mail that has arrived, without what it says and without the password it came with."""
-    now = datetime.now().astimezone().strftime("%H:%M:%S")
     lines = (
-        f"{now} a mail arrived, sent with the login {mail.login}",
+        f"{clock()} a mail arrived, sent with the login {mail.login}",
         f"  From:    {mail.sender}",
         f"  To:      {', '.join(mail.recipients)}",
         f"  Subject: {mail.subject}",
@@ -126,9 +142,28 @@ def mail_text(mail: Mail) -> str:
     return "\n".join(textwrap.shorten(line, WIDTH) if not line.startswith("  ") else line[:WIDTH] for line in lines)
 
 
+def _sending_text(sending: Sending) -> str:
+    refused = f"{sending.refused} refused" if sending.refused else "none refused"
+    seconds = -1 if sending.renewal_in is None else sending.renewal_in.total_seconds()
+    renewal = f"; next token in {seconds:.0f} s" if seconds >= 0 else ""
+    return f"{sending.title}: {_count(sending.mails, 'mail')}, {_count(sending.tokens, 'token')}, {refused}{renewal}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _has_words(row: Row) -> bool:
+    return row.ready == "False"
+
+
+def _colour(row: Row) -> str:
+    return "yellow" if row.reason == _AWAITED else _COLOURS.get(row.ready, "dim")
+
+
 def _cells(row: Row) -> tuple[str, ...]:
-    return row.title, row.ready or "-", row.reason or "-", row.source or "-", row.secret or "-"
+    return row.title, *(cell or "-" for cell in (row.ready, row.reason, row.source, row.token, row.secret))
 
 
 def _line(cells: tuple[str, ...]) -> str:
-    return "{:<21} {:<8} {:<20} {:<7} {}".format(*cells)
+    return "{:<18}  {:<7}  {:<15}  {:<6}  {:<12}  {}".format(*cells)

@@ -1,5 +1,6 @@
 """The demo from its start to its end."""
 
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -10,8 +11,11 @@ from typing import Final
 
 from dev.cluster import Api, ApiError, Cluster, existing_kubeconfig, running_cluster
 from dev.demo import application, expectations
-from dev.demo.examples import apply_examples, apply_operator_manifests
-from dev.demo.mail_server import HOST, LOGINS, Mail, MailServer
+from dev.demo.authority import HOST, Authority
+from dev.demo.consent import ConsentDemo, Servers
+from dev.demo.examples import Endpoints, apply_examples, apply_operator_manifests
+from dev.demo.identity_provider import IdentityProvider
+from dev.demo.mail_server import LOGINS, Mail, MailServer
 from dev.demo.screen import Screen, mail_text, open_screen
 from dev.demo.state import State, observe
 from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorError, OperatorProcess
@@ -53,19 +57,28 @@ def run(*, once: bool, limit_s: float) -> None:
     given = existing_kubeconfig()
     screen.say("Starting a control plane" if given is None else "Using the cluster of MAILSETTINGS_KUBECONFIG")
     began = time.monotonic()
-    with running_cluster() as cluster, _folder(cluster, screen) as folder, MailServer() as server:
+    authority = Authority()
+    with (
+        running_cluster() as cluster,
+        _folder(cluster, screen) as folder,
+        IdentityProvider(authority) as provider,
+        MailServer(authority, provider.account_of) as server,
+    ):
         if given is None:
             screen.say(f"The control plane is ready after {time.monotonic() - began:.1f} s.")
         deadline = time.monotonic() + limit_s if once else None
         screen.say(f"A mail server with {len(LOGINS)} logins listens on {HOST}:{server.port} (STARTTLS).")
+        screen.say(f"An identity provider whose tokens it takes is at {provider.origin}.")
         screen.say(f"Applied {apply_operator_manifests(cluster, folder)} objects of manifests.")
-        with _running_operator(cluster, folder, screen) as operator:
-            screen.say(f"Applied {apply_examples(cluster, folder, server)} objects of dev/examples.")
+        with _running_operator(cluster, folder, authority, screen) as operator:
+            endpoints = Endpoints(server.port, authority.certificate, provider.authorization_uri, provider.token_uri)
+            screen.say(f"Applied {apply_examples(cluster, folder, endpoints)} objects of dev/examples.")
             screen.say(f"\nTo look at it with kubectl:\n  export KUBECONFIG={cluster.kubeconfig}")
             screen.say("  kubectl get mailsettings -A     # the tenants' settings")
             screen.say("  kubectl get cmss                # the system's")
+            consent = ConsentDemo(cluster.api(), folder, Servers(authority, provider, server), screen, by_itself=once)
             with screen:
-                _Demo(cluster.api(), folder, server, operator, screen).follow(deadline)
+                _Demo(cluster.api(), folder, server, operator, consent, screen).follow(deadline)
 
 
 @contextmanager
@@ -103,9 +116,19 @@ def _check_is_free(api: Api) -> None:
 
 
 @contextmanager
-def _running_operator(cluster: Cluster, folder: Path, screen: Screen) -> Iterator[OperatorProcess]:
-    """The operator under its own ServiceAccount while the block runs."""
-    operator = OperatorProcess(cluster, folder)
+def _running_operator(
+    cluster: Cluster, folder: Path, authority: Authority, screen: Screen
+) -> Iterator[OperatorProcess]:
+    """The operator under its own ServiceAccount while the block runs, with its consent pages on a free port."""
+    trusted = folder / "authority.pem"
+    trusted.write_text(authority.certificate)
+    consent = f"{HOST}:{_free_port()}"
+    environment = {
+        "MAILSETTINGS_OAUTH2_CA_FILE": str(trusted),
+        "MAILSETTINGS_EXTERNAL_URL": f"http://{consent}",
+        "MAILSETTINGS_CONSENT_LISTEN": consent,
+    }
+    operator = OperatorProcess(cluster, folder, environment)
     try:
         operator.start()
         screen.say(f"The operator runs as the ServiceAccount {SERVICE_ACCOUNT} (process {operator.pid}).")
@@ -118,14 +141,30 @@ def _running_operator(cluster: Cluster, folder: Path, screen: Screen) -> Iterato
         operator.stop()
 
 
+def _free_port() -> int:
+    """A port on which nothing listens; the operator is told it before it can listen there itself."""
+    with socket.socket() as holder:
+        holder.bind((HOST, 0))
+        return int(holder.getsockname()[1])
+
+
 class _Demo:
     """The demo while everything runs."""
 
-    def __init__(self, api: Api, folder: Path, server: MailServer, operator: OperatorProcess, screen: Screen) -> None:
+    def __init__(
+        self,
+        api: Api,
+        folder: Path,
+        server: MailServer,
+        operator: OperatorProcess,
+        consent: ConsentDemo,
+        screen: Screen,
+    ) -> None:
         self._api = api
         self._folder = folder
         self._server = server
         self._operator = operator
+        self._consent = consent
         self._screen = screen
         self._has_sent = False
         self._has_arrived = False
@@ -136,14 +175,20 @@ class _Demo:
         Args:
             deadline: When everything must be as expected, by the monotonic clock; None: for ever.
         """
+        is_complete = has_hinted = False
         while True:
-            had_arrived = self._has_arrived
             state = self._step()
-            if self._has_arrived and not had_arrived:
-                self._screen.say("\nEvery example has reached its expected state.")
+            if deadline is None and self._has_arrived and not has_hinted:
+                has_hinted = True
+                self._screen.say("\nEvery example that needs nobody has reached its expected state.")
+                self._screen.say(_HINTS)
+            self._consent.step(state, asks=has_hinted)
+            if not is_complete and self._has_arrived and not self._consent.unmet(state):
+                is_complete = True
+                self._screen.show(state, self._consent.sending(state))
+                self._screen.say(f"\n{self._consent.summary}\nEvery example has reached its expected state.")
                 if deadline is not None:
                     return
-                self._screen.say(_HINTS)
             if deadline is not None and time.monotonic() > deadline:
                 raise DemoError("The limit has passed:\n" + "\n".join(f"  {fault}" for fault in self._faults(state)))
             time.sleep(POLL_INTERVAL_S)
@@ -153,12 +198,14 @@ class _Demo:
             lines = self._operator.log_text().splitlines()[-_LOG_LINES:]
             raise DemoError("The operator has ended. Its last lines:\n" + "\n".join(lines))
         state = observe(self._api)
-        self._screen.show(state)
+        self._screen.show(state, self._consent.sending(state))
         if not self._has_sent and not expectations.unmet(state):
             self._screen.say(f"\nsend_mail.py sends with the Secret {'/'.join(expectations.INHERITING)}")
-            application.send_mail(self._api, expectations.INHERITING, self._folder)
+            application.send_mail(self._api, expectations.INHERITING, application.RECIPIENT, self._folder)
             self._has_sent = True
         for mail in self._arrived():
+            if self._consent.take(mail):
+                continue
             self._screen.say(mail_text(mail))
             if application.RECIPIENT in mail.recipients and not self._has_arrived:
                 self._has_arrived = True
@@ -172,6 +219,8 @@ class _Demo:
                 return
 
     def _faults(self, state: State) -> list[str]:
-        if self._has_sent:
-            return [f"the mail to {application.RECIPIENT} has not arrived"]
-        return expectations.unmet(state)
+        if not self._has_sent:
+            found = expectations.unmet(state)
+        else:
+            found = [] if self._has_arrived else [f"the mail to {application.RECIPIENT} has not arrived"]
+        return [*found, *self._consent.unmet(state)]

@@ -1,7 +1,8 @@
 """What is there: the settings of both kinds with their conditions, and the Secrets that the operator has delivered."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from dev.cluster import Api
@@ -15,6 +16,18 @@ _DELIVERED: Final = {
 Json = dict[str, Any]
 Place = tuple[str, str]
 """Namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """What the status says of OAuth2."""
+
+    redirect_uri: str
+    """What a person copies to the provider's console."""
+    authorize_url: str
+    """What a person opens who is to consent."""
+    renewal: datetime | None
+    """When the token is renewed next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,9 @@ class Row:
     secret: str
     message: str
     """Of the Ready condition."""
+    token: str = ""
+    """The state of the access token; empty without OAuth2."""
+    authorization: Authorization | None = field(default=None, compare=False)
 
     @property
     def title(self) -> str:
@@ -48,6 +64,26 @@ class State:
     rows: tuple[Row, ...]
     secrets: frozenset[Place]
     """Delivered Secrets."""
+
+    def row(self, namespace: str, name: str) -> Row | None:
+        """The row of these settings."""
+        return next((row for row in self.rows if (row.namespace, row.name) == (namespace, name)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What the application that sends with access tokens has come to."""
+
+    title: str
+    """With which settings."""
+    mails: int
+    """So many have arrived."""
+    tokens: int
+    """With so many different tokens."""
+    refused: int
+    """So many logins with a token were refused."""
+    renewal_in: timedelta | None
+    """How long until the token is renewed."""
 
 
 def observe(api: Api) -> State:
@@ -89,6 +125,19 @@ def _row(settings: Json, secrets: frozenset[Place]) -> Row:
         source=(status.get("effective") or {}).get("source", ""),
         secret=secret if (namespace, secret) in secrets else "",
         message=ready.get("message", ""),
+        token=(status.get("oauth2") or {}).get("tokenState", ""),
+        authorization=_authorization(status.get("oauth2")),
+    )
+
+
+def _authorization(oauth2: Json | None) -> Authorization | None:
+    if oauth2 is None:
+        return None
+    renewal = oauth2.get("nextRefreshTime")
+    return Authorization(
+        oauth2.get("redirectURI", ""),
+        oauth2.get("authorizeURL", ""),
+        datetime.fromisoformat(renewal) if renewal else None,
     )
 
 

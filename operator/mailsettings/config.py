@@ -1,5 +1,6 @@
 """The operator's own configuration, from its environment."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mailsettings.api import names
+from mailsettings.api.identity import Cloud
+from mailsettings.api.scalars import HTTPS_URI_PATTERN, SCOPE_PATTERN
 from mailsettings.core.egress import EgressPolicy
 
 PREFIX: Final = "MAILSETTINGS_"
@@ -31,6 +34,19 @@ def _external(url: str) -> str:
     if not (parts.scheme == "https" or is_local) or not parts.hostname or parts.path.strip("/") or parts.query:
         raise ValueError("must be https://HOST or https://HOST:PORT, without a path")
     return url.rstrip("/")
+
+
+def _authority(url: str) -> str:
+    """Without the slash at its end: the directory follows."""
+    if url and (re.fullmatch(HTTPS_URI_PATTERN, url) is None or "?" in url):
+        raise ValueError("must be an https URL without a query")
+    return url.rstrip("/")
+
+
+def _scopes(text: str) -> str:
+    if not all(re.fullmatch(SCOPE_PATTERN, scope) for scope in text.split()):
+        raise ValueError("must be scopes, separated by blanks")
+    return text
 
 
 class Config(BaseModel):
@@ -60,6 +76,12 @@ class Config(BaseModel):
     """How long a request for a token may take as a whole. After a crash it is repeated 15 seconds later than that."""
     oauth2_limit: Annotated[int, Field(ge=1, le=16)] = 8
     """How many tokens may be asked for at a time."""
+    oauth2_cloud_authority: Annotated[str, AfterValidator(_authority)] = ""
+    """The cloud Custom of Office365: the https URL before the directory, such as https://login.cloud.example."""
+    oauth2_cloud_delegated_scopes: Annotated[str, AfterValidator(_scopes)] = ""
+    """The scopes there for a person's mailbox, separated by blanks."""
+    oauth2_cloud_application_scopes: Annotated[str, AfterValidator(_scopes)] = ""
+    """The scopes there for grant ClientCredentials, separated by blanks; at Microsoft's one that ends in /.default."""
     external_url: Annotated[str, AfterValidator(_external)] = ""
     """Where browsers reach the operator: https://consent.example.com. Only then are its consent pages served."""
     consent_listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] = "0.0.0.0:8081"
@@ -88,6 +110,17 @@ class Config(BaseModel):
     def oauth2_token(self) -> Path | None:
         """Where the operator's own token is."""
         return Path(self.oauth2_token_file) if self.oauth2_token_file else None
+
+    @property
+    def oauth2_cloud(self) -> Cloud | None:
+        """The cloud that settings name `Custom`."""
+        if not self.oauth2_cloud_authority:
+            return None
+        return Cloud(
+            token_uri=self.oauth2_cloud_authority,
+            delegated_scopes=tuple(self.oauth2_cloud_delegated_scopes.split()),
+            application_scopes=tuple(self.oauth2_cloud_application_scopes.split()),
+        )
 
     @property
     def egress(self) -> EgressPolicy:

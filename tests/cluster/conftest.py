@@ -13,18 +13,20 @@ from typing import Any, Final
 
 import pytest
 
-from dev.cluster import Cluster
+from dev.cluster import Cluster, ControlPlane
 from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT, OperatorProcess
 from tests.support.consent import KIND, OTHER, Person, consent_spec
 from tests.support.identity_provider import (
     ACCOUNT,
     CLIENT_SECRET,
+    SCOPE,
     IdentityProvider,
     RegisteredClient,
     identity_provider,
     key_pair,
 )
 from tests.support.kube import Kube
+from tests.support.own_cluster import OwnCluster
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
 from tests.support.threads import LoopThread
 
@@ -64,33 +66,63 @@ def external_url() -> str:
 
 
 FEDERATION_AUDIENCE: Final = "api://AzureADTokenExchange"
+CLOUD_SCOPE: Final = "https://outlook.cloud.example/.default"
 
 
-def operator_environment(
-    cluster: Cluster, folder: Path, external_url: str, consent_listen: str | None = None
-) -> dict[str, str]:
+def operator_environment(folder: Path) -> dict[str, str]:
     """What the tests configure: above all that the identity provider of the tests is trusted."""
-    authority, token = folder / "authority.pem", folder / "token"
+    authority = folder / "authority.pem"
     authority.write_text(certificate(LOOPBACK).ca_pem)
-    request = {"spec": {"audiences": [FEDERATION_AUDIENCE], "expirationSeconds": 24 * 3600}}
-    account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}"
-    token.write_text(cluster.api().request("POST", f"{account}/token", request)["status"]["token"])
     return {
         "MAILSETTINGS_LOG_LEVEL": "DEBUG",
         "MAILSETTINGS_OAUTH2_CA_FILE": str(authority),
         "MAILSETTINGS_OAUTH2_DEADLINE_SECONDS": "3",
-        "MAILSETTINGS_EXTERNAL_URL": external_url,
-        "MAILSETTINGS_CONSENT_LISTEN": consent_listen or external_url.removeprefix("http://"),
-        "MAILSETTINGS_OAUTH2_TOKEN_FILE": str(token),
+    }
+
+
+def consent_environment(external_url: str, listen_url: str) -> dict[str, str]:
+    """Serves the consent pages."""
+    listen = listen_url.removeprefix("http://")
+    return {"MAILSETTINGS_EXTERNAL_URL": external_url, "MAILSETTINGS_CONSENT_LISTEN": listen}
+
+
+def federation_environment(cluster: Cluster, folder: Path) -> dict[str, str]:
+    """Gives the operator a token of its own for `FEDERATION_AUDIENCE`."""
+    token = folder / "token"
+    request = {"spec": {"audiences": [FEDERATION_AUDIENCE], "expirationSeconds": 24 * 3600}}
+    account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{SERVICE_ACCOUNT}"
+    token.write_text(cluster.api().request("POST", f"{account}/token", request)["status"]["token"])
+    return {"MAILSETTINGS_OAUTH2_TOKEN_FILE": str(token)}
+
+
+@pytest.fixture(scope="session")
+def cloud(loop_thread: LoopThread) -> Iterator[IdentityProvider]:
+    """The cloud `Custom` of Office365: there before the operators, which have its address in their configuration."""
+    with loop_thread.entered(identity_provider()) as provider:
+        yield provider
+
+
+def cloud_environment(cloud: IdentityProvider) -> dict[str, str]:
+    """Defines the cloud `Custom`."""
+    return {
+        "MAILSETTINGS_OAUTH2_CLOUD_AUTHORITY": cloud.origin,
+        "MAILSETTINGS_OAUTH2_CLOUD_DELEGATED_SCOPES": SCOPE,
+        "MAILSETTINGS_OAUTH2_CLOUD_APPLICATION_SCOPES": CLOUD_SCOPE,
     }
 
 
 @pytest.fixture(scope="session")
 def operator_process(
-    installed: Cluster, tmp_path_factory: pytest.TempPathFactory, external_url: str
+    installed: Cluster, cloud: IdentityProvider, tmp_path_factory: pytest.TempPathFactory, external_url: str
 ) -> Iterator[OperatorProcess]:
     folder = tmp_path_factory.mktemp("operator")
-    process = OperatorProcess(installed, folder, operator_environment(installed, folder, external_url))
+    environment = {
+        **operator_environment(folder),
+        **consent_environment(external_url, external_url),
+        **federation_environment(installed, folder),
+        **cloud_environment(cloud),
+    }
+    process = OperatorProcess(installed, folder, environment)
     yield process
     process.stop()
 
@@ -111,14 +143,25 @@ def another_url() -> str:
 
 @pytest.fixture
 def another_operator(
-    installed: Cluster, tmp_path: Path, external_url: str, another_url: str
+    installed: Cluster, cloud: IdentityProvider, tmp_path: Path, external_url: str, another_url: str
 ) -> Iterator[OperatorProcess]:
     """A second one, which nobody elects between."""
-    listen = another_url.removeprefix("http://")
-    process = OperatorProcess(installed, tmp_path, operator_environment(installed, tmp_path, external_url, listen))
+    environment = {
+        **operator_environment(tmp_path),
+        **consent_environment(external_url, another_url),
+        **federation_environment(installed, tmp_path),
+        **cloud_environment(cloud),
+    }
+    process = OperatorProcess(installed, tmp_path, environment)
     process.start()
     yield process
     process.stop()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[OwnCluster]:
+    with ControlPlane(tmp_path / "cluster") as plane:
+        yield OwnCluster(plane, tmp_path)
 
 
 @pytest.fixture(scope="session")

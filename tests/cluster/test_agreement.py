@@ -74,7 +74,6 @@ def test_generated_specs_get_the_same_verdict(client: Client, kind: crd.Kind) ->
         max_examples=CASES // len(crd.KINDS),
         derandomize=True,
         database=None,
-        deadline=None,
         suppress_health_check=[*HealthCheck],
     )
     @given(name=specs.NAMES, spec=STRATEGIES[kind.kind])

@@ -13,10 +13,11 @@ import pytest
 from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
 from mailsettings.api.oauth2 import OAuth2
-from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.consent import ConsentKey
 from mailsettings.core.oauth2.state import LIFE, Flows
 from mailsettings.core.oauth2.terms import consent_terms
+from tests.support import openid
+from tests.support.bearer import Presented
 from tests.support.browser import Browser
 from tests.support.consent import KIND, OTHER, SCOPES, Person, ask, consent_spec, encoded, wait_told
 from tests.support.history import events_about
@@ -168,20 +169,18 @@ def test_settings_that_change_on_the_way(
     assert provider.token_requests == []
 
 
-def operator_flows(kube: Kube) -> tuple[Flows, Digester]:
+def operator_flows(kube: Kube) -> Flows:
     secret = kube.get("Secret", names.OPERATOR_KEY_NAME, NAMESPACE)
     assert secret is not None
-    key = base64.b64decode(secret["data"]["key"])
-    return Flows(key), Digester(key)
+    return Flows(base64.b64decode(secret["data"]["key"]))
 
 
 def test_state_that_is_too_old(
     kube: Kube, namespace: str, provider: IdentityProvider, settings: Json, person: Person
 ) -> None:
     callback = person.log_in(person.begin(settings))
-    flows, digest = operator_flows(kube)
-    terms = consent_terms("Custom", OAuth2.model_validate(settings["spec"]["auth"]["oauth2"]), digest)
-    old = flows.mint(
+    terms = consent_terms("Custom", OAuth2.model_validate(settings["spec"]["auth"]["oauth2"]))
+    old = operator_flows(kube).mint(
         flow=bytes(16),
         uid=settings["metadata"]["uid"],
         fingerprint=terms.fingerprint,
@@ -471,6 +470,20 @@ def test_settings_that_ask_nobody_say_so(kube: Kube, namespace: str, provider: I
     assert "ask nobody" in result["message"]
 
 
+def test_consent_that_cannot_be_answered_holds_nothing_up(
+    kube: Kube, namespace: str, native: Json, person: Person
+) -> None:
+    source = {"labels": {names.LABEL_CONSENT_OF: native["metadata"]["uid"]}}
+    data = encoded({"redirect_uri": LOOPBACK_URI})
+    kube.create(
+        "Secret", "a-frozen-one", namespace, metadata=source, type=names.CONSENT_TYPE, data=data, immutable=True
+    )
+    secret = ask(kube, namespace, native, redirect_uri=LOOPBACK_URI)
+    hand_over(kube, secret, person.log_in(wait_told(kube, secret, "authorize-url")))
+    assert wait_result(kube, secret)["authorized"] is True
+    kube.wait_ready("mail", namespace)
+
+
 # --- device codes ---
 
 
@@ -578,6 +591,54 @@ def test_system_is_consented_to_once_for_all(
         kube.patch("ClusterMailServerSettings", name, metadata=allow)
         kube.delete("ClusterMailServerSettings", name)
         kube.delete("Secret", name, NAMESPACE)
+
+
+# --- a provider that was not written here ---
+
+
+@pytest.mark.skipif(bool(openid.missing()), reason=openid.missing())
+def test_independent_provider(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    serve: Callable[..., MailServer],
+    loop_thread: LoopThread,
+    external_url: str,
+) -> None:
+    """Code, PKCE, ID token, rotation with reuse detection: all by `oidc-provider`, whose tokens live six seconds."""
+    redirect_uri = f"{external_url}/oauth2/callback/127.0.0.1:{{port}}"
+    with openid.openid_provider(access_life_s=6, redirect_uri=redirect_uri) as provider:
+        seen: list[str] = []
+
+        def takes(said: Presented) -> bool:
+            seen.append(said.token)
+            return said.username == ACCOUNT
+
+        server = serve(auth_required=True, auth_without_tls=True, mechanisms=("XOAUTH2",), takes=takes)
+        kube.secret("oauth2", namespace, secret=CLIENT_SECRET)
+        spec = consent_spec(provider, server, scopes=["openid", "offline_access", "email", openid.MAIL])
+        kube.create(KIND, "mail", namespace, spec=spec)
+        asked = kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+
+        wrong = Person(provider, loop_thread)
+        assert OTHER in wrong.consent(kube, asked, account=OTHER).said
+        person = Person(provider, loop_thread)
+        assert person.consent(kube, asked).title == "Mail can be sent"
+        kube.wait_ready("mail", namespace)
+
+        def delivered() -> str:
+            return (kube.secret_data("mail-smtp", namespace) or {})["access-token"]
+
+        assert seen == [delivered()]
+        tokens: set[str] = set()
+
+        def has_seen_four() -> bool:
+            tokens.add(delivered())
+            return len(tokens) >= 4
+
+        kube.wait(has_seen_four, "three renewals")
+        assert loop_thread.run(provider.is_live(delivered()))
+        kube.wait_ready("mail", namespace)
 
 
 # --- Google's way ---

@@ -102,6 +102,11 @@ REFUSALS: Final = (
     Refusal("spec", "auth.oauth2.grant: with Office365", _oauth2("Office365", _SERVICE_ACCOUNT, directoryID="a")),
     Refusal("spec", "auth.oauth2.directoryID: Office365", _oauth2("Office365", _OFFICE, directoryID=None)),
     Refusal("spec", "auth.oauth2.cloud: only", _oauth2(cloud="Public")),
+    Refusal(
+        "spec",
+        "connection.host: with auth.oauth2.cloud Custom",
+        {"connection": {"port": 587}, **_oauth2("Office365", _OFFICE, cloud="Custom")},
+    ),
     Refusal("spec", "auth.oauth2.tokenURI: provider Custom", _oauth2(tokenURI=None)),
     Refusal("spec", "auth.oauth2.tokenURI: with Office365", _oauth2("Office365", _OFFICE, tokenURI="https://h/token")),
     Refusal(
@@ -157,6 +162,16 @@ REFUSALS: Final = (
         "spec.auth.oauth2.accountCheck",
         "auth.oauth2.accountCheck: set either",
         _oauth2(base=_CODE, accountCheck={"claim": "email", "skip": True}),
+    ),
+    Refusal(
+        "spec.auth.oauth2.clientAuth",
+        "auth.oauth2.clientAuth.secretMethod: only a client secret",
+        _oauth2(clientAuth={"certificateRef": {"name": "a"}, "secretMethod": "Post"}),
+    ),
+    Refusal(
+        "spec",
+        "auth.oauth2.clientAuth.secretMethod: only provider",
+        _oauth2("Office365", _OFFICE, clientAuth={"secretRef": REF, "secretMethod": "Basic"}),
     ),
     Refusal("spec", "connection.host: set it", {"connection": None}),
     Refusal("spec", "connection.host: a server of your own", {"connection": {"port": 25}}),

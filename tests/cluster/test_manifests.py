@@ -1,8 +1,11 @@
 """`manifests/` on a real API server: what the roles permit, what the policies refuse, and what the Pod may be."""
 
 import base64
+import os
 import secrets
-from collections.abc import Callable, Iterator
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +17,7 @@ import yaml
 from dev.cluster import Cluster, load
 from mailsettings.api import crd, names
 from mailsettings.api.providers import OFFICE365, PROVIDERS
+from mailsettings.config import Config
 from tests.support.client import DRY_RUN, MERGE_PATCH, Answer, Client
 from tests.support.waiting import eventually
 
@@ -246,6 +250,107 @@ def test_container_can_write_nowhere() -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert "volumeMounts" not in container
     assert {"cpu", "memory"} <= container["resources"]["limits"].keys() & container["resources"]["requests"].keys()
+
+
+# --- the consent pages ---
+
+
+def test_consent_service_leads_to_where_the_pages_are_served(client: Client) -> None:
+    service, template = manifest("Service"), manifest("Deployment")["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    (port,) = service["spec"]["ports"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+
+    stored = client.call("GET", f"/api/v1/namespaces/{SYSTEM}/services/{service['metadata']['name']}").body
+
+    assert stored["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert ports[port["targetPort"]] == int(Config().consent_listen.rpartition(":")[2])
+    assert stored["spec"]["ports"][0]["port"] == 80
+
+
+def test_consent_is_published_only_when_an_administrator_does_so(client: Client) -> None:
+    (container,) = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
+    stored = client.call("GET", f"/api/v1/namespaces/{SYSTEM}/services/mailsettings-consent").body
+    assert stored["spec"]["type"] == "ClusterIP"
+    assert "externalIPs" not in stored["spec"]
+    assert Config().external_url == ""
+    assert "MAILSETTINGS_EXTERNAL_URL" not in {variable["name"] for variable in container["env"]}
+    assert not [entry for entry in load(MANIFESTS) if entry["kind"] in ("Ingress", "HTTPRoute", "Gateway")]
+
+
+# --- components ---
+
+
+COMPONENTS: Final = {
+    "federation": "MAILSETTINGS_OAUTH2_TOKEN_FILE",
+    "oauth2-authorities": "MAILSETTINGS_OAUTH2_CA_FILE",
+}
+"""Each of `manifests/components`, and the variable that it sets."""
+STRATEGIC_MERGE_PATCH: Final = "application/strategic-merge-patch+json"
+
+
+def test_every_component_is_tested() -> None:
+    assert {path.name for path in (MANIFESTS / "components").iterdir()} == COMPONENTS.keys()
+
+
+def patches(component: str) -> list[dict[str, Any]]:
+    folder = MANIFESTS / "components" / component
+    content = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    assert content["kind"] == "Component"
+    return [yaml.safe_load((folder / patch["path"]).read_text()) for patch in content["patches"]]
+
+
+def check_components(client: Client, deployment: dict[str, Any], components: Iterable[str]) -> None:
+    """The operator finds the file of each variable in a volume, and its Pod passes the restricted standard."""
+    template = deployment["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    values = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+    assert "MAILSETTINGS_NAMESPACE" in values, "what was there stays"
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+    for component in components:
+        variable = COMPONENTS[component]
+        assert variable.removeprefix("MAILSETTINGS_").lower() in Config.model_fields
+        folder, _, file = values[variable].rpartition("/")
+        assert mounts[folder]["readOnly"] is True
+        volume = volumes[mounts[folder]["name"]]
+        if component == "federation":
+            (source,) = volume["projected"]["sources"]
+            assert source["serviceAccountToken"]["path"] == file
+            assert source["serviceAccountToken"]["audience"] == "api://AzureADTokenExchange"
+        else:
+            assert "configMap" in volume
+    body = {"metadata": {"name": "operator", "labels": template["metadata"]["labels"]}, "spec": template["spec"]}
+    answer = client.call("POST", f"/api/v1/namespaces/{SYSTEM}/pods", body, query=DRY_RUN)
+    assert (answer.status, answer.warnings) == (201, ""), answer.message
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_component_fits_the_deployment(client: Client, component: str) -> None:
+    """The API server merges as kustomize does."""
+    (patch,) = patches(component)
+    place = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{patch['metadata']['name']}"
+    query = DRY_RUN | {"fieldValidation": "Strict"}
+    answer = client.call("PATCH", place, patch, content_type=STRATEGIC_MERGE_PATCH, query=query)
+    assert (answer.status, answer.warnings) == (200, ""), answer.message
+    check_components(client, answer.body, [component])
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders it, and there is none")
+def test_all_components_together_are_rendered(client: Client, tmp_path: Path) -> None:
+    overlay = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(MANIFESTS, tmp_path)],
+        "components": [os.path.relpath(MANIFESTS / "components" / name, tmp_path) for name in COMPONENTS],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    command = ["kubectl", "kustomize", str(tmp_path)]
+    rendered = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    documents = list(yaml.safe_load_all(rendered.stdout))
+    assert len(documents) == len(load(MANIFESTS))
+    (deployment,) = [document for document in documents if document["kind"] == "Deployment"]
+    check_components(client, deployment, COMPONENTS)
 
 
 # --- admission policies ---

@@ -21,13 +21,15 @@ from cryptography.hazmat.primitives import serialization
 from dev.cluster import ApiError, Cluster
 from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from mailsettings.api import names
-from tests.cluster.conftest import FEDERATION_AUDIENCE
+from tests.cluster.conftest import CLOUD_SCOPE, FEDERATION_AUDIENCE
 from tests.support.client import Client
 from tests.support.history import events_about
 from tests.support.identity_provider import (
     ACCOUNT,
     CLIENT_ID,
     CLIENT_SECRET,
+    DIRECTORY,
+    SCOPE,
     Behaviour,
     IdentityProvider,
     RegisteredClient,
@@ -250,6 +252,37 @@ def test_operator_s_own_token_is_the_client_s_proof(
     assert claims["sub"] == f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
 
 
+@pytest.mark.parametrize(
+    ("grant", "scope"), [("ClientCredentials", CLOUD_SCOPE), ("RefreshToken", f"{SCOPE} offline_access openid profile")]
+)
+def test_office365_in_the_administrator_s_own_cloud(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    cloud: IdentityProvider,
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+    grant: str,
+    scope: str,
+) -> None:
+    """Through Microsoft's own library, from the discovery document to the mail server."""
+    cloud.asked.clear()
+    spec = oauth2_spec(cloud, mail_server_of(cloud), grant)
+    office = {"tokenURI": None, "directoryID": DIRECTORY, "cloud": "Custom"}
+    give_secret(kube, namespace, cloud)
+    spec["auth"]["oauth2"] |= office
+    kube.create(KIND, "mail", namespace, spec={**spec, "provider": "Office365"})
+    settings = kube.wait_ready("mail", namespace)
+    assert [each.path for each in cloud.asked] == [
+        f"/{DIRECTORY}/v2.0/.well-known/openid-configuration",
+        f"/{DIRECTORY}/oauth2/v2.0/token",
+    ]
+    assert sorted(cloud.token_requests[0].form["scope"].split()) == sorted(scope.split())
+    ends_at = settings["status"]["oauth2"].get("refreshTokenExpiresAt")
+    assert (ends_at is not None) == (grant == "RefreshToken")
+    values = kube.secret_data("mail-smtp", namespace) or {}
+    assert cloud.is_live(values["access-token"])
+
+
 # --- renewal ---
 
 
@@ -405,6 +438,19 @@ def test_wrong_client_secret_is_told_and_heals_when_the_secret_does(
     assert reason_of(settings, "Delivered") == ("False", "NotDelivered")
     kube.patch("Secret", "oauth2", namespace, stringData={"secret": CLIENT_SECRET})
     kube.wait_ready("mail", namespace)
+
+
+def test_provider_that_takes_no_basic_is_told_of_and_gets_the_secret_otherwise(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(takes_basic=False)
+    create(provider)
+    settings = kube.wait_condition("mail", namespace, "Authorized", "False", "ClientAuthInvalid")
+    assert "auth.oauth2.clientAuth.secretMethod" in (condition(settings, "Authorized") or {})["message"]
+    kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": {"clientAuth": {"secretMethod": "Post"}}}})
+    kube.wait_ready("mail", namespace)
+    assert "Authorization" not in provider.token_requests[-1].headers
+    assert [e for e in events_about(kube, namespace, "mail") if e["reason"] == "TokenDropped"] == []
 
 
 @pytest.mark.parametrize("missing", ["secret", "refresh-token"])
@@ -801,7 +847,7 @@ def test_suspended_settings_get_their_tokens_and_nothing_else(
     kube.wait_gone("Secret", "mail-smtp", namespace)
 
 
-def test_end_of_the_suspension_writes_nothing_that_is_there_already(
+def test_exchanged_token_leaves_the_operator_the_owner_of_what_it_delivered(
     create: Create, kube: Kube, namespace: str, provider: IdentityProvider
 ) -> None:
     create(provider)
@@ -812,11 +858,9 @@ def test_end_of_the_suspension_writes_nothing_that_is_there_already(
     rotate_client_secret(kube, namespace, provider)
     values = renewed(kube, namespace, "mail-smtp", before)
     assert lasting(values) == {**lasting(before), "mine": "x"}
-    secret = kube.get("Secret", "mail-smtp", namespace) or {}
     kube.patch(KIND, "mail", namespace, spec={"suspend": False})
     kube.wait_condition("mail", namespace, "Delivered", "True", "Delivered")
-    assert kube.get("Secret", "mail-smtp", namespace) == secret
-
+    assert kube.secret_data("mail-smtp", namespace) == values
     basic = {"username": "u", "passwordSecretRef": {"name": "oauth2", "key": "secret"}}
     kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": None, "basic": basic}})
     kube.wait_values("mail-smtp", namespace, password="another", mine="x")

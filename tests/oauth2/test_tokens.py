@@ -79,9 +79,12 @@ async def obtain(
     policy: EgressPolicy = ALLOW_LOOPBACK,
     deadline: timedelta = PATIENT,
     ca_bundle: str | None = "",
+    since_s: float | None = None,
 ) -> Token:
     bundle = provider.ca_pem if ca_bundle == "" else ca_bundle
-    return await tokens.obtain(request, policy=policy, level=Source.TENANT, ca_bundle=bundle, deadline=deadline)
+    return await tokens.obtain(
+        request, policy=policy, level=Source.TENANT, ca_bundle=bundle, deadline=deadline, since_s=since_s
+    )
 
 
 async def fault(provider: IdentityProvider, request: TokenRequest, **options: Any) -> TokenFault:
@@ -536,6 +539,14 @@ async def test_the_deadline_holds_for_the_whole_call(
     assert time.monotonic() - started < SHORT.total_seconds() + 1
     assert refused.reason is Reason.PROVIDER_UNREACHABLE
     assert "within 0.7s" in refused.message
+
+
+async def test_nothing_is_asked_when_the_time_is_over_at_the_start(provider: IdentityProvider) -> None:
+    """As after a machine has stood still."""
+    long_ago = time.monotonic() - PATIENT.total_seconds()
+    found = await fault(provider, refreshing(provider, Family.CUSTOM), since_s=long_ago)
+    assert (found.reason, found.is_transient) == (Reason.PROVIDER_UNREACHABLE, True)
+    assert provider.asked == []
 
 
 async def _silence(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:

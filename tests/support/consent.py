@@ -2,11 +2,11 @@
 
 import base64
 import secrets
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mailsettings.api import names
 from tests.support.browser import Browser, Page
-from tests.support.identity_provider import ACCOUNT, CLIENT_ID, IdentityProvider
+from tests.support.identity_provider import ACCOUNT, CLIENT_ID
 from tests.support.kube import Json, Kube
 from tests.support.smtp_server import MailServer
 from tests.support.threads import LoopThread
@@ -16,7 +16,19 @@ OTHER: Final = "someone-else@acme.example"
 SCOPES: Final = ["openid", "offline_access", "mail.send"]
 
 
-def consent_spec(provider: IdentityProvider, server: MailServer, **oauth2: Any) -> Json:
+class Provider(Protocol):
+    """What the test's provider and the independent one have in common."""
+
+    @property
+    def authorization_uri(self) -> str: ...
+
+    @property
+    def token_uri(self) -> str: ...
+
+    async def log_in(self, authorize_url: str, *, account: str = ..., decision: str = ...) -> str: ...
+
+
+def consent_spec(provider: Provider, server: MailServer, **oauth2: Any) -> Json:
     """The spec of settings with grant AuthorizationCode, whose client secret is in the Secret `oauth2`."""
     return {
         "mailFrom": "Acme <no-reply@acme.example>",
@@ -40,7 +52,7 @@ def consent_spec(provider: IdentityProvider, server: MailServer, **oauth2: Any) 
 class Person:
     """Somebody who consents, or tries to."""
 
-    def __init__(self, provider: IdentityProvider, loop_thread: LoopThread) -> None:
+    def __init__(self, provider: Provider, loop_thread: LoopThread) -> None:
         self.browser = Browser()
         self._provider = provider
         self._loop_thread = loop_thread

@@ -77,22 +77,16 @@ async def consent_endpoint(desk: StubDesk, **options: Any) -> AsyncIterator[int]
         holder.bind((LOOPBACK, 0))
         port = int(holder.getsockname()[1])
     logger = logging.getLogger("mailsettings")
-    serving = asyncio.create_task(serve(application(desk, logger), logger, host=LOOPBACK, port=port, **options))
+    started = asyncio.Event()
+    serving = asyncio.create_task(
+        serve(application(desk, logger), logger, host=LOOPBACK, port=port, started=started, **options)
+    )
+    starting = asyncio.create_task(started.wait())
     try:
-        while not await _answers(port):
-            assert not serving.done(), serving.result()
-            await asyncio.sleep(0.01)
+        await asyncio.wait([serving, starting], return_when=asyncio.FIRST_COMPLETED)
+        assert not serving.done(), serving.result()
         yield port
     finally:
         serving.cancel()
-        await asyncio.wait([serving])
-
-
-async def _answers(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(LOOPBACK, port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
+        starting.cancel()
+        await asyncio.wait([serving, starting])

@@ -127,7 +127,11 @@ class IdentityProvider:
     gives_refresh_token: bool = True
     id_token_claims: dict[str, Any] = field(default_factory=dict)
     """What ID tokens say otherwise than they should; None: not at all."""
+    takes_basic: bool = True
+    """A client secret in the Authorization header; one in the body is always taken."""
     answers: deque[Behaviour] = field(default_factory=deque)
+    standing: Behaviour | None = None
+    """What answers a request for a token when `answers` is empty."""
     discoveries: deque[Behaviour] = field(default_factory=deque)
     asked: list[Asked] = field(default_factory=list)
     _refresh_tokens: dict[str, _RefreshToken] = field(default_factory=dict)
@@ -240,6 +244,8 @@ class IdentityProvider:
         form = await self._record(request)
         if self.answers:
             return await self.answers.popleft()(request)
+        if self.standing is not None:
+            return await self.standing(request)
         try:
             return web.json_response(self._grant(request, form), headers={"Cache-Control": "no-store"})
         except RefusedError as refused:
@@ -376,6 +382,8 @@ class IdentityProvider:
 
     def _authenticated(self, request: web.Request, form: Mapping[str, str]) -> RegisteredClient:
         login = _basic(request.headers.get("Authorization"))
+        if login and not self.takes_basic:
+            raise RefusedError("invalid_client", 0, "Client authentication failed.", 401)
         client_id, secret = login or (form.get("client_id", ""), form.get("client_secret"))
         client = self.clients.get(client_id)
         if client is None:

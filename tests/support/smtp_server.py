@@ -33,6 +33,8 @@ class Certificate:
 
     context: ssl.SSLContext
     ca_pem: str
+    chain_pem: str = ""
+    key_pem: str = field(default="", repr=False)
 
 
 def certificate(*names: str, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
@@ -41,7 +43,12 @@ def certificate(*names: str, not_before: datetime | None = None, not_after: date
     issued = ca.issue_cert(*names, not_before=not_before, not_after=not_after)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     issued.configure_cert(context)
-    return Certificate(context, ca.cert_pem.bytes().decode())
+    return Certificate(
+        context,
+        ca.cert_pem.bytes().decode(),
+        issued.cert_chain_pems[0].bytes().decode(),
+        issued.private_key_pem.bytes().decode(),
+    )
 
 
 def expired_certificate(*names: str) -> Certificate:

@@ -168,14 +168,16 @@ _BASIC = _mostly(
     _object({"username": _USERNAME, "usernameSecretRef": _REF}, {"passwordSecretRef": _REF}),
     4,
 )
+_SECRET_METHOD = _leaf(("Basic", "Post"), ("basic", "", 1))
 _CLIENT_AUTH = _mostly(
     st.one_of(
-        st.fixed_dictionaries({"secretRef": _REF}),
+        st.fixed_dictionaries({"secretRef": _REF}, optional={"secretMethod": _SECRET_METHOD}),
         st.fixed_dictionaries({"certificateRef": _object({}, {"name": _OBJECT_NAME})}),
     ),
     _object(
         {
             "secretRef": _REF,
+            "secretMethod": _SECRET_METHOD,
             "certificateRef": _object({}, {"name": _OBJECT_NAME}),
             "federation": _object({}, {"audience": _leaf(("api://AzureADTokenExchange", "a"), ("", "a b", "ä", 1))}),
         }
@@ -221,7 +223,7 @@ _OAUTH2_ODD = {
     "clientID": _CLIENT_ID,
     "clientAuth": _CLIENT_AUTH,
     "directoryID": _DIRECTORY_ID,
-    "cloud": _leaf(("Public", "USGov", "China"), ("public", "Custom", "", 1)),
+    "cloud": _leaf(("Public", "USGov", "China", "Custom"), ("public", "", 1)),
     "authorizationURI": _TOKEN_URI,
     "deviceAuthorizationURI": _TOKEN_URI,
     "tokenURI": _TOKEN_URI,
@@ -277,7 +279,7 @@ _OAUTH2_BY_PROVIDER: Final = {
     ),
     "Office365": st.one_of(
         *(
-            _oauth2(grant, {"directoryID": _DIRECTORY_ID}, {"cloud": st.sampled_from(("Public", "China"))})
+            _oauth2(grant, {"directoryID": _DIRECTORY_ID}, {"cloud": st.sampled_from(("Public", "Custom"))})
             for grant in ("ClientCredentials", "RefreshToken", "AuthorizationCode", "DeviceCode")
         )
     ),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mailsettings.api.conditions import Reason
+from mailsettings.api.identity import Cloud
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
 from mailsettings.core.acceptance import MAX_ERRORS, accept_cluster, accept_tenant, parse_spec
 from mailsettings.core.effective import EffectiveSettings
@@ -113,3 +114,63 @@ def test_many_errors_are_cut_short() -> None:
     assert isinstance(finding, Finding)
     assert finding.message.count("tenants.namespaces") <= MAX_ERRORS
     assert "more" in finding.message
+
+
+OFFICE: dict[str, Any] = {
+    "mailFrom": "a@acme.example",
+    "provider": "Office365",
+    "connection": {"host": "smtp.cloud.example"},
+    "auth": {
+        "oauth2": {
+            "username": "a@acme.example",
+            "grant": "ClientCredentials",
+            "clientID": "x",
+            "clientAuth": {"secretRef": {"name": "a", "key": "b"}},
+            "directoryID": "acme.example",
+            "cloud": "Custom",
+        }
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("cloud", "missing"),
+    [
+        (None, "MAILSETTINGS_OAUTH2_CLOUD_AUTHORITY"),
+        (Cloud("https://h", ("send",)), "MAILSETTINGS_OAUTH2_CLOUD_APPLICATION_SCOPES"),
+        (Cloud("https://h", (), ("default",)), None),
+    ],
+)
+def test_cloud_that_the_administrator_has_not_defined_is_named(cloud: Cloud | None, missing: str | None) -> None:
+    found = parse_spec(MailServerSettingsSpec, OFFICE, custom_cloud=cloud)
+    if missing is None:
+        assert not isinstance(found, Finding)
+        return
+    assert isinstance(found, Finding)
+    assert (found.status, found.reason) == (False, Reason.SPEC_INVALID)
+    assert missing in found.message
+
+
+def test_scopes_of_the_delegated_kind_are_needed_for_a_person_s_mailbox_unless_the_spec_has_them() -> None:
+    seed = {"refreshTokenSecretRef": {"name": "a", "key": "b"}}
+    oauth2 = {**OFFICE["auth"]["oauth2"], "grant": "RefreshToken", **seed}
+    cloud = Cloud("https://h", (), ("default",))
+    found = parse_spec(MailServerSettingsSpec, {**OFFICE, "auth": {"oauth2": oauth2}}, custom_cloud=cloud)
+    assert isinstance(found, Finding)
+    assert "MAILSETTINGS_OAUTH2_CLOUD_DELEGATED_SCOPES" in found.message
+    own = {**OFFICE, "auth": {"oauth2": {**oauth2, "scopes": ["send"]}}}
+    assert not isinstance(parse_spec(MailServerSettingsSpec, own, custom_cloud=cloud), Finding)
+
+
+def test_other_clouds_need_no_definition() -> None:
+    public = {**OFFICE, "auth": {"oauth2": {**OFFICE["auth"]["oauth2"], "cloud": "Public"}}}
+    assert not isinstance(parse_spec(MailServerSettingsSpec, public), Finding)
+
+
+def test_what_the_defined_cloud_s_token_permits_beyond_sending_is_told() -> None:
+    spec = ClusterMailServerSettingsSpec.model_validate(
+        {**OFFICE, "tenants": {"delivery": "Credentials", "namespaces": ["a"]}}
+    )
+    cloud = Cloud("https://h", (), ("https://mail.google.com/",))
+    finding, _ = accept_cluster(spec, name="x", generation=1, custom_cloud=cloud)
+    assert "also reads and deletes" in finding.message

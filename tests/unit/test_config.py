@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from mailsettings.__main__ import main
+from mailsettings.api.identity import Cloud
 from mailsettings.config import Config
 from mailsettings.core.server import Source
 
@@ -31,9 +32,30 @@ def test_variables_are_read() -> None:
     assert config.egress.check(ipaddress.ip_address("10.1.2.3"), 587, Source.TENANT) is None
 
 
+def test_cloud_of_the_administrator_s_own() -> None:
+    authority = {"MAILSETTINGS_OAUTH2_CLOUD_AUTHORITY": "https://login.cloud.example/adfs/"}
+    assert Config().oauth2_cloud is None
+    assert Config.from_environment(authority).oauth2_cloud == Cloud("https://login.cloud.example/adfs")
+    scopes = {
+        "MAILSETTINGS_OAUTH2_CLOUD_DELEGATED_SCOPES": " a  b ",
+        "MAILSETTINGS_OAUTH2_CLOUD_APPLICATION_SCOPES": "https://mail.cloud.example/.default",
+    }
+    cloud = Config.from_environment(authority | scopes).oauth2_cloud
+    expected = ("a", "b"), ("https://mail.cloud.example/.default",)
+    assert cloud == Cloud("https://login.cloud.example/adfs", *expected)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("WORKERS", "0"), ("WORKERS", "many"), ("LOG_LEVEL", "LOUD"), ("REQUIRE_SECRET_LABEL", "perhaps")],
+    [
+        *(("OAUTH2_CLOUD_AUTHORITY", url) for url in ("http://h", "https://h?x", "https://h#x", "https://u:p@h", "h")),
+        ("OAUTH2_CLOUD_DELEGATED_SCOPES", 'a "b"'),
+        ("OAUTH2_CLOUD_APPLICATION_SCOPES", "ä"),
+        ("WORKERS", "0"),
+        ("WORKERS", "many"),
+        ("LOG_LEVEL", "LOUD"),
+        ("REQUIRE_SECRET_LABEL", "perhaps"),
+    ],
 )
 def test_values_that_cannot_be_used_are_refused(name: str, value: str) -> None:
     with pytest.raises(ValidationError, match=name.lower()):

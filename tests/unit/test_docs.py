@@ -15,8 +15,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from mailsettings.api import names
+from mailsettings.api import crd, names
 from mailsettings.api.conditions import Reason
+from mailsettings.api.providers import PROVIDERS
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
 from mailsettings.config import PREFIX, Config
 from tests.support.smtp_server import PASSWORD, USERNAME, certificate, mail_server
@@ -25,7 +26,7 @@ ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
 RENDERED: Final = ROOT / "docs" / "reference.md"
 """Made from the models, and checked where it is made."""
-PAGES: Final = [README, *(page for page in sorted((ROOT / "docs").glob("*.md")) if page != RENDERED)]
+PAGES: Final = [README, *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page != RENDERED)]
 PAGE: Final = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 
 MODELS: Final[dict[str, type[BaseModel]]] = {
@@ -36,7 +37,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block, or a run of indented lines, whose language is `indented`."""
+    """A fenced block, which may belong to an item of a list, or a run of indented lines, called `indented`."""
 
     language: str
     text: str
@@ -44,10 +45,10 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     text = page.read_text()
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    rest = re.sub(r"^```\w*\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    indented = re.findall(r"(?:^ {4}.*\n)+", rest, re.MULTILINE)
-    return [Block(*found) for found in fenced] + [Block("indented", dedent(found)) for found in indented]
+    fence = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+    fenced = [Block(language, dedent(found)) for _, language, found in fence.findall(text)]
+    indented = re.findall(r"(?:^ {4}.*\n)+", fence.sub("", text), re.MULTILINE)
+    return fenced + [Block("indented", dedent(found)) for found in indented]
 
 
 def documents(page: Path) -> Iterator[dict[str, Any]]:
@@ -65,7 +66,7 @@ def anchors(page: Path) -> set[str]:
 @PAGE
 def test_page_is_readable(page: Path) -> None:
     lines = page.read_text().splitlines()
-    prose = [line for line in lines if not line.startswith("|") and "](" not in line]
+    prose = [line for line in lines if not line.lstrip().startswith("|") and "](" not in line]
     assert max(map(len, prose)) <= 120
     code = [line for block in blocks(page) for line in block.text.splitlines()]
     assert [line for line in code if len(line) > 80] == []
@@ -130,10 +131,43 @@ def test_files_that_are_named_exist(page: Path) -> None:
 def test_reasons_and_variables_that_are_named_exist(page: Path) -> None:
     text = page.read_text()
     variables = {f"{PREFIX}{field.upper()}" for field in Config.model_fields}
-    of_tests = {"MAILSETTINGS_KUBECONFIG", "MAILSETTINGS_AGREEMENT_CASES"}
+    of_tests = {
+        "MAILSETTINGS_KUBECONFIG",
+        "MAILSETTINGS_AGREEMENT_CASES",
+        "MAILSETTINGS_CRASH_KILLS",
+        "MAILSETTINGS_OPENID_PROVIDER",
+    }
     assert {*re.findall(r"MAILSETTINGS_[A-Z0-9_]+", text)} <= variables | of_tests
     for reason in re.findall(r"the reason(?: is)? `(\w+)`", text):
         assert reason in [*Reason], reason
+
+
+@PAGE
+def test_reasons_in_tables_exist(page: Path) -> None:
+    tables = re.findall(r"^ *\| Reason\b.*\n *\|[-|]+\n((?: *\|.*\n)+)", page.read_text(), re.MULTILINE)
+    for row in "".join(tables).splitlines():
+        for reason in re.findall(r"`(\w+)`", row.split("|")[1]):
+            assert reason in [*Reason], reason
+
+
+@PAGE
+def test_what_kubectl_shows_has_its_columns_and_reasons(page: Path) -> None:
+    (version,) = crd.manifest(crd.TENANT)["spec"]["versions"]
+    shown = [column["name"].upper() for column in version["additionalPrinterColumns"] if not column.get("priority")]
+    console = "\n".join(block.text for block in blocks(page) if block.language == "console")
+    for header, row in re.findall(r"^(NAME .*AGE)\n(.*)$", console, re.MULTILINE):
+        assert header.split() == ["NAME", *shown]
+        assert row.split()[2] in [*Reason]
+
+
+def test_provider_pages_are_complete() -> None:
+    """Each provider has a page, which is linked from the overview, and every grant that works there has an example."""
+    for name, provider in PROVIDERS.items():
+        page = ROOT / "docs" / "providers" / f"{name.lower()}.md"
+        assert f"(providers/{page.name})" in (ROOT / "docs" / "oauth2.md").read_text()
+        text = page.read_text()
+        assert {grant for grant in provider.grants if f"grant: {grant}" not in text} == set()
+        assert "kubectl wait --for=condition=Ready" in text
 
 
 def test_table_of_what_is_wrong_names_reasons() -> None:

@@ -10,7 +10,6 @@ import pytest
 from mailsettings.api.conditions import Reason
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.core.clock import format_time
-from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.consent import (
     KEPT,
     MAX_VALUE_BYTES,
@@ -34,7 +33,6 @@ from mailsettings.core.oauth2.state import LIFE, Flows
 from mailsettings.core.oauth2.terms import ConsentTerms, begin, consent_terms
 
 FLOWS: Final = Flows(b"k" * 32)
-DIGEST: Final = Digester(b"k" * 32)
 NOW: Final = datetime(2026, 11, 22, 16, 40, tzinfo=UTC)
 UID: Final = "0b7f6a3e-9a51-4c55-9a44-6f0f7f5a2d10"
 FLOW: Final = bytes(range(16))
@@ -57,7 +55,7 @@ DEVICE: Final[dict[str, Any]] = {
 
 
 def terms(spec: dict[str, Any] = CUSTOM, **changes: Any) -> ConsentTerms:
-    return consent_terms("Custom", OAuth2.model_validate({**spec, **changes}), DIGEST)
+    return consent_terms("Custom", OAuth2.model_validate({**spec, **changes}))
 
 
 def consent(age: timedelta = timedelta(), *, callback_flow: str = "", **values: str) -> Consent:

@@ -9,6 +9,7 @@ from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.fingerprint import fingerprint
+from mailsettings.core.oauth2.request import ClientSecret, SecretMethod
 from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
 from mailsettings.core.server import Source
@@ -27,7 +28,7 @@ OFFICE: Final[dict[str, Any]] = {
 
 def of(provider: str = "Office365", **changes: Any) -> str:
     values = {key: value for key, value in {**OFFICE, **changes}.items() if value is not None}
-    return fingerprint(provider, OAuth2.model_validate(values), DIGEST)
+    return fingerprint(provider, OAuth2.model_validate(values))
 
 
 CHANGES: Final[dict[str, dict[str, Any]]] = {
@@ -82,7 +83,7 @@ def test_provider_drops_the_token() -> None:
 def test_service_account_key_may_be_replaced() -> None:
     account = {"username": "a", "grant": "ServiceAccount", "serviceAccountKeyRef": REF}
     other = {**account, "serviceAccountKeyRef": {"name": "other", "key": "b"}}
-    both = [fingerprint("Google", OAuth2.model_validate(each), DIGEST) for each in (account, other)]
+    both = [fingerprint("Google", OAuth2.model_validate(each)) for each in (account, other)]
     assert both[0] == both[1]
 
 
@@ -105,6 +106,23 @@ def subject(provider: str = "Office365", **secrets: str) -> TokenSubject:
     return token_subject(provider, oauth2, values, level=Source.TENANT, digest=DIGEST)
 
 
+def test_cloud_of_the_administrator_s_own_may_change_and_is_asked_at_once() -> None:
+    oauth2 = OAuth2.model_validate({**OFFICE, "cloud": "Custom"})
+
+    def of_cloud(*definition: Any) -> TokenSubject:
+        secrets = OAuth2Secrets(client_secret="s", refresh_token="seed")
+        cloud = Cloud(*definition)
+        return token_subject("Office365", oauth2, secrets, level=Source.TENANT, digest=DIGEST, custom_cloud=cloud)
+
+    first = of_cloud("https://login.cloud.example", ("send",), ("default",))
+    second = of_cloud("https://other.cloud.example/adfs", ("other",), ("default",))
+    kept = [(each.fingerprint, each.client, each.seed) for each in (first, second)]
+    assert kept[0] == kept[1]
+    assert first.attempt != second.attempt, "what the one has refused the other may grant"
+    request = second.request("seed", lambda _: "")
+    assert (request.endpoint, request.scopes) == ("https://other.cloud.example/adfs/acme.example", ("other",))
+
+
 def test_rotated_client_secret_drops_nothing_but_is_noticed() -> None:
     before, after = subject(), subject(client_secret="new")
     assert (before.fingerprint, before.seed) == (after.fingerprint, after.seed)
@@ -117,6 +135,36 @@ def test_new_seed_drops_nothing_but_is_noticed() -> None:
     assert before.seed != after.seed
 
 
+def test_changed_way_of_sending_the_secret_drops_nothing_but_is_noticed() -> None:
+    def sent(method: str | None) -> TokenSubject:
+        auth = {"secretRef": REF, **({"secretMethod": method} if method else {})}
+        values = {key: value for key, value in OFFICE.items() if key != "directoryID"}
+        oauth2 = OAuth2.model_validate({**values, "clientAuth": auth, "tokenURI": "https://idp.acme.example/token"})
+        return token_subject("Custom", oauth2, OAuth2Secrets("s"), level=Source.TENANT, digest=DIGEST)
+
+    absent, basic, post = map(sent, (None, "Basic", "Post"))
+    assert absent.fingerprint == basic.fingerprint == post.fingerprint
+    assert basic.client != post.client
+    clients = [each.request("seed", lambda _: "").client for each in (absent, basic, post)]
+    assert [client and client.auth for client in clients] == [
+        ClientSecret("s", SecretMethod.BASIC),
+        ClientSecret("s", SecretMethod.BASIC),
+        ClientSecret("s", SecretMethod.POST),
+    ]
+
+
 def test_no_secret_can_be_read_out_of_a_subject() -> None:
     assert "old" not in repr(subject())
     assert "'seed'" not in repr(subject())
+
+
+def test_lost_operator_key_costs_no_consent() -> None:
+    """Another key makes another fingerprint of the client's authentication only: that leads to a renewal."""
+    oauth2 = OAuth2.model_validate(OFFICE)
+    secrets = OAuth2Secrets(client_secret="s", refresh_token="r")
+    old, new = (
+        token_subject("Office365", oauth2, secrets, level=Source.TENANT, digest=Digester(key * 32))
+        for key in (b"k", b"K")
+    )
+    assert (old.fingerprint, old.seed) == (new.fingerprint, new.seed)
+    assert old.client != new.client

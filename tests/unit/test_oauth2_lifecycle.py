@@ -6,6 +6,7 @@ from typing import Any, Final
 import pytest
 
 from mailsettings.api.conditions import Reason
+from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.status import OAuth2Failure, ProbeFailureStatus, ProbeStatus, TokenState
 from mailsettings.core.clock import parse_time
@@ -13,6 +14,7 @@ from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import (
     Decision,
     FailedRenewal,
+    awaited_consent,
     decide,
     is_dropped,
     is_refused,
@@ -21,7 +23,11 @@ from mailsettings.core.oauth2.lifecycle import (
     still_meant,
 )
 from mailsettings.core.oauth2.request import Token
+from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.oauth2.stored import StoredToken
+from mailsettings.core.oauth2.subject import TokenSubject, token_subject
+from mailsettings.core.oauth2.terms import ConsentPage
+from mailsettings.core.server import Source
 from tests.unit.test_oauth2_fingerprint import DIGEST, subject
 
 NOW: Final = datetime(2026, 11, 22, 16, 40, tzinfo=UTC)
@@ -200,3 +206,49 @@ def test_status_tells_times_but_no_secret() -> None:
     assert status.account == "no-reply@acme.example"
     assert "rotated" not in status.model_dump_json()
     assert oauth2_status(None, subject(), decided(None), NOW, page=None).next_refresh_time is None
+
+
+CONSENT: Final[dict[str, Any]] = {
+    "username": "no-reply@acme.example",
+    "grant": "AuthorizationCode",
+    "clientID": "client",
+    "directoryID": "acme.example",
+}
+PAGE: Final = ConsentPage("https://consent.acme.example/oauth2/start/uid", "https://consent.acme.example/callback")
+
+
+def consented() -> TokenSubject:
+    return token_subject(
+        "Office365", OAuth2.model_validate(CONSENT), OAuth2Secrets(), level=Source.TENANT, digest=DIGEST
+    )
+
+
+def test_consent_is_awaited_with_the_way_that_there_is() -> None:
+    in_browser = awaited_consent(consented(), PAGE, dropped=False)
+    in_terminal = awaited_consent(consented(), None, dropped=False)
+    assert in_browser is not None
+    assert in_terminal is not None
+    assert (in_browser.status, in_browser.reason) == (False, Reason.CONSENT_REQUIRED)
+    assert "authorizeURL" in in_browser.message
+    assert "authorizeURL" not in in_terminal.message
+    assert awaited_consent(subject(), PAGE, dropped=False) is None, "nobody has to consent"
+
+
+def test_dropped_consent_is_told_until_there_is_another() -> None:
+    awaited = awaited_consent(consented(), PAGE, dropped=True)
+    decision = decide(None, consented(), None, now=NOW, seed="uid", awaited=awaited)
+    assert decision.due is None, "no provider is asked for what only a person can give"
+    assert (decision.finding.status, decision.finding.reason) == (False, Reason.TOKEN_DROPPED)
+    token = Token("access", NOW, NOW + HOUR, refresh_token="refresh")
+    held = StoredToken.of(token, consented(), sent=None)
+    decision = decide(held, consented(), None, now=NOW, seed="uid", awaited=None)
+    assert decision.finding.holds
+    assert due(decision) > NOW
+
+
+def test_failed_consent_is_told_and_nothing_is_tried_again() -> None:
+    denied = FailedRenewal(consented(), TokenFault(Reason.CONSENT_DENIED, "No."), NOW, of_consent=True)
+    told = record(denied, None, DIGEST, seed="uid")
+    awaited = awaited_consent(consented(), PAGE, dropped=False)
+    decision = decide(None, consented(), told, now=NOW, seed="uid", awaited=awaited)
+    assert (decision.due, decision.finding.reason) == (None, Reason.CONSENT_DENIED)

@@ -289,7 +289,7 @@ async def test_idle_is_reached_though_a_key_fails() -> None:
     assert work.done == [A]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from([A, B, C]), st.integers(0, 3)), max_size=60), st.integers(1, 4))
 async def test_whatever_comes_when_no_key_overlaps_and_the_last_trigger_is_acted_on(
     steps: list[tuple[Key, int]], workers: int

@@ -10,7 +10,7 @@ from datetime import timedelta
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from mailsettings.api.probe import ProbeMode
@@ -117,7 +117,6 @@ def message(said: str, login: Credentials | None) -> str:
 
 
 @pytest.mark.parametrize("repeat", [*ENCODINGS.values(), *DAMAGES.values()], ids=[*ENCODINGS, *DAMAGES])
-@settings(deadline=None)  # an example is some fifty milliseconds of work, and the machine may be busy
 @given(before=TEXTS_WITH_BLANKS, secret=VALUES, after=TEXTS_WITH_BLANKS, is_password=st.booleans())
 @example(before="", secret="pa  ss  word", after="", is_password=True)
 @example(before="", secret="pass\u00a0word", after="", is_password=True)

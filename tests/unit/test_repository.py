@@ -1,5 +1,6 @@
 """What no file of the repository may hold: places of somebody's machine, and where packages come from."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ FORBIDDEN: Final = re.compile(
     r"/(?:home|root|Users|work)/"
     r"|\b(?:pypi|test\.pypi|pythonhosted|files\.pythonhosted)\.(?:org|com)\b"
     r"|\bproxy\.golang\.org\b"
+    r"|\bregistry\.(?:npmjs|yarnpkg)\.(?:org|com)\b"
     r"|--(?:extra-)?index-url[ =]"
     r"|https?://[^\s\"')]*/simple\b"
 )
@@ -54,3 +56,10 @@ def test_every_locked_requirement_has_hashes_and_no_url(lock: str) -> None:
     assert entries
     requirement = r"[a-z0-9][a-z0-9._-]*==\S+(?: ; [^#]+?)?(?:\s+--hash=sha256:[0-9a-f]{64})+\s*"
     assert [entry for entry in entries if not re.fullmatch(requirement, entry)] == []
+
+
+def test_the_npm_lock_has_hashes_and_says_not_where_packages_come_from() -> None:
+    lock = json.loads((ROOT / "tests/support/openid_provider/package-lock.json").read_text())
+    packages = [entry for name, entry in lock["packages"].items() if name]
+    assert packages
+    assert [entry for entry in packages if "resolved" in entry or not entry["integrity"].startswith("sha512-")] == []

@@ -14,6 +14,10 @@ class Family(StrEnum):
     """RFC 6749 and what builds on it, nothing else."""
 
 
+CUSTOM_CLOUD: Final = "Custom"
+"""The name of the cloud that an administrator defines in the operator's settings."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cloud:
     """One instance of an identity platform, and the scopes that SMTP needs there."""

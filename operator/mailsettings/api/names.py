@@ -20,6 +20,9 @@ DEFAULT_SETTINGS: Final = "default"
 FIELD_MANAGER: Final = "mailsettings-operator"
 """The operator's name in server-side apply, and the component that its events come from."""
 
+PLUGIN_FIELD_MANAGER: Final = "kubectl-mailsettings"
+"""The name under which a person's `kubectl mailsettings` writes."""
+
 SECRET_TYPE: Final = "servicebinding.io/smtp"
 """The type of a delivered Secret. Source: Service Binding for Kubernetes 1.1, Well-known Secret Entries."""
 
@@ -56,6 +59,9 @@ def consent_secret_name(flow: str) -> str:
     """The name, in the operator's namespace, of the Secret with the answer to one attempt in a browser."""
     return f"{CONSENT_PREFIX}{flow}"
 
+
+AUTHORIZE_PREFIX: Final = "mailsettings-authorize-"
+"""What the API server makes the names of the Secrets from that `kubectl mailsettings authorize` creates."""
 
 LABEL_CONSENT_OF: Final = f"{GROUP}/consent-of"
 """On a Secret of type `CONSENT_TYPE`: the uid of the settings that the consent is for."""

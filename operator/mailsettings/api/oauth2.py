@@ -1,11 +1,13 @@
 """`spec.auth.oauth2`: how to log in with access tokens, which the operator gets and renews."""
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from mailsettings.api.grants import CONSENT_GRANTS, Grant
+from mailsettings.api.identity import CUSTOM_CLOUD
 from mailsettings.api.model import UNIQUE, ApiModel, Lax, Rule
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.api.references import SecretKeyRef, SecretRef
@@ -20,8 +22,9 @@ from mailsettings.api.scalars import (
     lower_ascii,
 )
 
-CLOUDS: Final = tuple(
-    dict.fromkeys(cloud for provider in PROVIDERS.values() if provider.identity for cloud in provider.identity.clouds)
+CLOUDS: Final = (
+    *dict.fromkeys(cloud for provider in PROVIDERS.values() if provider.identity for cloud in provider.identity.clouds),
+    CUSTOM_CLOUD,
 )
 SHARED_DIRECTORIES: Final = ("common", "organizations", "consumers")
 """Microsoft's names for "whichever directory": an account of any of them would do."""
@@ -44,11 +47,21 @@ class Federation(ApiModel):
     token must be of this audience."""
 
 
+class SecretMethod(StrEnum):
+    """How the client secret is sent. Source: RFC 6749 §2.3.1."""
+
+    BASIC = "Basic"
+    POST = "Post"
+
+
 class ClientAuth(ApiModel):
     """How the client proves to the provider who it is."""
 
     secret_ref: SecretKeyRef | None = None
     """A Secret that holds the client secret: its value, not its ID."""
+    secret_method: Annotated[SecretMethod | None, Lax] = None
+    """Custom only, with secretRef: Basic sends the client secret in the Authorization header, which every provider has
+    to take, Post in the request's body, which some demand. When absent Basic."""
     certificate_ref: SecretRef | None = None
     """A Secret of type kubernetes.io/tls, with tls.crt and tls.key: assertions are signed with the key."""
     federation: Federation | None = None
@@ -59,6 +72,11 @@ class ClientAuth(ApiModel):
             cel="[has(self.secretRef), has(self.certificateRef), has(self.federation)].filter(set, set).size() == 1",
             holds=lambda s: [s.secret_ref, s.certificate_ref, s.federation].count(None) == 2,
             message="auth.oauth2.clientAuth: set exactly one of secretRef, certificateRef and federation",
+        ),
+        Rule(
+            cel="!has(self.secretMethod) || has(self.secretRef)",
+            holds=lambda s: s.secret_method is None or s.secret_ref is not None,
+            message="auth.oauth2.clientAuth.secretMethod: only a client secret can be sent in two ways; remove it",
         ),
     )
 
@@ -139,7 +157,8 @@ class OAuth2(ApiModel):
     directory_id: Annotated[DirectoryId | None, Field(alias="directoryID")] = None
     """Office365 only: the directory (tenant) ID, or one of the directory's domains."""
     cloud: CloudName | None = None
-    """Office365 only: which of Microsoft's clouds the directory is in. When absent Public."""
+    """Office365 only: which of Microsoft's clouds the directory is in. When absent Public. Custom is one that the
+    operator's administrator has defined; its mail server is in connection.host."""
     authorization_uri: Annotated[HttpsUri | None, Field(alias="authorizationURI")] = None
     """The authorization endpoint, where a person consents. Needed for Custom; Google's and Microsoft's are known."""
     device_authorization_uri: Annotated[HttpsUri | None, Field(alias="deviceAuthorizationURI")] = None

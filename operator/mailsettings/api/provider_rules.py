@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from mailsettings.api.grants import CONSENT_GRANTS, Grant
-from mailsettings.api.identity import Family
+from mailsettings.api.identity import CUSTOM_CLOUD, Family
 from mailsettings.api.model import Rule
 from mailsettings.api.providers import CUSTOM, PROVIDERS, Provider
 from mailsettings.api.scalars import lower_ascii
@@ -82,6 +82,17 @@ def _oauth2_rules() -> Iterator[Rule]:
         holds=lambda provider, oauth2: oauth2.cloud is None or provider in microsoft,
         message=f"auth.oauth2.cloud: only {_listed(microsoft)} has several; remove it",
     )
+    yield Rule(
+        cel="!has(self.auth) || !has(self.auth.oauth2) || !has(self.auth.oauth2.cloud) || "
+        f"self.auth.oauth2.cloud != '{CUSTOM_CLOUD}' || (has(self.connection) && has(self.connection.host))",
+        holds=lambda s: (
+            s.auth is None
+            or s.auth.oauth2 is None
+            or s.auth.oauth2.cloud != CUSTOM_CLOUD
+            or (s.connection is not None and s.connection.host is not None)
+        ),
+        message=f"connection.host: with auth.oauth2.cloud {CUSTOM_CLOUD} there is no template for it; set it",
+    )
     yield _oauth2_rule(
         cel=f"has(self.auth.oauth2.tokenURI) || {_PROVIDER_CEL} != '{CUSTOM}'",
         holds=lambda provider, oauth2: oauth2.token_uri is not None or provider != CUSTOM,
@@ -116,6 +127,14 @@ def _oauth2_rules() -> Iterator[Rule]:
         ),
         message=f"auth.oauth2.clientAuth: with {_listed(microsoft)} grant {Grant.DEVICE_CODE} is for public clients; "
         "remove it",
+    )
+    yield _oauth2_rule(
+        cel=f"!has(self.auth.oauth2.clientAuth) || !has(self.auth.oauth2.clientAuth.secretMethod) || "
+        f"{_PROVIDER_CEL} == '{CUSTOM}'",
+        holds=lambda provider, oauth2: (
+            oauth2.client_auth is None or oauth2.client_auth.secret_method is None or provider == CUSTOM
+        ),
+        message=f"auth.oauth2.clientAuth.secretMethod: only provider {CUSTOM} leaves the choice; remove it",
     )
 
 

@@ -6,12 +6,12 @@ from os import urandom
 from typing import Final
 
 from mailsettings.api.grants import Grant
+from mailsettings.api.identity import Cloud
 from mailsettings.api.providers import CUSTOM, PROVIDERS
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec, ServerSpec
 from mailsettings.controller.keys import Kind
 from mailsettings.controller.store import SettingsRecord, Store
 from mailsettings.core.acceptance import parse_spec
-from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding
 from mailsettings.core.oauth2.consent import MAX_OPEN, ConsentKey, ConsentResult
 from mailsettings.core.oauth2.state import FLOW_BYTES, Flows, StateError
@@ -30,13 +30,19 @@ class ConsentDesk:
     """Knows the settings, begins consents and keeps the answers; the reconcilers do the rest."""
 
     def __init__(
-        self, store: Store, consents: ConsentStore, flows: Flows, digest: Digester, *, external_url: str
+        self,
+        store: Store,
+        consents: ConsentStore,
+        flows: Flows,
+        *,
+        external_url: str,
+        custom_cloud: Cloud | None,
     ) -> None:
         self._store = store
         self._consents = consents
         self._flows = flows
-        self._digest = digest
         self._external_url = external_url
+        self._custom_cloud = custom_cloud
 
     def settings(self, uid: str) -> Settings:
         """What a person is shown before consenting.
@@ -117,11 +123,11 @@ class ConsentDesk:
         record = self._store.settings_by_uid(uid)
         if record is None or record.deleting:
             raise ProblemError(Problem.UNKNOWN)
-        spec = parse_spec(_MODELS[record.key.kind], record.spec)
+        spec = parse_spec(_MODELS[record.key.kind], record.spec, custom_cloud=self._custom_cloud)
         oauth2 = spec.auth.oauth2 if not isinstance(spec, Finding) and spec.auth is not None else None
         if isinstance(spec, Finding) or oauth2 is None or oauth2.grant is not Grant.AUTHORIZATION_CODE:
             raise ProblemError(Problem.UNKNOWN)
-        terms = consent_terms(spec.provider or CUSTOM, oauth2, self._digest)
+        terms = consent_terms(spec.provider or CUSTOM, oauth2, custom_cloud=self._custom_cloud)
         page = terms.page(uid, self._external_url)
         if page is None:
             raise ProblemError(Problem.UNKNOWN)

@@ -3,19 +3,23 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import aiohttp
+
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
+from mailsettings.controller.renewals import Obtain
 from mailsettings.core.clock import format_time
 from mailsettings.core.oauth2.account import check_consent
 from mailsettings.core.oauth2.consent import ConsentKey, ConsentResult, PollDevice, Redeem
 from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
-from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token, TokenRequest
+from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token
 from mailsettings.core.oauth2.state import Flows
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import Federation, TokenSubject
@@ -32,6 +36,12 @@ MAX_POLL_INTERVAL: Final = timedelta(minutes=1)
 """However long a provider asks to be left alone, the person who has entered the code is waiting."""
 
 
+RETRY: Final = timedelta(seconds=30)
+"""After something that should not have happened."""
+
+TELLING: Final = tuple(timedelta(seconds=pause) for pause in (0.5, 1, 2, 5, 10, 20))
+"""Between the attempts to write that all went well."""
+
 MAX_CONSENTS: Final = 64
 """How many people's consents are dealt with at a time; the others wait until one has ended."""
 
@@ -40,7 +50,7 @@ MAX_CONSENTS: Final = 64
 class ProviderCalls:
     """How identity providers are asked."""
 
-    obtain: Callable[[TokenRequest, Source], Awaitable[Token]]
+    obtain: Obtain
     """Asks a token endpoint."""
     authorize_device: Callable[[DeviceAuthorizationRequest, Source], Awaitable[DeviceAuthorization]]
     """Asks a device authorization endpoint."""
@@ -149,10 +159,9 @@ class ConsentRunner:
                 fault = await work
             if fault is not None:
                 await self.refuse(attempt, fault)
-        except ApiError as error:
-            self._logger.warning("a consent for %s: the API server: %s", attempt.key, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             self._logger.error("a consent for %s broke: %s", attempt.key, described(error))  # noqa: TRY400
+            await self._closes_within(RETRY)  # the provider is not asked again and again meanwhile
         finally:
             self._running.pop(attempt.held.consent.uid, None)
             self._notify_finished(attempt.key, None)
@@ -167,7 +176,7 @@ class ConsentRunner:
             federation=self._calls.federation,
         )
         try:
-            token = await self._calls.obtain(request, attempt.subject.level)
+            token = await self._calls.obtain(request, attempt.subject.level, time.monotonic())
         except TokenError as error:
             return error.fault
         return await self._adopted(attempt, token, nonce=self._flows.nonce(step.flow))
@@ -183,8 +192,20 @@ class ConsentRunner:
             self._logger.error("a token for %s could not be stored: %s", attempt.key, error)  # noqa: TRY400
             return _unkept(attempt.subject)
         self._logger.info("somebody has consented for %s", attempt.key)
-        await self._consents.finish(attempt.held, ConsentResult.of(None, attempt.subject.oauth2.username))
+        await self._tell(attempt)
         return None
+
+    async def _tell(self, attempt: Attempt) -> None:
+        """Tells the person; that it cannot be told takes nothing from the token."""
+        result = ConsentResult.of(None, attempt.subject.oauth2.username)
+        for pause in TELLING:
+            try:
+                await self._consents.finish(attempt.held, result)
+            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                self._logger.warning("a result for %s is not written yet: %s", attempt.key, described(error))
+                await self._closes_within(pause)
+            else:
+                return
 
     async def _device_begun(self, attempt: Attempt) -> TokenFault | None:
         request = attempt.subject.device_authorization_request(self._calls.federation)
@@ -218,7 +239,7 @@ class ConsentRunner:
                 kept["device_code"], interval=interval, federation=self._calls.federation
             )
             try:
-                token = await self._calls.obtain(request, attempt.subject.level)
+                token = await self._calls.obtain(request, attempt.subject.level, time.monotonic())
             except TokenError as error:
                 if not (error.fault.is_transient or error.fault.reason is Reason.CONSENT_REQUIRED):
                     return error.fault

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,8 +22,8 @@ from mailsettings.edges.kubernetes import ApiError
 from mailsettings.edges.oauth2.tokens import TokenError
 from mailsettings.edges.token_store import ClaimError, HeldToken, TokenPlace, TokenStore
 
-Obtain = Callable[[TokenRequest, Source], Awaitable[Token]]
-"""Asks a provider, within the deadline that the `TokenRenewer` is told."""
+Obtain = Callable[[TokenRequest, Source, float], Awaitable[Token]]
+"""Asks a provider, within the deadline that the `TokenRenewer` is told, since a moment of the monotonic clock."""
 
 CLAIM_MARGIN: Final = timedelta(seconds=10)
 """How much longer a claim lasts than the call: for what comes before and after it."""
@@ -163,10 +164,12 @@ class TokenRenewer:
         sent = subject.refresh_token(held.token)
         try:
             request = subject.request(sent, self._federation)
+            # Before the look at the claim: a process that stands still after it must not have the whole deadline left.
+            since_s = time.monotonic()
             if not await self._store.may_begin(place, held, takes=self._deadline):
                 await self._store.release(place, held)
                 return None
-            token = await self._obtain(request, subject.level)
+            token = await self._obtain(request, subject.level, since_s)
         except TokenError as error:
             await self._store.release(place, held)
             return error.fault

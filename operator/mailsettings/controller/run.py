@@ -162,8 +162,8 @@ async def _authorize_device(config: Config, request: DeviceAuthorizationRequest,
     )
 
 
-async def _obtain(config: Config, request: TokenRequest, level: Source) -> Token:
-    """Asks for a token as the configuration says.
+async def _obtain(config: Config, request: TokenRequest, level: Source, since_s: float) -> Token:
+    """Asks for a token as the configuration says, within a deadline that runs since a moment of the monotonic clock.
 
     Raises:
         TokenError: there is no token.
@@ -174,6 +174,7 @@ async def _obtain(config: Config, request: TokenRequest, level: Source) -> Token
         level=level,
         ca_bundle=trusted(config.oauth2_ca),
         deadline=config.oauth2_deadline,
+        since_s=since_s,
     )
 
 
@@ -218,7 +219,13 @@ class _Operator:
             finished=self._consent_ended,
             logger=LOGGER,
         )
-        self._desk = ConsentDesk(self._store, consents, flows, digest, external_url=config.external_url)
+        self._desk = ConsentDesk(
+            self._store,
+            consents,
+            flows,
+            external_url=config.external_url,
+            custom_cloud=config.oauth2_cloud,
+        )
         self._services = Services(
             api=api,
             store=self._store,
@@ -237,10 +244,13 @@ class _Operator:
             operator_namespace=config.namespace,
             external_url=config.external_url,
             require_secret_label=config.require_secret_label,
+            custom_cloud=config.oauth2_cloud,
         )
         self._triggers = Triggers(self._store, self._queue.add, self._queue.add_after)
         self._barrier = Barrier()
         self._secrets_listed = asyncio.Event()
+        self._seen = asyncio.Event()
+        self._serving = asyncio.Event()
 
     async def run(self, kubeconfig: Path | None, liveness: str | None) -> None:
         handlers = registry(self._triggers, self._echoes, self._barrier, login=_login(kubeconfig))
@@ -299,12 +309,22 @@ class _Operator:
         self._queue.add(key)
 
     async def _serve_consent(self) -> None:
-        host, _, port = self._config.consent_listen.rpartition(":")
-        await serve(application(self._desk, LOGGER), LOGGER, host=host.strip("[]"), port=int(port))
+        """From when everything has been seen: before, settings would be called missing that are not."""
+        await self._seen.wait()
+        listen, app = self._config.consent_listen, application(self._desk, LOGGER)
+        host, _, port = listen.rpartition(":")
+        try:
+            await serve(app, LOGGER, host=host.strip("[]"), port=int(port), started=self._serving)
+        except OSError as error:
+            LOGGER.error("MAILSETTINGS_CONSENT_LISTEN: nothing can listen on %s: %s", listen, error.strerror)
+            raise
 
     async def _work(self) -> None:
         await self._barrier.wait(lambda: persistently(self._list_uids))
         await self._secrets_listed.wait()
+        self._seen.set()
+        if self._config.external_url:
+            await self._serving.wait()
         LOGGER.info("everything has been seen; reconciling")
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run())

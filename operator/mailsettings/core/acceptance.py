@@ -3,23 +3,26 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from mailsettings.api import names
 from mailsettings.api.auth import BasicAuth
 from mailsettings.api.conditions import Reason
+from mailsettings.api.grants import Grant
+from mailsettings.api.identity import CUSTOM_CLOUD, Cloud
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.providers import BEYOND_SENDING, PROVIDERS, TlsMode
-from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
+from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec, ServerSpec
 from mailsettings.api.tenants import Delivery, Provision
 from mailsettings.core.effective import EffectiveSettings, inherited_settings, own_settings
 from mailsettings.core.finding import Finding, failed, passed
-from mailsettings.core.oauth2.subject import default_scopes
+from mailsettings.core.oauth2.clouds import scopes_of
+from mailsettings.core.oauth2.subject import default_scopes, grant_type
 from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 
-_Spec = TypeVar("_Spec", bound=BaseModel)
+_Spec = TypeVar("_Spec", bound=ServerSpec)
 
 _SECRET: Final = {BasicAuth: "password", OAuth2: "access token", type(None): "mail"}
 
@@ -27,15 +30,47 @@ MAX_ERRORS = 5
 """How many errors of a spec one message names."""
 
 
-def parse_spec(model: type[_Spec], spec: Any) -> _Spec | Finding:  # noqa: ANN401 - whatever the API server stored
+def parse_spec(
+    model: type[_Spec],
+    spec: Any,  # noqa: ANN401 - whatever the API server stored
+    *,
+    custom_cloud: Cloud | None = None,
+) -> _Spec | Finding:
     """The spec as a model, or what is wrong with it.
 
-    The API server has checked it already; but the object may be older than the CRD in force.
+    The API server has checked it already; but the object may be older than the CRD in force, and the API server does
+    not know the operator's configuration.
+
+    Args:
+        model: The kind's.
+        spec: What the API server has.
+        custom_cloud: The cloud that the administrator has defined; None: there is none.
     """
     try:
-        return model.model_validate(spec)
+        parsed = model.model_validate(spec)
     except ValidationError as error:
         return failed(Reason.SPEC_INVALID, describe(error))
+    oauth2 = parsed.auth.oauth2 if parsed.auth is not None else None
+    missing = _undefined(oauth2, custom_cloud) if oauth2 is not None else None
+    if missing is None:
+        return parsed
+    return failed(
+        Reason.SPEC_INVALID,
+        f"auth.oauth2.cloud: {CUSTOM_CLOUD} is not defined in full; ask the cluster's administrator to set {missing} "
+        "for the operator, or name another cloud",
+    )
+
+
+def _undefined(oauth2: OAuth2, custom_cloud: Cloud | None) -> str | None:
+    """The operator's variable that the settings need and that is not set."""
+    if oauth2.cloud != CUSTOM_CLOUD:
+        return None
+    if custom_cloud is None:
+        return "MAILSETTINGS_OAUTH2_CLOUD_AUTHORITY"
+    if oauth2.scopes is not None or scopes_of(custom_cloud, grant_type(oauth2)):
+        return None
+    kind = "APPLICATION" if oauth2.grant is Grant.CLIENT_CREDENTIALS else "DELEGATED"
+    return f"MAILSETTINGS_OAUTH2_CLOUD_{kind}_SCOPES"
 
 
 def describe(error: ValidationError) -> str:
@@ -47,9 +82,9 @@ def describe(error: ValidationError) -> str:
 
 
 def accept_cluster(
-    spec: ClusterMailServerSettingsSpec, *, name: str, generation: int
+    spec: ClusterMailServerSettingsSpec, *, name: str, generation: int, custom_cloud: Cloud | None = None
 ) -> tuple[Finding, EffectiveSettings]:
-    """The system's settings and what is to be said of them."""
+    """The system's settings and what is to be said of them; `custom_cloud` as `parse_spec` was given it."""
     effective = own_settings(spec, source=Source.SYSTEM, name=name, generation=generation)
     tenants = spec.tenants
     if tenants is None:
@@ -58,14 +93,14 @@ def accept_cluster(
     if tenants.provision is Provision.ALWAYS:
         notes.append(f"Every allowed namespace gets the Secret {names.ALWAYS_SECRET_NAME}")
     if tenants.delivery is Delivery.CREDENTIALS and effective.auth is not None:
-        warnings += _handed_over(effective)
+        warnings += _handed_over(effective, custom_cloud)
     return _accepted(warnings, notes), effective
 
 
-def _handed_over(effective: EffectiveSettings) -> Iterator[str]:
+def _handed_over(effective: EffectiveSettings, custom_cloud: Cloud | None) -> Iterator[str]:
     yield "tenants.delivery Credentials gives every allowed namespace a copy of this login"
     if isinstance(effective.auth, OAuth2):
-        for scope in default_scopes(effective.provider, effective.auth):
+        for scope in default_scopes(effective.provider, effective.auth, custom_cloud=custom_cloud):
             if scope in BEYOND_SENDING:
                 yield f"the access token's scope {scope} {BEYOND_SENDING[scope]}, and so may every such namespace"
 

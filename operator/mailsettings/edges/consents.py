@@ -91,6 +91,32 @@ class ConsentStore:
                 return None
             raise
 
+    async def ask(self, namespace: str, *, uid: str, source: str, redirect_uri: str) -> HeldConsent:
+        """Asks the operator to begin a consent.
+
+        Args:
+            namespace: Of the settings; for a cluster object the operator's.
+            uid: Of the settings.
+            source: Their kind, namespace and name.
+            redirect_uri: Where the provider is to send the browser; empty: the grant sends it nowhere.
+
+        Raises:
+            ApiError: The API server refused.
+        """
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "generateName": names.AUTHORIZE_PREFIX,
+                "namespace": namespace,
+                "labels": {names.LABEL_CONSENT_OF: uid},
+                "annotations": {names.ANNOTATION_SOURCE: source},
+            },
+            "type": names.CONSENT_TYPE,
+            "data": _encoded({ConsentKey.REDIRECT_URI: redirect_uri}),
+        }
+        return self._held(await self._api.create(core_collection_path("secrets", namespace), body))
+
     async def write(self, held: HeldConsent, values: Mapping[ConsentKey, str]) -> HeldConsent | None:
         """Adds values; None: somebody else has written, or it is gone.
 

@@ -71,23 +71,31 @@ class ApiError(Exception):
 class KubernetesApi:
     """A connection to the API server. Close it, or use it with `async with`."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, *, field_manager: str = names.FIELD_MANAGER) -> None:
         self._client = client
+        self._field_manager = field_manager
 
     @classmethod
-    async def connect(cls, kubeconfig: Path | None) -> Self:
+    async def connect(
+        cls, kubeconfig: Path | str | None, *, context: str | None = None, field_manager: str = names.FIELD_MANAGER
+    ) -> Self:
         """A connection with the credentials of a kubeconfig, or of the Pod's ServiceAccount.
+
+        Args:
+            kubeconfig: a file, or several as `$KUBECONFIG` has them; None: the Pod's ServiceAccount.
+            context: the kubeconfig's that is meant; None: the current one.
+            field_manager: who is said to write.
 
         Raises:
             kubernetes.aio.config.ConfigException: there are no usable credentials.
         """
         configuration = Configuration()
         if kubeconfig is not None:
-            await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+            await config.load_kube_config(str(kubeconfig), context=context, client_configuration=configuration)
         else:
             config.load_incluster_config(client_configuration=configuration)
         configuration.connection_pool_maxsize = MAX_CONNECTIONS
-        return cls(ApiClient(configuration))
+        return cls(ApiClient(configuration), field_manager=field_manager)
 
     async def __aenter__(self) -> Self:
         """Nothing to prepare."""
@@ -116,10 +124,10 @@ class KubernetesApi:
         Raises:
             ApiError: the API server refused.
         """
-        return await self._request("POST", path, body=body, query={"fieldManager": names.FIELD_MANAGER})
+        return await self._request("POST", path, body=body, query={"fieldManager": self._field_manager})
 
     async def apply(self, path: str, body: Json, *, force: bool) -> Json:
-        """Applies an object server-side under the operator's field manager.
+        """Applies an object server-side under the connection's field manager.
 
         Args:
             path: the object's.
@@ -129,7 +137,7 @@ class KubernetesApi:
         Raises:
             ApiError: the API server refused.
         """
-        query = {"fieldManager": names.FIELD_MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": self._field_manager, "force": "true" if force else "false"}
         return await self._request("PATCH", path, body=_yaml(body), query=query, content=APPLY)
 
     async def merge(self, path: str, patch: Json) -> Json:
@@ -142,7 +150,7 @@ class KubernetesApi:
         Raises:
             ApiError: the API server refused.
         """
-        query = {"fieldManager": names.FIELD_MANAGER}
+        query = {"fieldManager": self._field_manager}
         return await self._request("PATCH", path, body=patch, query=query, content="application/merge-patch+json")
 
     async def remove(self, path: str, pointers: Iterable[str], *, resource_version: str) -> Json:
@@ -160,7 +168,7 @@ class KubernetesApi:
             {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
             *({"op": "remove", "path": pointer} for pointer in pointers),
         ]
-        query = {"fieldManager": names.FIELD_MANAGER}
+        query = {"fieldManager": self._field_manager}
         return await self._request("PATCH", path, body=patch, query=query, content="application/json-patch+json")
 
     async def delete(self, path: str, *, uid: str) -> None:

@@ -10,7 +10,7 @@ from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.status import Condition, OAuth2Status, ProbeStatus
 from mailsettings.controller.keys import Kind
 from mailsettings.controller.logs import LOGGER
-from mailsettings.controller.reconcile.consent import further_consents
+from mailsettings.controller.reconcile.consent import further_consents, terms_of
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.renewals import Renewal
 from mailsettings.controller.store import SettingsRecord
@@ -21,7 +21,7 @@ from mailsettings.core.oauth2 import lifecycle, risks
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.risks import ClientEnds
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
-from mailsettings.core.oauth2.terms import ConsentPage, consent_terms
+from mailsettings.core.oauth2.terms import ConsentPage
 from mailsettings.edges.kubernetes import ApiError, Json
 from mailsettings.edges.oauth2.keys import certificate_life
 from mailsettings.edges.token_store import HeldToken, TokenPlace
@@ -76,6 +76,7 @@ async def authorize(
         resolved.oauth2,
         level=resolved.effective.source,
         digest=services.digest,
+        custom_cloud=services.custom_cloud,
     )
     await further_consents(services, record, place, subject)
     try:
@@ -90,6 +91,7 @@ async def authorize(
     elif failed is not None:
         failure = lifecycle.record(failed, failure, services.digest, seed=record.uid)
     refused = lifecycle.is_refused(stored, probed)
+    page = _page(services, record, subject)
     decision = lifecycle.decide(
         stored,
         subject,
@@ -97,7 +99,7 @@ async def authorize(
         now=now,
         seed=record.uid,
         refused=refused,
-        dropped=held is not None and held.dropped,
+        awaited=lifecycle.awaited_consent(subject, page, dropped=held is not None and held.dropped),
         unstored=services.renewals.refused(record.key),
     )
     if decision.due is not None and decision.due <= now:
@@ -114,9 +116,7 @@ async def authorize(
     return Authorization(
         resolved=resolved.authorized(stored) if stored is not None and decision.finding.holds else None,
         finding=risks.warned(decision.finding, told),
-        status=lifecycle.oauth2_status(
-            stored, subject, decision, now, page=_page(services, record, subject), warnings=risks.warnings(told)
-        ),
+        status=lifecycle.oauth2_status(stored, subject, decision, now, page=page, warnings=risks.warnings(told)),
         failed=failed,
     )
 
@@ -136,8 +136,7 @@ def _page(services: Services, record: SettingsRecord, subject: TokenSubject) -> 
     """Where a person can consent in a browser."""
     if not subject.oauth2.needs_consent:
         return None
-    terms = consent_terms(subject.provider, subject.oauth2, services.digest)
-    return terms.page(record.uid, services.external_url)
+    return terms_of(services, subject).page(record.uid, services.external_url)
 
 
 async def _belonging(

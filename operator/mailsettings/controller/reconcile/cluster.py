@@ -33,7 +33,7 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
         ApiError: the API server is in trouble; try again.
     """
     before = read_status(ClusterMailServerSettingsStatus, record)
-    spec = parse_spec(ClusterMailServerSettingsSpec, record.spec)
+    spec = parse_spec(ClusterMailServerSettingsSpec, record.spec, custom_cloud=services.custom_cloud)
     if isinstance(spec, Finding):
         services.probes.forget(record.key)
         _publish(services, _unaccepted(record))
@@ -42,7 +42,9 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
         await write_status(services, record, before, after, findings)
         return
 
-    accepted, effective = accept_cluster(spec, name=record.key.name, generation=record.generation)
+    accepted, effective = accept_cluster(
+        spec, name=record.key.name, generation=record.generation, custom_cloud=services.custom_cloud
+    )
     credentials, resolved = await _resolve(services, record, effective)
     authorization = await authorize(services, record, resolved, before.oauth2, before.probe)
     resolved = authorization.resolved

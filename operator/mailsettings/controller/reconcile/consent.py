@@ -4,7 +4,9 @@ import os
 from datetime import UTC, datetime
 from typing import assert_never
 
+from mailsettings.api import names
 from mailsettings.controller.consents import Attempt
+from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.clock import format_time
@@ -24,8 +26,9 @@ from mailsettings.core.oauth2.consent import (
 )
 from mailsettings.core.oauth2.state import FLOW_BYTES, LIFE
 from mailsettings.core.oauth2.subject import TokenSubject
-from mailsettings.core.oauth2.terms import begin, consent_terms
+from mailsettings.core.oauth2.terms import ConsentTerms, begin, consent_terms
 from mailsettings.edges.consents import HeldConsent
+from mailsettings.edges.kubernetes import ApiError
 from mailsettings.edges.token_store import TokenPlace
 
 
@@ -44,20 +47,32 @@ async def further_consents(
         ApiError: the API server is in trouble; try again.
     """
     asks = subject if subject is not None and subject.oauth2.needs_consent else None
-    terms = consent_terms(asks.provider, asks.oauth2, services.digest) if asks is not None else None
+    terms = terms_of(services, asks) if asks is not None else None
     homes = (record.key.namespace, services.operator_namespace)
     secrets = [secret for secret in services.store.consents_of(record.uid) if secret.namespace in homes]
-    for secret in secrets[:MAX_OPEN]:
+    # Those of `kubectl` first: the others can be begun by anybody who knows the address of the page.
+    for secret in sorted(secrets, key=lambda each: each.name.startswith(names.CONSENT_PREFIX))[:MAX_OPEN]:
         if services.consenting.is_running(secret.uid):
             continue
         held = await services.consents.read(secret.namespace, secret.name)
         if held is None:
             continue
         step = next_step(held.consent, terms, uid=record.uid, flows=services.flows, now=datetime.now(UTC))
-        if asks is not None and terms is not None:
-            await _take(services, Attempt(record.key, place, asks, terms, held), step, uid=record.uid)
-        else:
-            await _end(services, record, held, step)
+        try:
+            if asks is not None and terms is not None:
+                await _take(services, Attempt(record.key, place, asks, terms, held), step, uid=record.uid)
+            else:
+                await _end(services, record, held, step)
+        except ApiError as error:
+            if not error.is_refusal:
+                raise
+            # Such as an immutable Secret: it must not hold up the settings themselves.
+            LOGGER.warning("the consent %s/%s cannot be written to: %s", held.namespace, held.name, error)
+
+
+def terms_of(services: Services, subject: TokenSubject) -> ConsentTerms:
+    """What a person is asked to consent to by settings whose grant needs one."""
+    return consent_terms(subject.provider, subject.oauth2, custom_cloud=services.custom_cloud)
 
 
 async def _take(services: Services, attempt: Attempt, step: Step, *, uid: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mailsettings.api.identity import Cloud
 from mailsettings.controller.consents import ConsentRunner
 from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
@@ -42,3 +43,5 @@ class Services:
     external_url: str
     """Where browsers reach the operator; empty: nowhere."""
     require_secret_label: bool
+    custom_cloud: Cloud | None
+    """The cloud that the administrator has defined."""

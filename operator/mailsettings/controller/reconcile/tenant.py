@@ -55,7 +55,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     namespace = services.store.namespaces.get(record.key.namespace)
     if namespace is None or namespace.terminating:
         return
-    spec = parse_spec(MailServerSettingsSpec, record.spec)
+    spec = parse_spec(MailServerSettingsSpec, record.spec, custom_cloud=services.custom_cloud)
     if not isinstance(spec, Finding) and await _is_premature(services, spec):
         return
 

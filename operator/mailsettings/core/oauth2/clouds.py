@@ -3,12 +3,9 @@
 from typing import Final
 from urllib.parse import quote
 
-from mailsettings.api.identity import Cloud, Family
+from mailsettings.api.identity import CUSTOM_CLOUD, Cloud, Family
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.core.oauth2.request import AuthorizationCode, DeviceCode, Grant, RefreshToken
-
-CUSTOM_CLOUD: Final = "Custom"
-"""The cloud that an administrator defines in the operator's settings."""
 
 
 def cloud_of(provider: str, name: str | None = None, *, custom: Cloud | None = None) -> Cloud:

@@ -28,7 +28,7 @@ REDEEMING: Final = timedelta(minutes=3)
 MAX_VALUE_BYTES: Final = 8 * 1024
 """Of each value in a consent Secret: no provider's code is nearly as long."""
 
-MAX_OPEN: Final = 8
+MAX_OPEN: Final = 32
 """Consent Secrets of one object that are looked at; what more there are wait for these to go."""
 
 
@@ -59,6 +59,16 @@ class ConsentKey(StrEnum):
     """By the operator: when it took the code out, to redeem it."""
     RESULT = "result"
     """By the operator: what has become of it, in JSON."""
+
+
+ANSWER_PARAMETERS: Final = {
+    "code": ConsentKey.CODE,
+    "state": ConsentKey.STATE,
+    "iss": ConsentKey.ISS,
+    "error": ConsentKey.ERROR,
+    "error_description": ConsentKey.ERROR_DESCRIPTION,
+}
+"""The parameters of an authorization response. Source: RFC 6749 §4.1.2, RFC 9207 §2."""
 
 
 @dataclass(frozen=True, slots=True)

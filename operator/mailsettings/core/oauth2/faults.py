@@ -1029,6 +1029,15 @@ _OTHERWISE: Final = (
     Rule(
         Reason.CLIENT_AUTH_INVALID,
         "{where} does not take {credential}: {said}.",
+        "Check auth.oauth2.clientID, and what auth.oauth2.{credential_field} points to; and whether this provider "
+        "wants another auth.oauth2.clientAuth.secretMethod.",
+        families=frozenset({Family.CUSTOM}),
+        errors=_set("invalid_client", "invalid_client_secret", "invalid_client_credentials"),
+        auths=frozenset({ClientSecret}),
+    ),
+    Rule(
+        Reason.CLIENT_AUTH_INVALID,
+        "{where} does not take {credential}: {said}.",
         "Check auth.oauth2.clientID, and what auth.oauth2.{credential_field} points to.",
         errors=_set("invalid_client", "invalid_client_secret", "invalid_client_credentials"),
     ),
@@ -1077,8 +1086,8 @@ RULES: Final = (
     *_ACCOUNT,
     *_CLIENT,
     *_BROUGHT_BY_A_BROWSER,
-    *_CODES,
     *_REFRESH_TOKEN,
+    *_CODES,
     *_OTHERWISE,
 )
 """The first that holds decides; the last holds always."""

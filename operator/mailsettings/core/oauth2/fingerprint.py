@@ -4,21 +4,21 @@ from typing import Final
 
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.providers import PROVIDERS
-from mailsettings.core.digest import Digester
+from mailsettings.core.digest import checksum
 
 NO_CLOUD: Final = ""
 
 
-def fingerprint(provider: str, oauth2: OAuth2, digest: Digester) -> str:
+def fingerprint(provider: str, oauth2: OAuth2) -> str:
     """The fingerprint of what a token was got for.
 
     It holds what the settings say themselves. What templates and the operator's configuration fill in may change with
-    an upgrade, and a client secret is changed because it ages: neither makes a token somebody else's.
+    an upgrade, and a client secret is changed because it ages: neither makes a token somebody else's. Nor does another
+    key of the operator's: all of this is public.
 
     Args:
         provider: Whose server it is.
         oauth2: The settings.
-        digest: Makes the fingerprint, which is shown in no status but stands in the token's Secret.
     """
     said = {
         "provider": provider,
@@ -33,7 +33,7 @@ def fingerprint(provider: str, oauth2: OAuth2, digest: Digester) -> str:
         "scopes": None if oauth2.scopes is None else sorted(oauth2.scopes),
     }
     # Without what is absent, so that a field that a later version adds changes nothing.
-    return digest({name: value for name, value in said.items() if value is not None})
+    return checksum({name: value for name, value in said.items() if value is not None})
 
 
 def _default_cloud(provider: str) -> str:

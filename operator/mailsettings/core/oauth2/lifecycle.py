@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mailsettings.api.conditions import Reason
-from mailsettings.api.grants import Grant
 from mailsettings.api.status import OAuth2Failure, OAuth2Status, OAuth2Warning, ProbeStatus, TokenState
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.digest import Digester
@@ -71,7 +70,7 @@ def decide(
     now: datetime,
     seed: str,
     refused: bool = False,
-    dropped: bool = False,
+    awaited: Finding | None = None,
     unstored: str | None = None,
 ) -> Decision:
     """What is to become of the token.
@@ -83,7 +82,7 @@ def decide(
         now: The present time.
         seed: What jitter depends on: the object's uid.
         refused: Whether a mail server has refused this very token.
-        dropped: Whether there is none because the one that was held belonged to other settings.
+        awaited: What is said while only a person can give a token, as `awaited_consent` has it.
         unstored: How the API server refuses to store a new token that the operator has got; None: it does not.
     """
     due = None
@@ -92,7 +91,7 @@ def decide(
         due = max(due, parse_time(failure.retry_at)) if failure is not None else due
     return Decision(
         due=due,
-        finding=_finding(stored, subject, failure, now, dropped=dropped)
+        finding=_finding(stored, subject, failure, now, awaited)
         if unstored is None
         else _unstored(stored, unstored, now),
         state=_state(stored, failure, now, is_held_up=unstored is not None),
@@ -108,14 +107,18 @@ def _due(stored: StoredToken | None, subject: TokenSubject, *, now: datetime, se
 
 
 def _finding(
-    stored: StoredToken | None, subject: TokenSubject, failure: OAuth2Failure | None, now: datetime, *, dropped: bool
+    stored: StoredToken | None,
+    subject: TokenSubject,
+    failure: OAuth2Failure | None,
+    now: datetime,
+    awaited: Finding | None,
 ) -> Finding:
     """A provider that is down tells nothing against a token that still lives; one that refuses does."""
     live = stored is not None and stored.is_live(now)
     if failure is not None and not (live and failure.transient):
         return failed(Reason(failure.cause), failure.message)
-    if not subject.can_renew(stored):
-        return _awaited(subject, dropped=dropped)
+    if awaited is not None and not subject.can_renew(stored):
+        return awaited
     if not live:
         what = "A first token is being fetched" if stored is None else "The token has run out and is being renewed"
         return unknown(Reason.TOKEN_PENDING, f"{what} for {subject.oauth2.username}.")
@@ -124,16 +127,23 @@ def _finding(
     return passed(Reason.AUTHORIZED, f"A live token for {subject.oauth2.username} is held; it is renewed in time.")
 
 
-def _awaited(subject: TokenSubject, *, dropped: bool) -> Finding:
-    """What is said until a person has consented."""
-    how = "kubectl mailsettings authorize"
-    if subject.oauth2.grant is Grant.AUTHORIZATION_CODE:
-        how = f"the address in status.oauth2.authorizeURL, or {how}"
+def awaited_consent(subject: TokenSubject, page: ConsentPage | None, *, dropped: bool) -> Finding | None:
+    """What is said until a person has consented; None: nobody has to.
+
+    Args:
+        subject: The configuration.
+        page: Where a person can consent in a browser.
+        dropped: Whether there is no token because the one that was held belonged to other settings.
+    """
+    if not subject.oauth2.needs_consent:
+        return None
+    browser = "Open status.oauth2.authorizeURL in a browser, or run" if page is not None else "Run"
+    remedy = f"{browser} kubectl mailsettings authorize."
     account = subject.oauth2.username
     if dropped:
-        message = f"The settings were changed, and what was consented to for {account} was for the old ones. Use {how}."
-        return failed(Reason.TOKEN_DROPPED, message)
-    return failed(Reason.CONSENT_REQUIRED, f"Nobody has consented yet that mail is sent for {account}. Use {how}.")
+        lost = f"The settings were changed, and what was consented to for {account} was for the old ones."
+        return failed(Reason.TOKEN_DROPPED, f"{lost} {remedy}")
+    return failed(Reason.CONSENT_REQUIRED, f"Nobody has consented yet that mail is sent for {account}. {remedy}")
 
 
 def _unstored(stored: StoredToken | None, why: str, now: datetime) -> Finding:

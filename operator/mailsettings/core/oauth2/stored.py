@@ -26,7 +26,7 @@ class StoredToken(BaseModel):
     client: str
     """A keyed digest of the client's authentication by which it was got."""
     seed: str
-    """A keyed digest of the refresh token that was brought, where one was."""
+    """A digest of the refresh token that was brought, where one was."""
     access_token: str = Field(repr=False)
     refresh_token: str | None = Field(default=None, repr=False)
     issued_at: AwareDatetime

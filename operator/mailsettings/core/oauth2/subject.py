@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 from mailsettings.api.grants import Grant
-from mailsettings.api.identity import Family
-from mailsettings.api.oauth2 import OAuth2
+from mailsettings.api.identity import Cloud, Family
+from mailsettings.api.oauth2 import OAuth2, SecretMethod
 from mailsettings.api.providers import PROVIDERS
-from mailsettings.core.digest import Digester
+from mailsettings.core.digest import Digester, checksum
 from mailsettings.core.oauth2 import request as requests
 from mailsettings.core.oauth2.clouds import cloud_of, endpoint_of, scopes_of
 from mailsettings.core.oauth2.fingerprint import fingerprint
@@ -30,7 +30,7 @@ class KeptToken(Protocol):
 
     @property
     def seed(self) -> str:
-        """A keyed digest of the refresh token that was brought for it."""
+        """A digest of the refresh token that was brought for it."""
 
     @property
     def refresh_token(self) -> str | None:
@@ -43,6 +43,11 @@ _GRANTS: Final[dict[Grant, type[requests.Grant]]] = {
     Grant.REFRESH_TOKEN: requests.RefreshToken,
     Grant.AUTHORIZATION_CODE: requests.AuthorizationCode,
     Grant.DEVICE_CODE: requests.DeviceCode,
+}
+_SECRET_METHODS: Final[dict[SecretMethod | None, requests.SecretMethod]] = {
+    None: requests.SecretMethod.BASIC,
+    SecretMethod.BASIC: requests.SecretMethod.BASIC,
+    SecretMethod.POST: requests.SecretMethod.POST,
 }
 
 
@@ -60,7 +65,9 @@ class TokenSubject:
     client: str
     """A keyed digest of the client's authentication: when it changes the token is kept, and renewed at once."""
     seed: str
-    """A keyed digest of the refresh token that was brought; empty: none was."""
+    """A digest of the refresh token that was brought; empty: none was."""
+    cloud: Cloud
+    """Where the provider's identity platform is, and which scopes mail needs there."""
 
     @property
     def family(self) -> Family:
@@ -73,7 +80,7 @@ class TokenSubject:
     @property
     def attempt(self) -> str:
         """Everything that decides what the provider answers: while it is the same, a refusal will be repeated."""
-        return f"{self.fingerprint}/{self.client}/{self.seed}"
+        return f"{self.fingerprint}/{self.client}/{self.seed}/{self.cloud}"
 
     def refresh_token(self, kept: KeptToken | None) -> str | None:
         """The refresh token to send: the kept one, unless another one has been brought since."""
@@ -111,7 +118,7 @@ class TokenSubject:
             family=self.family,
             endpoint=self.oauth2.device_authorization_uri or self._endpoint(),
             client=self._client(federation),
-            scopes=default_scopes(self.provider, self.oauth2),
+            scopes=self._scopes(),
         )
 
     def _token_request(self, grant: requests.Grant) -> TokenRequest:
@@ -123,12 +130,15 @@ class TokenSubject:
             family=self.family,
             endpoint=self._endpoint(),
             grant=grant,
-            scopes=() if keeps_scopes else default_scopes(self.provider, self.oauth2),
+            scopes=() if keeps_scopes else self._scopes(),
         )
 
     def _endpoint(self) -> str:
-        cloud = cloud_of(self.provider, self.oauth2.cloud)
-        return self.oauth2.token_uri or endpoint_of(self.family, cloud, self.oauth2.directory_id or "")
+        return self.oauth2.token_uri or endpoint_of(self.family, self.cloud, self.oauth2.directory_id or "")
+
+    def _scopes(self) -> tuple[str, ...]:
+        given = self.oauth2.scopes
+        return scopes_of(self.cloud, _GRANTS[self.oauth2.grant]) if given is None else tuple(given)
 
     def _grant(self, refresh_token: str | None, federation: Federation) -> requests.Grant:
         match self.oauth2.grant:
@@ -151,13 +161,31 @@ class TokenSubject:
             return requests.ClientAssertion(lambda: federation(audience))
         if client_auth.certificate_ref is not None:
             return requests.ClientCertificate(_given(secrets.private_key), _given(secrets.certificate))
-        return requests.ClientSecret(_given(secrets.client_secret))
+        return requests.ClientSecret(_given(secrets.client_secret), _SECRET_METHODS[client_auth.secret_method])
 
 
 def token_subject(
-    provider: str, oauth2: OAuth2, secrets: OAuth2Secrets, *, level: Source, digest: Digester
+    provider: str,
+    oauth2: OAuth2,
+    secrets: OAuth2Secrets,
+    *,
+    level: Source,
+    digest: Digester,
+    custom_cloud: Cloud | None = None,
 ) -> TokenSubject:
-    """What tokens are asked for by these settings."""
+    """What tokens are asked for by these settings.
+
+    Args:
+        provider: Whose server it is.
+        oauth2: The settings.
+        secrets: What they refer to.
+        level: Whose egress rules hold.
+        digest: Makes the fingerprint of the client's authentication.
+        custom_cloud: The cloud that the administrator has defined.
+
+    Raises:
+        LookupError: They name that cloud, and it is not defined.
+    """
     *client, seed = astuple(secrets)
     method = oauth2.client_auth.model_dump(mode="json") if oauth2.client_auth else None
     return TokenSubject(
@@ -165,17 +193,27 @@ def token_subject(
         oauth2=oauth2,
         secrets=secrets,
         level=level,
-        fingerprint=fingerprint(provider, oauth2, digest),
-        client=digest(["client", client, method and method["federation"]]),
-        seed=digest(["seed", seed]) if seed is not None else "",
+        fingerprint=fingerprint(provider, oauth2),
+        client=digest(["client", client, method and [method["federation"], method["secret_method"]]]),
+        seed=checksum(["seed", seed]) if seed is not None else "",
+        cloud=cloud_of(provider, oauth2.cloud, custom=custom_cloud),
     )
 
 
-def default_scopes(provider: str, oauth2: OAuth2) -> tuple[str, ...]:
-    """What the token permits: what the settings say, or the provider's template."""
+def grant_type(oauth2: OAuth2) -> type[requests.Grant]:
+    """What a token is asked for with."""
+    return _GRANTS[oauth2.grant]
+
+
+def default_scopes(provider: str, oauth2: OAuth2, *, custom_cloud: Cloud | None = None) -> tuple[str, ...]:
+    """What the token permits: what the settings say, or the provider's template.
+
+    Raises:
+        LookupError: They name the cloud that an administrator defines, and it is not defined.
+    """
     if oauth2.scopes is not None:
         return tuple(oauth2.scopes)
-    return scopes_of(cloud_of(provider, oauth2.cloud), _GRANTS[oauth2.grant])
+    return scopes_of(cloud_of(provider, oauth2.cloud, custom=custom_cloud), _GRANTS[oauth2.grant])
 
 
 def _given(value: str | None) -> str:

@@ -6,10 +6,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mailsettings.api.grants import Grant
-from mailsettings.api.identity import Family
+from mailsettings.api.identity import Cloud, Family
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.providers import PROVIDERS
-from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.account import ExpectedAccount, is_issuer, issuers_of
 from mailsettings.core.oauth2.authorization import authorization_url, has_id_token
 from mailsettings.core.oauth2.clouds import authorization_endpoint_of, cloud_of
@@ -110,15 +109,19 @@ class ConsentTerms:
         return diagnose_redirect(error, description, self.request(redirect_uri), secrets=(state,))
 
 
-def consent_terms(provider: str, oauth2: OAuth2, digest: Digester) -> ConsentTerms:
-    """What these settings, whose grant needs a person, ask for."""
-    cloud = cloud_of(provider, oauth2.cloud)
+def consent_terms(provider: str, oauth2: OAuth2, *, custom_cloud: Cloud | None = None) -> ConsentTerms:
+    """What these settings, whose grant needs a person, ask for.
+
+    Raises:
+        LookupError: They name the cloud that an administrator defines, and it is not defined.
+    """
+    cloud = cloud_of(provider, oauth2.cloud, custom=custom_cloud)
     given = oauth2.authorization_uri or oauth2.device_authorization_uri
     return ConsentTerms(
         provider=provider,
         oauth2=oauth2,
-        fingerprint=fingerprint(provider, oauth2, digest),
-        scopes=default_scopes(provider, oauth2),
+        fingerprint=fingerprint(provider, oauth2),
+        scopes=default_scopes(provider, oauth2, custom_cloud=custom_cloud),
         endpoint=given or authorization_endpoint_of(family_of(provider), cloud, oauth2.directory_id or ""),
     )
 

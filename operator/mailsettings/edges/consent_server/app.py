@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import aiohttp
 from aiohttp import web
 
-from mailsettings.core.oauth2.consent import ConsentKey, ConsentResult
+from mailsettings.core.oauth2.consent import ANSWER_PARAMETERS, ConsentKey, ConsentResult
 from mailsettings.core.oauth2.terms import CALLBACK_PATH, START_PATH
 from mailsettings.edges.consent_server import pages
 from mailsettings.edges.errors import described
@@ -44,15 +44,6 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-_ANSWER: Final = {
-    "code": ConsentKey.CODE,
-    "state": ConsentKey.STATE,
-    "iss": ConsentKey.ISS,
-    "error": ConsentKey.ERROR,
-    "error_description": ConsentKey.ERROR_DESCRIPTION,
-}
-"""The parameters of an authorization response. Source: RFC 6749 §4.1.2, RFC 9207 §2."""
 
 
 class Problem(Enum):
@@ -194,7 +185,7 @@ class _Endpoint:
         return _redirect(self.desk.begin(uid, browser))
 
     async def callback(self, request: web.Request) -> web.StreamResponse:
-        answer = {key: request.query[name] for name, key in _ANSWER.items() if request.query.get(name)}
+        answer = {key: request.query[name] for name, key in ANSWER_PARAMETERS.items() if request.query.get(name)}
         flow = await self.desk.accept(request.match_info["host"], answer, _browser(request))
         # Away from the address with the code, which is in the browser's history as it is.
         return _redirect(f"{RESULT_PATH}/{flow}")

@@ -28,6 +28,7 @@ async def serve(
     *,
     host: str,
     port: int,
+    started: asyncio.Event,
     connection_s: float = CONNECTION_S,
     max_connections: int = MAX_CONNECTIONS,
 ) -> None:
@@ -38,6 +39,7 @@ async def serve(
         logger: Is told what breaks, without anything of a request.
         host: The address to listen on.
         port: The port; 0: any that is free.
+        started: Is set once it listens.
         connection_s: How many seconds a connection may last.
         max_connections: How many there may be at a time.
 
@@ -55,6 +57,7 @@ async def serve(
 
     try:
         listening = await loop.create_server(connection, host, port)
+        started.set()
         try:
             await asyncio.Event().wait()
         finally:

@@ -50,7 +50,13 @@ class TokenError(Exception):
 
 
 async def obtain(
-    request: TokenRequest, *, policy: EgressPolicy, level: Source, ca_bundle: str | None, deadline: timedelta
+    request: TokenRequest,
+    *,
+    policy: EgressPolicy,
+    level: Source,
+    ca_bundle: str | None,
+    deadline: timedelta,
+    since_s: float | None = None,
 ) -> Token:
     """A token, by one call that is never repeated here.
 
@@ -63,6 +69,7 @@ async def obtain(
         level: Whose settings name the provider.
         ca_bundle: PEM certificates to trust instead of the public authorities.
         deadline: How long all of it may take, waiting for a thread included.
+        since_s: From when on, by the monotonic clock; None: from now. Past the deadline nothing more is sent.
 
     Raises:
         TokenError: There is no token.
@@ -72,7 +79,9 @@ async def obtain(
         issued_at = datetime.now(UTC)
         return parse_token(_FAMILIES[request.family](request, client), request, issued_at=issued_at)
 
-    return await _asked(call, request, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline)
+    return await _asked(
+        call, request, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline, since_s=since_s
+    )
 
 
 async def authorize_device(
@@ -107,9 +116,10 @@ async def _asked(
     level: Source,
     ca_bundle: str | None,
     deadline: timedelta,
+    since_s: float | None = None,
 ) -> T:
     """What a call gives, made in a thread with a client of its own."""
-    ends_at = Deadline(time.monotonic() + deadline.total_seconds())
+    ends_at = Deadline((time.monotonic() if since_s is None else since_s) + deadline.total_seconds())
     provider_policy = replace(policy, purpose=OAUTH2)
     loop = asyncio.get_running_loop()
 

@@ -1,0 +1,1 @@
+"""`kubectl mailsettings authorize`: a person's consent, from a terminal."""

@@ -1,0 +1,137 @@
+"""Does what `authorize` was asked for."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+from urllib.parse import urlsplit
+
+from mailsettings.api import names
+from mailsettings.api.grants import Grant
+from mailsettings.core.oauth2.consent import ConsentResult
+from mailsettings.edges.consents import ConsentStore
+from mailsettings.edges.kubernetes import settings_path
+from mailsettings.plugin.authorize.browser import has_browser, open_browser
+from mailsettings.plugin.authorize.flow import Attempt, Means, Patience
+from mailsettings.plugin.authorize.loopback import listen
+from mailsettings.plugin.authorize.target import Target, target_of, title_of
+from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
+from mailsettings.plugin.connection import Connection, connected, told
+from mailsettings.plugin.terminal import Style, Terminal
+
+_HTTP_PORT: Final = 80
+_STDIN: Final = 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; the exit status."""
+    terminal = Terminal.standard()
+    try:
+        result = asyncio.run(_main(options, terminal))
+    except CommandError as error:
+        result = ConsentResult(authorized=False, reason=error.reason, message=error.message)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        message = "Interrupted; nothing was authorized."
+        result = ConsentResult(authorized=False, reason="Interrupted", message=message)
+    _report(terminal, result, as_json=options.output == "json")
+    return SUCCESS if result.authorized else FAILURE
+
+
+async def authorize(options: argparse.Namespace, terminal: Terminal, patience: Patience) -> ConsentResult:
+    """Asks for the consent that the options name; the result.
+
+    Raises:
+        CommandError: There is no result.
+    """
+    async with connected(options) as connection:
+        target = await _target(connection, options)
+        terminal.say(f"Consent for {target.title}", Style.STRONG)
+        terminal.say(f"  mail account: {target.account}")
+        terminal.say(f"  provider:     {target.provider}")
+        with _means(options, target) as means:
+            attempt = Attempt(
+                ConsentStore(connection.api, options.operator_namespace),
+                target.namespace or options.operator_namespace,
+                target,
+                means,
+                terminal,
+                patience=patience,
+                operator_namespace=options.operator_namespace,
+            )
+            return await attempt.run()
+
+
+async def _main(options: argparse.Namespace, terminal: Terminal) -> ConsentResult:
+    with _ended_by_signals():
+        return await authorize(options, terminal, _patience(options.timeout))
+
+
+def _patience(timeout: timedelta | None) -> Patience:
+    return Patience() if timeout is None else Patience(total=timeout)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """The first signal cancels; those that follow find the tidying up, which ends by itself."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    signals = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+    def end() -> None:
+        if task is not None and not task.cancelling():
+            task.cancel()
+
+    with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C alone, by asyncio.run
+        for each in signals:
+            loop.add_signal_handler(each, end)
+    yield
+
+
+async def _target(connection: Connection, options: argparse.Namespace) -> Target:
+    if options.cluster:
+        kind, namespace, name = names.CLUSTER_KIND, "", options.name or names.DEFAULT_SETTINGS
+    else:
+        kind, namespace, name = names.TENANT_KIND, options.namespace or connection.namespace, options.name
+    title = title_of(kind, namespace, name)
+    with told(f"read {title}"):
+        document = await connection.api.get(settings_path(kind, namespace, name))
+    if document is None:
+        listing = f"kubectl get mss -n {namespace}" if namespace else "kubectl get cmss"
+        raise CommandError("NotFound", f"There is no {title}. Those that there are: {listing}")
+    return target_of(document)
+
+
+@contextlib.contextmanager
+def _means(options: argparse.Namespace, target: Target) -> Iterator[Means]:
+    browser = open_browser if not options.no_browser and has_browser(os.environ, sys.platform) else None
+    if target.grant is Grant.DEVICE_CODE:
+        yield Means("", None, _STDIN, browser)
+    elif options.paste:
+        yield Means(_pasted_uri(options, target), None, _STDIN, browser)
+    else:
+        port = urlsplit(options.redirect_uri).port or _HTTP_PORT if options.redirect_uri else options.port
+        with contextlib.closing(listen(port)) as listener:
+            yield Means(options.redirect_uri or target.redirect_uri(listener.port), listener, _STDIN, browser)
+
+
+def _pasted_uri(options: argparse.Namespace, target: Target) -> str:
+    """Any port will do that nobody listens on."""
+    if options.redirect_uri:
+        return str(options.redirect_uri)
+    if options.port:
+        return target.redirect_uri(options.port)
+    with contextlib.closing(listen(None)) as free:
+        return target.redirect_uri(free.port)
+
+
+def _report(terminal: Terminal, result: ConsentResult, *, as_json: bool) -> None:
+    if not result.authorized:
+        terminal.say(f"{result.reason}: {result.message}", Style.BAD)
+    elif not as_json:
+        terminal.tell(f"{result.reason}: {result.message}", Style.GOOD)
+    if as_json:
+        terminal.tell_document(result.text())

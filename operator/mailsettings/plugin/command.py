@@ -1,0 +1,74 @@
+"""What a command of the plugin is, and the options that commands share."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final
+
+PROGRAM: Final = "kubectl mailsettings"
+
+SUCCESS: Final = 0
+FAILURE: Final = 1
+USAGE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command."""
+
+    name: str
+    summary: str
+    """One line, for the list of commands."""
+    description: str
+    epilog: str
+    """Examples, and what the exit status means."""
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    module: str
+    """Has `run(options) -> int`, the exit status; it is imported only when the command runs."""
+    complain: Callable[[argparse.Namespace], str | None] = lambda _: None
+    """What is wrong with options that are each right for themselves; None: nothing."""
+
+    def add_to(self, commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+        """Adds it to the plugin's parser."""
+        parser = commands.add_parser(
+            self.name,
+            help=self.summary,
+            description=self.description,
+            epilog=self.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_arguments(parser)
+        parser.set_defaults(command=self, parser=parser)
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Does it; the exit status."""
+        status: int = import_module(self.module).run(options)
+        return status
+
+
+class CommandError(Exception):
+    """A command comes to nothing.
+
+    Attributes:
+        reason: One word in CamelCase, for programs.
+        message: For the person: what is wrong, and what to do.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Which cluster, as kubectl has them."""
+    parser.add_argument("--context", metavar="NAME", help="the kubeconfig's context (default: the current one)")
+    parser.add_argument(
+        "--kubeconfig", metavar="FILE", help="the kubeconfig (default: those in $KUBECONFIG, or ~/.kube/config)"
+    )
+
+
+def add_output_option(parser: argparse.ArgumentParser, *formats: str) -> None:
+    """How the result is printed."""
+    parser.add_argument("-o", "--output", choices=formats, help="print the result as one document of this format")

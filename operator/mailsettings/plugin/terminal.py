@@ -1,0 +1,86 @@
+"""What a person reads: progress and problems on standard error, the result on standard output."""
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, TextIO
+
+MAX_COLUMNS: Final = 80
+
+
+class Style(Enum):
+    """How a text stands out on a terminal: SGR parameters of ECMA-48."""
+
+    STRONG = "1"
+    GOOD = "32"
+    BAD = "31"
+
+
+@dataclass(slots=True)
+class Terminal:
+    """Where a command writes."""
+
+    result: TextIO
+    progress: TextIO
+    environment: Mapping[str, str]
+    columns: int = MAX_COLUMNS
+    _has_tick: bool = field(default=False, init=False)
+
+    @classmethod
+    def standard(cls) -> "Terminal":
+        """The process's own."""
+        columns = min(MAX_COLUMNS, shutil.get_terminal_size((MAX_COLUMNS, 24)).columns)
+        return cls(sys.stdout, sys.stderr, os.environ, columns)
+
+    def say(self, text: str = "", style: Style | None = None) -> None:
+        """One paragraph of progress, wrapped."""
+        self._write(self.progress, self._wrapped(text), style)
+
+    def show(self, text: str) -> None:
+        """A text to copy, such as an address: as it is, however long, between empty lines."""
+        self._write(self.progress, "", None)
+        self._write(self.progress, plain(text), Style.STRONG)
+        self._write(self.progress, "", None)
+
+    def tick(self, text: str) -> None:
+        """What is going on just now, in one line that the next one replaces. Only on a terminal."""
+        if self.progress.isatty():
+            self.progress.write(f"\r\x1b[K{plain(text)[: self.columns - 1]}")
+            self.progress.flush()
+            self._has_tick = True
+
+    def tell(self, text: str, style: Style | None = None) -> None:
+        """The result, wrapped."""
+        self._write(self.result, self._wrapped(text), style)
+
+    def tell_document(self, text: str) -> None:
+        """The result, for a program."""
+        self._write(self.result, text, None)
+
+    def _wrapped(self, text: str) -> str:
+        # Addresses and names stay whole, so that they can be copied.
+        return textwrap.fill(plain(text), self.columns, break_long_words=False, break_on_hyphens=False)
+
+    def _write(self, stream: TextIO, text: str, style: Style | None) -> None:
+        if self._has_tick:
+            self._has_tick = False
+            self.progress.write("\r\x1b[K")
+            self.progress.flush()
+        stream.write(f"{self._styled(stream, text, style)}\n")
+        stream.flush()
+
+    def _styled(self, stream: TextIO, text: str, style: Style | None) -> str:
+        """Source: no-color.org."""
+        dull = self.environment.get("NO_COLOR") or self.environment.get("TERM") == "dumb"
+        if style is None or dull or not text or not stream.isatty():
+            return text
+        return f"\x1b[{style.value}m{text}\x1b[0m"
+
+
+def plain(text: str) -> str:
+    """Without what a terminal obeys: texts come from servers, too."""
+    return "".join(each if each.isprintable() else " " for each in text)
