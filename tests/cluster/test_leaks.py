@@ -72,7 +72,10 @@ class EchoingServer:
 
     async def _refuse(self, peer: Peer) -> None:
         assert self.server is not None
-        line = self.server.lines[-1].split(" ")[-1]
+        line = self.server.lines[-1].removeprefix("AUTH XOAUTH2").strip()
+        if not line:  # it was too long for the command (RFC 4954 §4)
+            await peer.say(b"334 \r\n")
+            line = (await peer.reader.readline()).decode().strip()
         self.auth_lines.add(line)
         said = base64.b64decode(line).decode()
         token = said.split("Bearer ")[1].rstrip("\x01")
