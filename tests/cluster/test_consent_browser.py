@@ -93,7 +93,8 @@ def test_whole_consent_by_keyboard(
     context.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - playwright marks it
     console: list[str] = []
     context.on("console", lambda message: console.append(message.text))
-    consent_provider.answers.append(after_a_while(consent_provider))
+    released = threading.Event()
+    consent_provider.answers.append(when_released(consent_provider, released))
 
     page.goto(start_url)
     heading(page, "Let a cluster send mail")
@@ -113,6 +114,7 @@ def test_whole_consent_by_keyboard(
     page.keyboard.press("Enter")
 
     heading(page, "Fetching the tokens")
+    released.set()
     heading(page, "Mail can be sent")
     assert ACCOUNT in page.get_by_role("status").inner_text()
     assert_is_accessible(page)
@@ -128,11 +130,11 @@ def test_whole_consent_by_keyboard(
     assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, True, "Lax", "/")
 
 
-def after_a_while(provider: IdentityProvider, seconds: float = 1.5) -> Behaviour:
-    """Answers a token request as always, later than a browser is kept waiting for a result."""
+def when_released(provider: IdentityProvider, released: threading.Event) -> Behaviour:
+    """Answers a token request as always, when the test allows it, or else shortly before the operator gives up."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(seconds)
+        await asyncio.to_thread(released.wait, 2.5)
         form = {name: str(value) for name, value in (await request.post()).items()}
         return web.json_response(provider._grant(request, form))
 
