@@ -3,13 +3,15 @@
 import os
 import secrets
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from playwright.sync_api import Browser
 
 from dev.cluster import Cluster, start
-from tests.support.chromium import chromium
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # How long an example takes says nothing: the machine may be busy.
 settings.register_profile("untimed", deadline=None)
@@ -49,7 +51,9 @@ def namespace(control_plane: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")  # playwright's loop runs in this thread until its end, where others want theirs
-def real_browser() -> Iterator[Browser]:
+def real_browser() -> Iterator["Browser"]:
     """Chromium."""
+    from tests.support.chromium import chromium  # which takes long to import
+
     with chromium() as browser:
         yield browser

@@ -19,7 +19,7 @@ from mailsettings.core.oauth2.terms import consent_terms
 from tests.support import openid
 from tests.support.bearer import Presented
 from tests.support.browser import Browser
-from tests.support.consent import KIND, OTHER, SCOPES, Person, consent_spec
+from tests.support.consent import KIND, OTHER, SCOPES, Person, ask, consent_spec, encoded, wait_told
 from tests.support.history import events_about
 from tests.support.identity_provider import (
     ACCOUNT,
@@ -388,34 +388,6 @@ def test_consents_are_cleared_away(kube: Kube, namespace: str, settings: Json, p
 
 
 # --- by a Secret, without a browser that reaches the operator ---
-
-
-def ask(kube: Kube, namespace: str, settings: Json, **data: str) -> Json:
-    """Creates a consent Secret, as `kubectl mailsettings authorize` does."""
-    source = "/".join(filter(None, (settings["kind"], settings["metadata"].get("namespace"), "mail")))
-    metadata = {
-        "labels": {names.LABEL_CONSENT_OF: settings["metadata"]["uid"]},
-        "annotations": {names.ANNOTATION_SOURCE: source},
-    }
-    return kube.create(
-        "Secret",
-        f"authorize-{secrets.token_hex(4)}",
-        namespace,
-        metadata=metadata,
-        type=names.CONSENT_TYPE,
-        data=encoded(data),
-    )
-
-
-def encoded(data: dict[str, str]) -> dict[str, str]:
-    return {key.replace("_", "-"): base64.b64encode(value.encode()).decode() for key, value in data.items()}
-
-
-def wait_told(kube: Kube, secret: Json, key: str) -> str:
-    """What the operator says under a key."""
-    name, namespace = secret["metadata"]["name"], secret["metadata"]["namespace"]
-    value: str = kube.wait(lambda: (kube.secret_data(name, namespace) or {}).get(key), f"{key} in {name}")
-    return value
 
 
 def wait_result(kube: Kube, secret: Json) -> Json:

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 from tests.support.chromium import TIMEOUT_MS, assert_is_accessible
 from tests.support.consent import KIND, OTHER
 from tests.support.consent_pages import PASSWORD
-from tests.support.identity_provider import ACCOUNT, IdentityProvider
+from tests.support.identity_provider import ACCOUNT, Behaviour, IdentityProvider
 from tests.support.kube import Json, Kube, condition, reason_of
 
 COOKIE: Final = "__Host-mailsettings-consent"
@@ -128,7 +128,7 @@ def test_whole_consent_by_keyboard(
     assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, True, "Lax", "/")
 
 
-def after_a_while(provider: IdentityProvider, seconds: float = 1.5) -> Callable[[web.Request], object]:
+def after_a_while(provider: IdentityProvider, seconds: float = 1.5) -> Behaviour:
     """Answers a token request as always, later than a browser is kept waiting for a result."""
 
     async def answer(request: web.Request) -> web.StreamResponse:

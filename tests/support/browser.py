@@ -43,6 +43,8 @@ class Browser:
     def __init__(self) -> None:
         self.cookies: dict[str, str] = {}
         """Of the one host that is visited; ports make no difference (RFC 6265 §8.5)."""
+        self.history: list[Page] = []
+        """Everything that has been on the screen."""
 
     def open(self, url: str) -> Page:
         return self._sent("GET", url)
@@ -62,4 +64,6 @@ class Browser:
                 method, url, data=form, cookies=self.cookies, allow_redirects=False, timeout=TIMEOUT_S
             )
         self.cookies |= {cookie.name: cookie.value or "" for cookie in response.cookies}
-        return Page(response.url, response.status_code, response.text, {**response.headers})
+        page = Page(response.url, response.status_code, response.text, {**response.headers})
+        self.history.append(page)
+        return page

@@ -1,7 +1,10 @@
 """Settings that ask for a consent in a browser, and somebody who gives it, without a browser."""
 
+import base64
+import secrets
 from typing import Any, Final, Protocol
 
+from mailsettings.api import names
 from tests.support.browser import Browser, Page
 from tests.support.identity_provider import ACCOUNT, CLIENT_ID
 from tests.support.kube import Json, Kube
@@ -81,3 +84,31 @@ class Person:
 
     def consent(self, kube: Kube, settings: Json, **options: str) -> Page:
         return self.finish(kube, self.log_in(self.begin(settings), **options))
+
+
+def ask(kube: Kube, namespace: str, settings: Json, **data: str) -> Json:
+    """Creates a consent Secret, as `kubectl mailsettings authorize` does."""
+    source = "/".join(filter(None, (settings["kind"], settings["metadata"].get("namespace"), "mail")))
+    metadata = {
+        "labels": {names.LABEL_CONSENT_OF: settings["metadata"]["uid"]},
+        "annotations": {names.ANNOTATION_SOURCE: source},
+    }
+    return kube.create(
+        "Secret",
+        f"authorize-{secrets.token_hex(4)}",
+        namespace,
+        metadata=metadata,
+        type=names.CONSENT_TYPE,
+        data=encoded(data),
+    )
+
+
+def encoded(data: dict[str, str]) -> dict[str, str]:
+    return {key.replace("_", "-"): base64.b64encode(value.encode()).decode() for key, value in data.items()}
+
+
+def wait_told(kube: Kube, secret: Json, key: str) -> str:
+    """What the operator says under a key."""
+    name, namespace = secret["metadata"]["name"], secret["metadata"]["namespace"]
+    value: str = kube.wait(lambda: (kube.secret_data(name, namespace) or {}).get(key), f"{key} in {name}")
+    return value

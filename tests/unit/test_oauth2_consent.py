@@ -58,6 +58,9 @@ def terms(spec: dict[str, Any] = CUSTOM, **changes: Any) -> ConsentTerms:
     return consent_terms("Custom", OAuth2.model_validate({**spec, **changes}))
 
 
+CLIENT_SECRET: Final = "the client's secret"
+
+
 def consent(age: timedelta = timedelta(), *, callback_flow: str = "", **values: str) -> Consent:
     read = {ConsentKey(name.replace("_", "-")): value for name, value in values.items()}
     return Consent("secret-uid", callback_flow, NOW - age, read)
@@ -74,7 +77,7 @@ def answered(age: timedelta = timedelta(), *, callback_flow: str = "", **values:
 
 
 def step(of: Consent, asked: ConsentTerms | None = None, *, now: datetime = NOW) -> Step:
-    return next_step(of, asked or terms(), uid=UID, flows=FLOWS, now=now)
+    return next_step(of, asked or terms(), uid=UID, flows=FLOWS, client_secret=CLIENT_SECRET, now=now)
 
 
 def refused(of: Consent, asked: ConsentTerms | None = None, *, now: datetime = NOW) -> TokenFault:
@@ -180,8 +183,15 @@ def test_denial_is_told() -> None:
     assert fault.reason is Reason.CONSENT_DENIED
 
 
+def test_nothing_secret_that_the_provider_says_is_told() -> None:
+    secrets = [state(), FLOWS.verifier(FLOW.hex()), FLOWS.nonce(FLOW.hex()), CLIENT_SECRET, "the-code"]
+    fault = refused(answered(error="server_error", error_description=f"no: {' '.join(secrets)}"))
+    assert "[redacted]" in fault.message
+    assert [secret for secret in secrets if secret in fault.message] == []
+
+
 def test_settings_that_ask_nobody() -> None:
-    found = next_step(answered(), None, uid=UID, flows=FLOWS, now=NOW)
+    found = next_step(answered(), None, uid=UID, flows=FLOWS, client_secret=CLIENT_SECRET, now=NOW)
     assert isinstance(found, Refuse)
     assert "ask nobody" in found.fault.message
 
@@ -200,7 +210,7 @@ def test_result_is_kept_for_whoever_waits_for_it_and_then_removed() -> None:
 @pytest.mark.parametrize("of", [consent(redirect_uri=LOOPBACK), answered(), consent(), answered(state="forged")])
 def test_everything_is_removed_in_the_end(of: Consent) -> None:
     assert step(of, now=NOW + KEPT) == Remove()
-    assert next_step(of, None, uid=UID, flows=FLOWS, now=NOW + KEPT) == Remove()
+    assert next_step(of, None, uid=UID, flows=FLOWS, client_secret=CLIENT_SECRET, now=NOW + KEPT) == Remove()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '"a"', '{"authorized": 1}'])

@@ -57,7 +57,14 @@ async def further_consents(
         held = await services.consents.read(secret.namespace, secret.name)
         if held is None:
             continue
-        step = next_step(held.consent, terms, uid=record.uid, flows=services.flows, now=datetime.now(UTC))
+        step = next_step(
+            held.consent,
+            terms,
+            uid=record.uid,
+            flows=services.flows,
+            client_secret=asks.secrets.client_secret if asks is not None else None,
+            now=datetime.now(UTC),
+        )
         try:
             if asks is not None and terms is not None:
                 await _take(services, Attempt(record.key, place, asks, terms, held), step, uid=record.uid)

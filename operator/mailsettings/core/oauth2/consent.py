@@ -172,7 +172,15 @@ class PollDevice:
 Step = Wait | Remove | Refuse | Offer | Redeem | BeginDevice | PollDevice
 
 
-def next_step(consent: Consent, terms: ConsentTerms | None, *, uid: str, flows: Flows, now: datetime) -> Step:
+def next_step(
+    consent: Consent,
+    terms: ConsentTerms | None,
+    *,
+    uid: str,
+    flows: Flows,
+    client_secret: str | None,
+    now: datetime,
+) -> Step:
     """What is to be done next.
 
     Args:
@@ -180,6 +188,7 @@ def next_step(consent: Consent, terms: ConsentTerms | None, *, uid: str, flows: 
         terms: What the settings ask a person to consent to; None: nothing, as they are.
         uid: Of the settings.
         flows: Reads states.
+        client_secret: What is not shown, should the provider say it; None: there is none.
         now: The present time.
     """
     if consent.created_at + KEPT <= now:
@@ -194,8 +203,11 @@ def next_step(consent: Consent, terms: ConsentTerms | None, *, uid: str, flows: 
         return Refuse(_lapsed(f"a value in the consent Secret is longer than {MAX_VALUE_BYTES} bytes"))
     if terms.oauth2.grant is Grant.DEVICE_CODE:
         return _device_step(consent)
-    has_answer = any(consent[key] for key in (ConsentKey.CODE, ConsentKey.STATE, ConsentKey.ERROR))
-    return _answer_step(consent, terms, uid=uid, flows=flows, now=now) if has_answer else _question_step(consent, now)
+    if any(consent[key] for key in (ConsentKey.CODE, ConsentKey.STATE, ConsentKey.ERROR)):
+        step = _answer_step(consent, terms, uid=uid, flows=flows, client_secret=client_secret, now=now)
+    else:
+        step = _question_step(consent, now)
+    return step
 
 
 def _device_step(consent: Consent) -> Step:
@@ -219,7 +231,9 @@ def _question_step(consent: Consent, now: datetime) -> Step:
     return Offer(consent[ConsentKey.REDIRECT_URI])
 
 
-def _answer_step(consent: Consent, terms: ConsentTerms, *, uid: str, flows: Flows, now: datetime) -> Step:
+def _answer_step(
+    consent: Consent, terms: ConsentTerms, *, uid: str, flows: Flows, client_secret: str | None, now: datetime
+) -> Step:
     try:
         state = flows.read(consent[ConsentKey.STATE])
     except StateError:
@@ -231,7 +245,13 @@ def _answer_step(consent: Consent, terms: ConsentTerms, *, uid: str, flows: Flow
             consent[ConsentKey.ERROR],
             consent[ConsentKey.ERROR_DESCRIPTION],
             redirect_uri=consent[ConsentKey.REDIRECT_URI],
-            state=consent[ConsentKey.STATE],
+            secrets=(
+                consent[ConsentKey.STATE],
+                consent[ConsentKey.CODE],
+                flows.verifier(state.flow),
+                flows.nonce(state.flow),
+                client_secret or "",
+            ),
         )
         return Refuse(fault)
     if not consent[ConsentKey.CODE]:

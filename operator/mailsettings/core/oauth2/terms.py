@@ -1,5 +1,6 @@
 """What a person is asked to consent to: what a settings object says, without any secret of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -104,9 +105,9 @@ class ConsentTerms:
             scopes=self.scopes,
         )
 
-    def fault_of(self, error: str, description: str, *, redirect_uri: str, state: str) -> TokenFault:
-        """What it means that the provider sent an error in place of a code."""
-        return diagnose_redirect(error, description, self.request(redirect_uri), secrets=(state,))
+    def fault_of(self, error: str, description: str, *, redirect_uri: str, secrets: Iterable[str]) -> TokenFault:
+        """What it means that the provider sent an error in place of a code; `secrets` are not shown."""
+        return diagnose_redirect(error, description, self.request(redirect_uri), secrets=secrets)
 
 
 def consent_terms(provider: str, oauth2: OAuth2, *, custom_cloud: Cloud | None = None) -> ConsentTerms:
