@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser
 
 from dev.cluster import Cluster, start
+from tests.support.chromium import chromium
 
 # How long an example takes says nothing: the machine may be busy.
 settings.register_profile("untimed", deadline=None)
@@ -15,10 +17,12 @@ settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs the control plane, so that `-m "not cluster"` is the fast half of the tests."""
+    """Marks what needs the control plane, so that `-m "not cluster"` is the fast half of the tests; and the browser."""
     for item in items:
         if "control_plane" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
+        if "real_browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +46,10 @@ def namespace(control_plane: Cluster) -> Iterator[str]:
     api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
     api.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="module")  # playwright's loop runs in this thread until its end, where others want theirs
+def real_browser() -> Iterator[Browser]:
+    """Chromium."""
+    with chromium() as browser:
+        yield browser

@@ -15,7 +15,16 @@ import pytest
 
 from dev.cluster import Cluster, ControlPlane
 from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT, OperatorProcess
-from tests.support.identity_provider import ACCOUNT, SCOPE, IdentityProvider, identity_provider, key_pair
+from tests.support.consent import KIND, OTHER, Person, consent_spec
+from tests.support.identity_provider import (
+    ACCOUNT,
+    CLIENT_SECRET,
+    SCOPE,
+    IdentityProvider,
+    RegisteredClient,
+    identity_provider,
+    key_pair,
+)
 from tests.support.kube import Kube
 from tests.support.own_cluster import OwnCluster
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
@@ -265,3 +274,32 @@ def cluster_settings(kube: Kube, smtp: MailServer, system_secret: str) -> Iterat
                 metadata={"annotations": {"mailsettings.dev/allow-deletion": "true"}},
             )
             kube.delete("ClusterMailServerSettings", name)
+
+
+@pytest.fixture
+def consent_provider(provide: Callable[..., IdentityProvider], external_url: str) -> IdentityProvider:
+    """A provider that sends people back to the operator, with two accounts."""
+    provider = provide()
+    provider.accounts.add(OTHER)
+    redirect_uri = f"{external_url}/oauth2/callback/{LOOPBACK}:{provider.port}"
+    provider.register(RegisteredClient(secret=CLIENT_SECRET, redirect_uris=frozenset({redirect_uri})))
+    return provider
+
+
+@pytest.fixture
+def person(consent_provider: IdentityProvider, loop_thread: LoopThread) -> Person:
+    return Person(consent_provider, loop_thread)
+
+
+@pytest.fixture
+def consent_settings(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    consent_provider: IdentityProvider,
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+) -> dict[str, Any]:
+    """The settings `mail`, for which nobody has consented yet."""
+    kube.secret("oauth2", namespace, secret=CLIENT_SECRET)
+    kube.create(KIND, "mail", namespace, spec=consent_spec(consent_provider, mail_server_of(consent_provider)))
+    return kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")

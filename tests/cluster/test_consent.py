@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -18,12 +18,14 @@ from mailsettings.core.oauth2.state import LIFE, Flows
 from mailsettings.core.oauth2.terms import consent_terms
 from tests.support import openid
 from tests.support.bearer import Presented
-from tests.support.browser import Browser, Page
+from tests.support.browser import Browser
+from tests.support.consent import KIND, OTHER, SCOPES, Person, consent_spec
 from tests.support.history import events_about
 from tests.support.identity_provider import (
     ACCOUNT,
     CLIENT_ID,
     CLIENT_SECRET,
+    DIRECTORY,
     IdentityProvider,
     RegisteredClient,
 )
@@ -31,107 +33,15 @@ from tests.support.kube import Json, Kube, condition, reason_of
 from tests.support.smtp_server import MailServer
 from tests.support.threads import LoopThread
 
-KIND: Final = "MailServerSettings"
-OTHER: Final = "someone-else@acme.example"
-SCOPES: Final = ["openid", "offline_access", "mail.send"]
 
-
-def consent_spec(provider: "Provider", server: MailServer, **oauth2: Any) -> Json:
-    """The spec of settings with grant AuthorizationCode, whose client secret is in the Secret `oauth2`."""
-    return {
-        "mailFrom": "Acme <no-reply@acme.example>",
-        "connection": {"host": "127.0.0.1", "port": server.port, "timeout": "3s", "tls": {"mode": "Disabled"}},
-        "auth": {
-            "oauth2": {
-                "username": ACCOUNT,
-                "grant": "AuthorizationCode",
-                "clientID": CLIENT_ID,
-                "clientAuth": {"secretRef": {"name": "oauth2", "key": "secret"}},
-                "authorizationURI": provider.authorization_uri,
-                "tokenURI": provider.token_uri,
-                "scopes": SCOPES,
-                "accountCheck": {"claim": "email"},
-                **oauth2,
-            }
-        },
-    }
-
-
-class Provider(Protocol):
-    """What the test's provider and the independent one have in common."""
-
-    @property
-    def authorization_uri(self) -> str: ...
-
-    @property
-    def token_uri(self) -> str: ...
-
-    async def log_in(self, authorize_url: str, *, account: str = ..., decision: str = ...) -> str: ...
-
-
-class Person:
-    """Somebody who consents, or tries to."""
-
-    def __init__(self, provider: Provider, loop_thread: LoopThread) -> None:
-        self.browser = Browser()
-        self._provider = provider
-        self._loop_thread = loop_thread
-
-    def begin(self, settings: Json) -> str:
-        """Opens the page of the settings and presses the button; where that leads."""
-        start = self.browser.open(settings["status"]["oauth2"]["authorizeURL"])
-        assert start.status == 200, start.said
-        pressed = self.browser.press(start)
-        assert pressed.status == 303, pressed.said
-        return pressed.location
-
-    def log_in(self, authorize_url: str, **options: str) -> str:
-        """Logs in at the provider and decides; where that leads."""
-        return self._loop_thread.run(self._provider.log_in(authorize_url, **options))
-
-    def finish(self, kube: Kube, callback: str) -> Page:
-        """Comes back to the operator, and waits for its last word."""
-        back = self.browser.open(callback)
-        return self.outcome(kube, back.location) if back.status == 303 else back
-
-    def outcome(self, kube: Kube, url: str) -> Page:
-        def look() -> Page | None:
-            page = self.browser.open(url)
-            return None if 'http-equiv="refresh"' in page.text else page
-
-        page: Page = kube.wait(look, "the result of the consent")
-        return page
-
-    def consent(self, kube: Kube, settings: Json, **options: str) -> Page:
-        return self.finish(kube, self.log_in(self.begin(settings), **options))
+@pytest.fixture
+def provider(consent_provider: IdentityProvider) -> IdentityProvider:
+    return consent_provider
 
 
 @pytest.fixture
-def person(provider: IdentityProvider, loop_thread: LoopThread) -> Person:
-    return Person(provider, loop_thread)
-
-
-@pytest.fixture
-def provider(provide: Callable[..., IdentityProvider], external_url: str) -> IdentityProvider:
-    provider = provide()
-    provider.accounts.add(OTHER)
-    redirect_uri = f"{external_url}/oauth2/callback/127.0.0.1:{provider.port}"
-    provider.register(RegisteredClient(secret=CLIENT_SECRET, redirect_uris=frozenset({redirect_uri})))
-    return provider
-
-
-@pytest.fixture
-def settings(
-    operator: OperatorProcess,
-    kube: Kube,
-    namespace: str,
-    provider: IdentityProvider,
-    mail_server_of: Callable[[IdentityProvider], MailServer],
-) -> Json:
-    """The settings `mail`, for which nobody has consented yet."""
-    kube.secret("oauth2", namespace, secret=CLIENT_SECRET)
-    kube.create(KIND, "mail", namespace, spec=consent_spec(provider, mail_server_of(provider)))
-    return kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+def settings(consent_settings: Json) -> Json:
+    return consent_settings
 
 
 def secret_values(kube: Kube, namespace: str) -> list[bytes]:
@@ -772,3 +682,64 @@ def test_google(kube: Kube, namespace: str, provider: IdentityProvider, settings
     ready = kube.wait_ready("mail", namespace)
     assert ready["status"]["oauth2"]["account"] == ACCOUNT
     assert "https://mail.google.com/" in ready["status"]["oauth2"]["scopes"]
+
+
+# --- Microsoft's way ---
+
+PUBLIC_CLIENT: Final = "99998888-aaaa-7777-bbbb-6666cccc5555"
+
+
+def office365_spec(server: MailServer, **oauth2: Any) -> Json:
+    """The spec of settings in the cloud that the operator's administrator has defined."""
+    return {
+        "mailFrom": "Acme <no-reply@acme.example>",
+        "provider": "Office365",
+        "connection": {"host": "127.0.0.1", "port": server.port, "timeout": "3s", "tls": {"mode": "Disabled"}},
+        "auth": {"oauth2": {"username": ACCOUNT, "directoryID": DIRECTORY, "cloud": "Custom", **oauth2}},
+    }
+
+
+def test_microsoft(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    cloud: IdentityProvider,
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+    loop_thread: LoopThread,
+    external_url: str,
+) -> None:
+    redirect_uri = f"{external_url}/oauth2/callback/127.0.0.1:{cloud.port}"
+    cloud.register(RegisteredClient(secret=CLIENT_SECRET, redirect_uris=frozenset({redirect_uri})))
+    cloud.accounts.add(OTHER)
+    kube.secret("oauth2", namespace, secret=CLIENT_SECRET)
+    client = {"clientID": CLIENT_ID, "clientAuth": {"secretRef": {"name": "oauth2", "key": "secret"}}}
+    spec = office365_spec(mail_server_of(cloud), grant="AuthorizationCode", **client)
+    kube.create(KIND, "mail", namespace, spec=spec)
+    asked = kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+    assert asked["status"]["oauth2"]["redirectURI"] == redirect_uri
+
+    assert OTHER in Person(cloud, loop_thread).consent(kube, asked, account=OTHER).said
+    kube.wait_condition("mail", namespace, "Authorized", "False", "WrongAccount")
+    page = Person(cloud, loop_thread).consent(kube, asked)
+    assert page.title == "Mail can be sent", page.said
+    ready = kube.wait_ready("mail", namespace)
+    assert ready["status"]["oauth2"]["account"] == ACCOUNT
+    assert cloud.is_live((kube.secret_data("mail-smtp", namespace) or {})["access-token"])
+
+
+def test_microsoft_by_a_device_code(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    cloud: IdentityProvider,
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+    loop_thread: LoopThread,
+) -> None:
+    cloud.register(RegisteredClient(id=PUBLIC_CLIENT))
+    spec = office365_spec(mail_server_of(cloud), grant="DeviceCode", clientID=PUBLIC_CLIENT)
+    kube.create(KIND, "mail", namespace, spec=spec)
+    asked = kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+    secret = ask(kube, namespace, asked)
+    loop_thread.run(cloud.log_in_device(wait_told(kube, secret, "user-code")))
+    assert wait_result(kube, secret)["authorized"] is True
+    kube.wait_ready("mail", namespace)

@@ -108,8 +108,8 @@ async def test_huge_and_broken_requests_are_refused_and_nothing_is_logged(
     async with serving(listener) as (uri, answer):
         huge = b"x" * (2 * MAX_LINE_BYTES)
         for request in (
-            b"GET /?code=the-code&state=" + huge + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"GET /?code=the-code HTTP/1.1\r\nHost: x\r\nA: " + huge + b"\r\n\r\n",
+            f"GET /?{GOOD}&x=".encode() + huge + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            f"GET /?{GOOD} HTTP/1.1\r\nHost: x\r\nA: ".encode() + huge + b"\r\n\r\n",
             b"GET /?code=the-code nonsense\r\n\r\n",
             b"\x16\x03\x01the-code\r\n\r\n",
         ):

@@ -117,6 +117,7 @@ class Refreshes:
     def __init__(self, api: KubernetesApi, namespace: str) -> None:
         self._api = api
         self._namespace = namespace
+        self._providers: list[IdentityProvider] = []
         self._by_refresh_token: dict[str, Credential] = {}
         self.credentials: dict[str, Credential] = {}
         self.trap: Trap | None = None
@@ -140,6 +141,12 @@ class Refreshes:
             return await self._answer(provider, request)
 
         provider.standing = answer
+        self._providers.append(provider)
+
+    def leave(self) -> None:
+        """Lets the providers answer by themselves, for operators that outlive the test."""
+        for provider in self._providers:
+            provider.standing = None
 
     def consent(self, name: str, uid: str, provider: IdentityProvider) -> str:
         """A consent for an object, its first or another one: the refresh token to bring."""
@@ -247,6 +254,7 @@ async def refreshes(kubeconfig: Path, namespace: str) -> AsyncIterator[Refreshes
         try:
             yield followed
         finally:
+            followed.leave()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

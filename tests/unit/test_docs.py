@@ -131,7 +131,12 @@ def test_files_that_are_named_exist(page: Path) -> None:
 def test_reasons_and_variables_that_are_named_exist(page: Path) -> None:
     text = page.read_text()
     variables = {f"{PREFIX}{field.upper()}" for field in Config.model_fields}
-    of_tests = {"MAILSETTINGS_KUBECONFIG", "MAILSETTINGS_AGREEMENT_CASES", "MAILSETTINGS_OPENID_PROVIDER"}
+    of_tests = {
+        "MAILSETTINGS_KUBECONFIG",
+        "MAILSETTINGS_AGREEMENT_CASES",
+        "MAILSETTINGS_CRASH_KILLS",
+        "MAILSETTINGS_OPENID_PROVIDER",
+    }
     assert {*re.findall(r"MAILSETTINGS_[A-Z0-9_]+", text)} <= variables | of_tests
     for reason in re.findall(r"the reason(?: is)? `(\w+)`", text):
         assert reason in [*Reason], reason

@@ -30,10 +30,10 @@ MAX_BODY_BYTES: Final = 16 * 1024
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Of the request line, in which the code comes, and of each header."""
 
-RESULT_HOLD: Final = 5.0
+RESULT_HOLD: Final = 1.0
 """Seconds that somebody who waits for a result is kept waiting before being told that there is none yet."""
 
-_RESULT_PAUSE: Final = 0.5
+_RESULT_PAUSE: Final = 0.25
 
 HEADERS: Final = {
     "Cache-Control": "no-store",

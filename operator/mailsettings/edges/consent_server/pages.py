@@ -88,8 +88,8 @@ def start_page(settings: Settings, form_token: str) -> str:
     }
     return _page(
         "Let a cluster send mail",
-        "<p>Go on, log in as the mail account below and consent at the provider: then the applications of the "
-        "namespace below can send mail with that account, until the consent is withdrawn at the provider.</p>"
+        "<p>If you consent, the applications of the namespace below can send mail as the account below, until the "
+        "consent is withdrawn at the provider. Go on to the provider and log in there as that account.</p>"
         f"<dl>{''.join(map(_fact, facts, facts.values()))}</dl>"
         "<p>Did you not expect this page? Then do not go on.</p>"
         '<form method="post">'
@@ -100,17 +100,13 @@ def start_page(settings: Settings, form_token: str) -> str:
 
 
 def waiting_page() -> str:
-    """While the tokens are being fetched. It looks again by itself, under an address that holds no code.
-
-    At once, since the endpoint takes its time to answer: a page that reloads after seconds takes the reader by surprise
-    (WCAG 2.2, 2.2.1).
-    """
+    """While the tokens are being fetched. It looks again by itself, under an address that holds no code."""
     return _page(
         "Fetching the tokens",
         '<p role="status">The provider has answered; the tokens are being fetched. The result appears here by '
         "itself.</p>"
         '<p><a href="">Look again</a></p>',
-        head='<meta http-equiv="refresh" content="0">',
+        head='<meta http-equiv="refresh" content="2">',
     )
 
 
@@ -119,8 +115,8 @@ def result_page(result: ConsentResult) -> str:
     return _page(
         "Mail can be sent" if result.authorized else "No consent",
         f'<p role="status">{escape(result.message)}</p>'
-        f"<p>The condition <code>Authorized</code> of the settings says the same: <code>{escape(result.reason)}</code>."
-        "</p><p>You can close this page.</p>",
+        f"<p>Reason: <code>{escape(result.reason)}</code>. The condition <code>Authorized</code> of the settings says "
+        "how things stand.</p><p>You can close this page.</p>",
         mood="good" if result.authorized else "bad",
     )
 
