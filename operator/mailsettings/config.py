@@ -60,6 +60,8 @@ class Config(BaseModel):
     """How long a request for a token may take as a whole. After a crash it is repeated 15 seconds later than that."""
     oauth2_limit: Annotated[int, Field(ge=1, le=16)] = 8
     """How many tokens may be asked for at a time."""
+    oauth2_revoke: bool = False
+    """Revoke refresh tokens at the provider when settings are deleted. It takes a right: manifests/components."""
     external_url: Annotated[str, AfterValidator(_external)] = ""
     """Where browsers reach the operator: https://consent.example.com. Only then are its consent pages served."""
     consent_listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] = "0.0.0.0:8081"

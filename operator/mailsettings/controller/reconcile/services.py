@@ -10,6 +10,7 @@ from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.keys import Key
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.renewals import TokenRenewer
+from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store
 from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.state import Flows
@@ -29,6 +30,7 @@ class Services:
     probes: ProbeRunner
     tokens: TokenStore
     renewals: TokenRenewer
+    revocations: TokenRevoker
     consents: ConsentStore
     consenting: ConsentRunner
     flows: Flows
@@ -42,3 +44,5 @@ class Services:
     external_url: str
     """Where browsers reach the operator; empty: nowhere."""
     require_secret_label: bool
+    revokes_tokens: bool
+    """Whether refresh tokens are revoked when their settings are deleted."""
