@@ -16,11 +16,11 @@ from mailsettings.api import crd, names
 from mailsettings.api.providers import OFFICE365, PROVIDERS
 from mailsettings.config import Config
 from tests.support.client import DRY_RUN, MERGE_PATCH, Answer, Client
+from tests.support.components import REVOKE_TOKENS, revoke_tokens
 from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 MANIFESTS: Final = ROOT / "manifests"
-REVOKE_TOKENS: Final = MANIFESTS / "components" / "revoke-tokens"
 SYSTEM: Final = names.OPERATOR_NAMESPACE
 OPERATOR: Final = f"system:serviceaccount:{SYSTEM}:mailsettings-operator"
 SETTINGS: Final = f"/apis/{names.API_VERSION}"
@@ -453,16 +453,8 @@ def test_operator_changes_and_deletes_only_its_own_secrets(client: Client, names
 @pytest.fixture
 def revoking(control_plane: Cluster, client: Client) -> Iterator[None]:
     """The operator with the component's right."""
-    control_plane.apply(REVOKE_TOKENS / "operator-rbac.yaml")
-    eventually(lambda: may(client, OPERATOR, "patch", names.TENANT_PLURAL, names.GROUP))
-    yield
-    remove_revoke_tokens(client)
-
-
-def remove_revoke_tokens(client: Client) -> None:
-    for plural in ("clusterrolebindings", "clusterroles"):
-        client.call("DELETE", f"{RBAC}/{plural}/mailsettings-operator-revoke-tokens")
-    eventually(lambda: not may(client, OPERATOR, "patch", names.TENANT_PLURAL, names.GROUP))
+    with revoke_tokens(control_plane):
+        yield
 
 
 @alone
