@@ -11,6 +11,7 @@ from typing import Final
 from dev.cluster import Api, ClusterError
 from dev.demo import application
 from dev.demo.authority import Authority
+from dev.demo.examples import ROOT
 from dev.demo.expectations import CONSENTED, faults
 from dev.demo.identity_provider import ACCESS_LIFE, ACCOUNT, PASSWORD, IdentityProvider
 from dev.demo.mail_server import Mail, MailServer
@@ -23,6 +24,8 @@ INTERVAL_S: Final = 3.0
 """Between two mails of the application."""
 TOKENS: Final = 2
 """How many tokens have to be seen: one from the consent and one from its renewal."""
+PLUGIN: Final = Path(sys.prefix) / "bin" / "kubectl-mailsettings"
+"""The kubectl plugin where it is installed together with the demo; it need not be on the PATH."""
 
 _SECRET: Final[Place] = (CONSENTED.namespace, CONSENTED.secret)
 _TITLE: Final = f"{CONSENTED.namespace}/{CONSENTED.name}"
@@ -127,6 +130,10 @@ class ConsentDemo:
             f"  user name: {ACCOUNT}\n"
             f"  password:  {PASSWORD}"
         )
+        if PLUGIN.exists():
+            program = PLUGIN.relative_to(ROOT) if PLUGIN.is_relative_to(ROOT) else PLUGIN
+            self._screen.say("Or begin in another terminal, after the export line above:")
+            self._screen.say(f"  {program} authorize {CONSENTED.name} -n {CONSENTED.namespace}")
         if _has_keyboard():
             self._screen.say("Or press Enter here, and the demo consents in your place.")
 

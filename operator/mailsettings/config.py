@@ -82,6 +82,8 @@ class Config(BaseModel):
     """The scopes there for a person's mailbox, separated by blanks."""
     oauth2_cloud_application_scopes: Annotated[str, AfterValidator(_scopes)] = ""
     """The scopes there for grant ClientCredentials, separated by blanks; at Microsoft's one that ends in /.default."""
+    oauth2_revoke: bool = False
+    """Revoke refresh tokens at the provider when settings are deleted. It takes a right: manifests/components."""
     external_url: Annotated[str, AfterValidator(_external)] = ""
     """Where browsers reach the operator: https://consent.example.com. Only then are its consent pages served."""
     consent_listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] = "0.0.0.0:8081"

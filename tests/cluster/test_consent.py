@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -25,6 +25,7 @@ from tests.support.identity_provider import (
     ACCOUNT,
     CLIENT_ID,
     CLIENT_SECRET,
+    DIRECTORY,
     IdentityProvider,
     RegisteredClient,
 )
@@ -653,3 +654,64 @@ def test_google(kube: Kube, namespace: str, provider: IdentityProvider, settings
     ready = kube.wait_ready("mail", namespace)
     assert ready["status"]["oauth2"]["account"] == ACCOUNT
     assert "https://mail.google.com/" in ready["status"]["oauth2"]["scopes"]
+
+
+# --- Microsoft's way ---
+
+PUBLIC_CLIENT: Final = "99998888-aaaa-7777-bbbb-6666cccc5555"
+
+
+def office365_spec(server: MailServer, **oauth2: Any) -> Json:
+    """The spec of settings in the cloud that the operator's administrator has defined."""
+    return {
+        "mailFrom": "Acme <no-reply@acme.example>",
+        "provider": "Office365",
+        "connection": {"host": "127.0.0.1", "port": server.port, "timeout": "3s", "tls": {"mode": "Disabled"}},
+        "auth": {"oauth2": {"username": ACCOUNT, "directoryID": DIRECTORY, "cloud": "Custom", **oauth2}},
+    }
+
+
+def test_microsoft(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    cloud: IdentityProvider,
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+    loop_thread: LoopThread,
+    external_url: str,
+) -> None:
+    redirect_uri = f"{external_url}/oauth2/callback/127.0.0.1:{cloud.port}"
+    cloud.register(RegisteredClient(secret=CLIENT_SECRET, redirect_uris=frozenset({redirect_uri})))
+    cloud.accounts.add(OTHER)
+    kube.secret("oauth2", namespace, secret=CLIENT_SECRET)
+    client = {"clientID": CLIENT_ID, "clientAuth": {"secretRef": {"name": "oauth2", "key": "secret"}}}
+    spec = office365_spec(mail_server_of(cloud), grant="AuthorizationCode", **client)
+    kube.create(KIND, "mail", namespace, spec=spec)
+    asked = kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+    assert asked["status"]["oauth2"]["redirectURI"] == redirect_uri
+
+    assert OTHER in Person(cloud, loop_thread).consent(kube, asked, account=OTHER).said
+    kube.wait_condition("mail", namespace, "Authorized", "False", "WrongAccount")
+    page = Person(cloud, loop_thread).consent(kube, asked)
+    assert page.title == "Mail can be sent", page.said
+    ready = kube.wait_ready("mail", namespace)
+    assert ready["status"]["oauth2"]["account"] == ACCOUNT
+    assert cloud.is_live((kube.secret_data("mail-smtp", namespace) or {})["access-token"])
+
+
+def test_microsoft_by_a_device_code(
+    operator: OperatorProcess,
+    kube: Kube,
+    namespace: str,
+    cloud: IdentityProvider,
+    mail_server_of: Callable[[IdentityProvider], MailServer],
+    loop_thread: LoopThread,
+) -> None:
+    cloud.register(RegisteredClient(id=PUBLIC_CLIENT))
+    spec = office365_spec(mail_server_of(cloud), grant="DeviceCode", clientID=PUBLIC_CLIENT)
+    kube.create(KIND, "mail", namespace, spec=spec)
+    asked = kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentRequired")
+    secret = ask(kube, namespace, asked)
+    loop_thread.run(cloud.log_in_device(wait_told(kube, secret, "user-code")))
+    assert wait_result(kube, secret)["authorized"] is True
+    kube.wait_ready("mail", namespace)

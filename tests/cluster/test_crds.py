@@ -111,6 +111,11 @@ REFUSALS: Final = (
     Refusal("spec", "auth.oauth2.tokenURI: with Office365", _oauth2("Office365", _OFFICE, tokenURI="https://h/token")),
     Refusal(
         "spec",
+        "auth.oauth2.revocationURI: only",
+        _oauth2("Google", _REFRESH, tokenURI=None, revocationURI="https://login.acme.example/revoke"),
+    ),
+    Refusal(
+        "spec",
         "auth.oauth2.clientAuth: Google takes",
         _oauth2("Google", _REFRESH, clientAuth={"certificateRef": {"name": "a"}}),
     ),
@@ -122,6 +127,16 @@ REFUSALS: Final = (
     Refusal("spec.auth", "auth: set exactly one", {"auth": {}}),
     Refusal("spec.auth.oauth2", "auth.oauth2.clientID: grant", _oauth2(clientID=None)),
     Refusal("spec.auth.oauth2", "auth.oauth2.clientAuth: grant", _oauth2(clientAuth=None)),
+    Refusal(
+        "spec.auth.oauth2",
+        "auth.oauth2.revocationURI: it and",
+        _oauth2(base=_REFRESH, revocationURI="https://login.acme.example:8443/revoke"),
+    ),
+    Refusal(
+        "spec.auth.oauth2",
+        "auth.oauth2.revocationURI: this grant",
+        _oauth2(revocationURI="https://login.acme.example/revoke"),
+    ),
     Refusal("spec.auth.oauth2", "auth.oauth2.serviceAccountKeyRef", _oauth2(serviceAccountKeyRef=REF)),
     Refusal("spec.auth.oauth2", "auth.oauth2.refreshTokenSecretRef", _oauth2(refreshTokenSecretRef=REF)),
     Refusal("spec.auth.oauth2", "auth.oauth2.directoryID: common", _oauth2("Office365", _OFFICE, directoryID="Common")),

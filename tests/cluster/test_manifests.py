@@ -19,6 +19,7 @@ from mailsettings.api import crd, names
 from mailsettings.api.providers import OFFICE365, PROVIDERS
 from mailsettings.config import Config
 from tests.support.client import DRY_RUN, MERGE_PATCH, Answer, Client
+from tests.support.components import REVOKE_TOKENS, revoke_tokens
 from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
@@ -59,7 +60,7 @@ def manifest(kind: str) -> dict[str, Any]:
 
 
 def test_kustomizations_list_every_file() -> None:
-    for folder in (MANIFESTS, MANIFESTS / "admission", ROOT / "crds"):
+    for folder in (MANIFESTS, MANIFESTS / "admission", REVOKE_TOKENS, ROOT / "crds"):
         content = yaml.safe_load((folder / "kustomization.yaml").read_text())
         listed = {(folder / entry).resolve() for entry in content["resources"]}
         there = {path for path in folder.glob("*.yaml") if path.name != "kustomization.yaml"}
@@ -101,6 +102,11 @@ def may(client: Client, user: str, verb: str, resource: str, group: str = "", na
     return bool(answer.body["status"]["allowed"])
 
 
+# In one group with the tests that give the operator one more right for a while.
+alone = pytest.mark.xdist_group("operator")
+
+
+@alone
 @pytest.mark.parametrize("place", [SYSTEM, "default", "kube-system"])
 def test_operator_has_exactly_the_rights_it_needs(client: Client, place: str) -> None:
     wanted = {(group, resource, verb) for (group, resource), verbs in OPERATOR_RIGHTS.items() for verb in verbs}
@@ -109,6 +115,7 @@ def test_operator_has_exactly_the_rights_it_needs(client: Client, place: str) ->
     assert found == wanted
 
 
+@alone
 @pytest.mark.parametrize(
     ("verb", "resource", "group"),
     [
@@ -363,7 +370,7 @@ def test_policies_are_sound_and_bound(client: Client) -> None:
     policies = {entry["metadata"]["name"] for entry in entries if entry["kind"] == "ValidatingAdmissionPolicy"}
     bound = {entry["spec"]["policyName"] for entry in entries if entry["kind"] == "ValidatingAdmissionPolicyBinding"}
     assert policies == bound
-    assert len(policies) == 3
+    assert len(policies) == 4
     for name in policies:
         found = eventually(
             partial(client.call, "GET", f"{path}/validatingadmissionpolicies/{name}"),
@@ -542,3 +549,77 @@ def test_operator_changes_and_deletes_only_its_own_secrets(client: Client, names
     assert not patch({"metadata": {"labels": {names.LABEL_MANAGED_BY: None}}}).accepted
     assert patch(labels, user=None).accepted
     assert delete(user=None).accepted
+
+
+# --- the component by which refresh tokens are revoked ---
+
+
+@pytest.fixture
+def revoking(control_plane: Cluster, client: Client) -> Iterator[None]:
+    """The operator with the component's right."""
+    with revoke_tokens(control_plane):
+        yield
+
+
+@alone
+@pytest.mark.usefixtures("revoking")
+def test_component_gives_one_right_more(client: Client) -> None:
+    found = {
+        (plural, verb)
+        for plural in (names.CLUSTER_PLURAL, names.TENANT_PLURAL)
+        for verb in (*_READ, *_WRITE)
+        if may(client, OPERATOR, verb, plural, names.GROUP)
+    }
+    assert found == {
+        (plural, verb) for plural in (names.CLUSTER_PLURAL, names.TENANT_PLURAL) for verb in (*_READ, "patch")
+    }
+
+
+def test_component_sets_the_variable_of_the_option() -> None:
+    component = yaml.safe_load((REVOKE_TOKENS / "kustomization.yaml").read_text())
+    (patch,) = (yaml.safe_load(each["patch"]) for each in component["patches"])
+    deployment = manifest("Deployment")
+    assert {key: patch["metadata"][key] for key in ("name", "namespace")} == {
+        key: deployment["metadata"][key] for key in ("name", "namespace")
+    }
+    (container,) = patch["spec"]["template"]["spec"]["containers"]
+    assert container["name"] in {each["name"] for each in deployment["spec"]["template"]["spec"]["containers"]}
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    assert Config.from_environment(environment) == Config(oauth2_revoke=True)
+
+
+FINALIZERS: Final = {"finalizers": ["example.com/other", names.FINALIZER]}
+
+
+@alone
+@pytest.mark.usefixtures("revoking")
+@pytest.mark.parametrize(
+    ("patch", "accepted"),
+    [
+        ({"metadata": FINALIZERS}, True),
+        ({"metadata": {"finalizers": ["example.com/other"]}}, True),
+        ({"metadata": {"finalizers": [names.FINALIZER]}}, False),
+        ({"metadata": {"finalizers": ["example.com/other", "example.com/third"]}}, False),
+        ({"metadata": {"labels": {"a": "c"}}}, False),
+        ({"metadata": {"labels": None}}, False),
+        ({"metadata": {**FINALIZERS, "annotations": {"a": "b"}}}, False),
+        ({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "X", "name": "x", "uid": "x"}]}}, False),
+        ({"spec": {"mailFrom": "b@acme.example"}}, False),
+        ({"metadata": FINALIZERS, "spec": {"suspend": False}}, False),
+    ],
+)
+def test_operator_changes_nothing_of_settings_but_its_finalizer(
+    client: Client, namespace: str, patch: dict[str, Any], accepted: bool
+) -> None:
+    path = f"{SETTINGS}/namespaces/{namespace}/{names.TENANT_PLURAL}"
+    spec = {"mailFrom": "a@acme.example", "connection": {"host": "smtp.acme.example"}, "suspend": True}
+    metadata = {"name": "a", "labels": {"a": "b"}, "finalizers": ["example.com/other"]}
+    body = {"apiVersion": names.API_VERSION, "kind": names.TENANT_KIND, "metadata": metadata, "spec": spec}
+    assert client.call("POST", path, body).status == 201
+    try:
+        answer = client.call("PATCH", f"{path}/a", patch, query=DRY_RUN, user=OPERATOR, content_type=MERGE_PATCH)
+        assert (answer.accepted, "nothing but its finalizer" in answer.message) == (accepted, not accepted)
+        assert client.call("PATCH", f"{path}/a", patch, query=DRY_RUN, content_type=MERGE_PATCH).accepted
+    finally:
+        bare = {"metadata": {"finalizers": None}}
+        assert client.call("PATCH", f"{path}/a", bare, content_type=MERGE_PATCH).accepted

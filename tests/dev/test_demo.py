@@ -27,7 +27,7 @@ from rich.console import Console
 from dev.cluster import Cluster, load
 from dev.demo import identity_provider
 from dev.demo.authority import HOST, Authority
-from dev.demo.consent import RECIPIENT, ConsentDemo, Servers
+from dev.demo.consent import PLUGIN, RECIPIENT, ConsentDemo, Servers
 from dev.demo.examples import EXAMPLES, Endpoints, example_manifests, fitted
 from dev.demo.expectations import CONSENTED, EXPECTATIONS, unmet
 from dev.demo.identity_provider import ACCOUNT, CLIENT_ID, CLIENT_SECRET, PASSWORD, IdentityProvider
@@ -150,6 +150,8 @@ class TestDemo:
             shown = list(until(lines, "Or press Enter here"))
             assert any("/oauth2/start/" in line for line in shown)
             assert f"  password:  {PASSWORD}\n" in shown
+            hint = "kubectl-mailsettings authorize mail -n billing\n"
+            assert any(line.endswith(hint) for line in shown) == PLUGIN.exists()
             assert not any("is told" in line for line in shown)
             os.write(keyboard, b"\n")
             list(until(lines, '  is told: "Mail can be sent"'))

@@ -132,6 +132,7 @@ class IdentityProvider:
     answers: deque[Behaviour] = field(default_factory=deque)
     standing: Behaviour | None = None
     """What answers a request for a token when `answers` is empty."""
+    revocations: deque[Behaviour] = field(default_factory=deque)
     discoveries: deque[Behaviour] = field(default_factory=deque)
     asked: list[Asked] = field(default_factory=list)
     _refresh_tokens: dict[str, _RefreshToken] = field(default_factory=dict)
@@ -176,6 +177,10 @@ class IdentityProvider:
         return f"{self.authority}/oauth2/v2.0/authorize"
 
     @property
+    def revocation_uri(self) -> str:
+        return f"{self.origin}/revoke"
+
+    @property
     def device_authorization_uri(self) -> str:
         return f"{self.origin}/device_authorization"
 
@@ -186,6 +191,10 @@ class IdentityProvider:
     @property
     def token_requests(self) -> list[Asked]:
         return [each for each in self.asked if each.method == "POST" and each.path.endswith("/token")]
+
+    @property
+    def revocation_requests(self) -> list[Asked]:
+        return [each for each in self.asked if each.path == "/revoke"]
 
     def register(self, client: RegisteredClient) -> None:
         self.clients[client.id] = client
@@ -217,6 +226,7 @@ class IdentityProvider:
         application.router.add_post("/{tenant}/oauth2/v2.0/token", self._answer_token)
         application.router.add_post("/token", self._answer_token)
         application.router.add_post("/introspect", self._answer_introspection)
+        application.router.add_post("/revoke", self._answer_revocation)
         application.router.add_post("/{tenant}/oauth2/v2.0/devicecode", self._answer_device)
         application.router.add_post("/device_authorization", self._answer_device)
         application.add_routes(self.pages.routes())
@@ -269,6 +279,22 @@ class IdentityProvider:
         """Source: RFC 7662 §2.2."""
         token = (await self._record(request)).get("token", "")
         return web.json_response({"active": True, **self.claims(token)} if self.is_live(token) else {"active": False})
+
+    async def _answer_revocation(self, request: web.Request) -> web.StreamResponse:
+        """Source: RFC 7009 §2. A request of nobody is taken, as Google takes it."""
+        form = await self._record(request)
+        if self.revocations:
+            return await self.revocations.popleft()(request)
+        try:
+            client = self._authenticated(request, form, self.token_uri) if len(form) > 1 else None
+        except RefusedError as refused:
+            return _plain_answer(refused)
+        held = self._refresh_tokens.get(form.get("token", ""))
+        if held is not None and client in (None, self.clients.get(held.consent.client_id)):
+            if client is None and held.consent.is_revoked:
+                return _plain_answer(RefusedError("invalid_token", 0, "Token expired or revoked"))
+            held.consent.is_revoked = True
+        return web.Response()
 
     async def _record(self, request: web.Request) -> dict[str, str]:
         form = {name: str(value) for name, value in (await request.post()).items()}
@@ -380,7 +406,9 @@ class IdentityProvider:
             raise RefusedError("invalid_grant", 0, "Invalid email or User ID")
         return self._new_tokens(_Consent(claims["iss"], claims["sub"], tuple(claims["scope"].split())))
 
-    def _authenticated(self, request: web.Request, form: Mapping[str, str]) -> RegisteredClient:
+    def _authenticated(
+        self, request: web.Request, form: Mapping[str, str], audience: str | None = None
+    ) -> RegisteredClient:
         login = _basic(request.headers.get("Authorization"))
         if login and not self.takes_basic:
             raise RefusedError("invalid_client", 0, "Client authentication failed.", 401)
@@ -389,7 +417,7 @@ class IdentityProvider:
         if client is None:
             raise RefusedError("unauthorized_client", 700016, f"Application with identifier '{client_id}' not found.")
         if "client_assertion" in form:
-            self._check_assertion(client, form, f"{self.origin}{request.path}")
+            self._check_assertion(client, form, audience or f"{self.origin}{request.path}")
         elif (secret or None) != client.secret or (secret is None and client.assertion_key is not None):
             raise RefusedError("invalid_client", 7000215, "Invalid client secret provided.", 401)
         return client

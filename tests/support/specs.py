@@ -227,6 +227,7 @@ _OAUTH2_ODD = {
     "authorizationURI": _TOKEN_URI,
     "deviceAuthorizationURI": _TOKEN_URI,
     "tokenURI": _TOKEN_URI,
+    "revocationURI": _TOKEN_URI,
     "scopes": _SCOPES,
     "accountCheck": _ACCOUNT_CHECK,
     "serviceAccountKeyRef": _REF,
@@ -259,13 +260,15 @@ _ENDPOINT = st.sampled_from(("https://login.acme.example/begin", "https://LOGIN.
 
 def _consent(grant: str, endpoint: str, required: dict[str, st.SearchStrategy[Json]]) -> st.SearchStrategy[Json]:
     uris = {endpoint: _ENDPOINT, "tokenURI": _mostly(_ENDPOINT, _TOKEN_URI, 3)}
-    return _oauth2(grant, {**uris, **required}, {})
+    custom = {"revocationURI": _ENDPOINT} if "accountCheck" in required else {}
+    return _oauth2(grant, {**uris, **required}, custom)
 
 
 _CONSENT_ENDPOINTS: Final = {"AuthorizationCode": "authorizationURI", "DeviceCode": "deviceAuthorizationURI"}
 _OAUTH2_BY_PROVIDER: Final = {
     "Custom": st.one_of(
         *(_oauth2(grant, {"tokenURI": _TOKEN_URI}, {}) for grant in ("ClientCredentials", "RefreshToken")),
+        _oauth2("RefreshToken", {"tokenURI": _ENDPOINT}, {"revocationURI": _ENDPOINT}),
         *(
             _consent(grant, endpoint, {"accountCheck": _ACCOUNT_CHECK})
             for grant, endpoint in _CONSENT_ENDPOINTS.items()

@@ -17,6 +17,7 @@ from mailsettings.core.oauth2.request import (
     DeviceCode,
     PublicClient,
     RefreshToken,
+    RevocationRequest,
     ServiceAccount,
     TokenRequest,
 )
@@ -112,3 +113,9 @@ def authorization(
 ) -> AuthorizationRequest:
     where = endpoint or f"{ENDPOINTS[family]}/authorize"
     return AuthorizationRequest(family, where, CLIENT_ID, REDIRECT_URI, scopes, login_hint)
+
+
+def revocation(
+    family: Family, auth: ClientAuth = SECRET, *, endpoint: str, token_endpoint: str, token: str = REFRESH_TOKEN
+) -> RevocationRequest:
+    return RevocationRequest(family, endpoint, token_endpoint, Client(CLIENT_ID, auth), token)

@@ -55,6 +55,7 @@ CHANGES: Final[dict[str, dict[str, Any]]] = {
 SAME: Final[dict[str, dict[str, Any]]] = {
     "client_auth": {"clientAuth": {"certificateRef": {"name": "other"}}},
     "refresh_token_secret_ref": {"refreshTokenSecretRef": {"name": "other", "key": "b"}},
+    "revocation_uri": {"revocationURI": "https://other.example/revoke"},
 }
 ELSEWHERE: Final = {"service_account_key_ref", "account_check"}
 """A key is the client's authentication, and whose consent counts is not what was consented to; both with other grants

@@ -119,6 +119,10 @@ class Reason(StrEnum):
         "RenewalAtRisk",
         "An event only: a refresh token, client secret, certificate or key runs out soon; `Authorized` stays True.",
     )
+    TOKEN_NOT_REVOKED = (
+        "TokenNotRevoked",
+        "An event only: the settings were deleted, and the provider did not revoke their refresh token.",
+    )
     RENEWAL_BROKEN = ("RenewalBroken", "The operator itself failed while it renewed the token; its log says where.")
     CONSENT_REQUIRED = ("ConsentRequired", "Nobody has consented yet that mail is sent for the account.")
     CONSENT_DENIED = ("ConsentDenied", "Whoever was asked for the consent declined it.", True)

@@ -16,3 +16,6 @@ class Grant(StrEnum):
 
 CONSENT_GRANTS: Final = (Grant.AUTHORIZATION_CODE, Grant.DEVICE_CODE)
 """Those that need a person, once, who logs in and consents."""
+
+REFRESHED_GRANTS: Final = (*CONSENT_GRANTS, Grant.REFRESH_TOKEN)
+"""Those whose tokens are renewed by refresh tokens."""

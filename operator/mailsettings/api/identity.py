@@ -30,6 +30,8 @@ class Cloud:
     """For an application that acts on its own; empty where there is no such thing."""
     authorization_uri: str = ""
     """The authorization endpoint; Microsoft's is below the authority."""
+    revocation_uri: str = ""
+    """The revocation endpoint (RFC 7009); empty: there is none, or only the spec knows it."""
 
 
 @dataclass(frozen=True, slots=True)

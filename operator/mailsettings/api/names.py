@@ -40,6 +40,9 @@ def token_secret_name(uid: str) -> str:
     return f"{TOKEN_PREFIX}{uid}"
 
 
+FINALIZER: Final = f"{GROUP}/revoke-token"
+"""On settings whose refresh token is to be revoked at the provider before they go."""
+
 LABEL_TOKEN_OF: Final = f"{GROUP}/oauth2-token-of"
 """On a Secret with an OAuth2 token: the uid of the settings object that it belongs to."""
 

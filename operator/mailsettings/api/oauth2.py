@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from mailsettings.api.grants import CONSENT_GRANTS, Grant
+from mailsettings.api.grants import CONSENT_GRANTS, REFRESHED_GRANTS, Grant
 from mailsettings.api.identity import CUSTOM_CLOUD
 from mailsettings.api.model import UNIQUE, ApiModel, Lax, Rule
 from mailsettings.api.providers import PROVIDERS
@@ -107,6 +107,18 @@ def _origin(uri: str | None) -> str:
     return lower_ascii((uri or "https://").split("?", maxsplit=1)[0].split("/")[2])
 
 
+def _same_origin_rule(field: str, alias: str) -> Rule:
+    return Rule(
+        cel=f"!has(self.{alias}) || !has(self.tokenURI) || "
+        f"{_origin_cel(f'self.{alias}')} == {_origin_cel('self.tokenURI')}",
+        holds=lambda s: (
+            getattr(s, field) is None or s.token_uri is None or _origin(getattr(s, field)) == _origin(s.token_uri)
+        ),
+        message=f"auth.oauth2.{alias}: it and tokenURI must be at the same host and port, so that what one gives "
+        "is sent to nobody else",
+    )
+
+
 def _uri_rules(grant: Grant, field: str, alias: str) -> tuple[Rule, ...]:
     """Of the endpoint that a consent begins at. A foreign token endpoint would be sent the code and its verifier."""
     return (
@@ -120,15 +132,7 @@ def _uri_rules(grant: Grant, field: str, alias: str) -> tuple[Rule, ...]:
             holds=lambda s: s.grant is not grant or (getattr(s, field) is None) == (s.token_uri is None),
             message=f"auth.oauth2.{alias}: grant {grant} needs it together with tokenURI; set both, or neither",
         ),
-        Rule(
-            cel=f"!has(self.{alias}) || !has(self.tokenURI) || "
-            f"{_origin_cel(f'self.{alias}')} == {_origin_cel('self.tokenURI')}",
-            holds=lambda s: (
-                getattr(s, field) is None or s.token_uri is None or _origin(getattr(s, field)) == _origin(s.token_uri)
-            ),
-            message=f"auth.oauth2.{alias}: it and tokenURI must be at the same host and port, so that what one gives "
-            "is sent to nobody else",
-        ),
+        _same_origin_rule(field, alias),
     )
 
 
@@ -165,6 +169,9 @@ class OAuth2(ApiModel):
     """The device authorization endpoint (RFC 8628). Needed for Custom; Microsoft's is known."""
     token_uri: Annotated[HttpsUri | None, Field(alias="tokenURI")] = None
     """The token endpoint. Needed for Custom; Google's and Microsoft's are known."""
+    revocation_uri: Annotated[HttpsUri | None, Field(alias="revocationURI")] = None
+    """Custom only: the revocation endpoint (RFC 7009). When the settings are deleted, and the operator's administrator
+    has switched that on, the refresh token is revoked there. Google's is known; Microsoft has none."""
     scopes: Annotated[list[Scope], Field(max_length=32), *UNIQUE] | None = None
     """What the token permits. When absent what the provider's template says; for Custom nothing is asked for."""
     account_check: AccountCheck | None = None
@@ -193,6 +200,12 @@ class OAuth2(ApiModel):
         ),
         *_uri_rules(Grant.AUTHORIZATION_CODE, "authorization_uri", "authorizationURI"),
         *_uri_rules(Grant.DEVICE_CODE, "device_authorization_uri", "deviceAuthorizationURI"),
+        _same_origin_rule("revocation_uri", "revocationURI"),
+        Rule(
+            cel=f"!has(self.revocationURI) || self.grant in {[str(grant) for grant in REFRESHED_GRANTS]}",
+            holds=lambda s: s.revocation_uri is None or s.grant in REFRESHED_GRANTS,
+            message="auth.oauth2.revocationURI: this grant has no refresh token that could be revoked; remove it",
+        ),
         _only_with(Grant.SERVICE_ACCOUNT, "service_account_key_ref", "serviceAccountKeyRef"),
         _only_with(Grant.REFRESH_TOKEN, "refresh_token_secret_ref", "refreshTokenSecretRef"),
         Rule(

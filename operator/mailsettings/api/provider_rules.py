@@ -104,6 +104,11 @@ def _oauth2_rules() -> Iterator[Rule]:
         message=f"auth.oauth2.tokenURI: with {_listed(microsoft)} directoryID and cloud decide it; remove it",
     )
     yield _oauth2_rule(
+        cel=f"!has(self.auth.oauth2.revocationURI) || {_PROVIDER_CEL} == '{CUSTOM}'",
+        holds=lambda provider, oauth2: oauth2.revocation_uri is None or provider == CUSTOM,
+        message=f"auth.oauth2.revocationURI: only {CUSTOM} takes it; remove it",
+    )
+    yield _oauth2_rule(
         cel=f"!has(self.auth.oauth2.clientAuth) || has(self.auth.oauth2.clientAuth.secretRef) || "
         f"!({_PROVIDER_CEL} in {google})",
         holds=lambda provider, oauth2: (

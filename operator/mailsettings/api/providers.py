@@ -132,6 +132,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
                 "Public": Cloud(
                     authorization_uri="https://accounts.google.com/o/oauth2/v2/auth",
                     token_uri="https://oauth2.googleapis.com/token",  # noqa: S106 - an address
+                    revocation_uri="https://oauth2.googleapis.com/revoke",
                     delegated_scopes=("https://mail.google.com/",),
                     application_scopes=("https://mail.google.com/",),
                 )

@@ -9,8 +9,10 @@ from uuid import uuid4
 import aiohttp
 
 from mailsettings.api import names
+from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.status import Condition
-from mailsettings.controller.keys import Key
+from mailsettings.controller.keys import Key, Kind
+from mailsettings.core.clock import format_time
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, events_path
 
 MAX_NOTE: Final = 1024
@@ -33,6 +35,18 @@ class EventRecorder:
         for condition in transitions:
             await self._post(key, uid, condition)
 
+    async def announce(self, key: Key, uid: str, reason: Reason, message: str, *, generation: int) -> None:
+        """Announces, of a token, what no condition shows, or not for long."""
+        condition = Condition(
+            type=ConditionType.AUTHORIZED,
+            status="False",
+            reason=reason,
+            message=message,
+            last_transition_time=format_time(datetime.now(UTC)),
+            observed_generation=generation,
+        )
+        await self.record(key, uid, [condition])
+
     async def _post(self, key: Key, uid: str, condition: Condition) -> None:
         namespace = key.namespace or CLUSTER_EVENTS_NAMESPACE
         body = {
@@ -45,7 +59,7 @@ class EventRecorder:
             "action": condition.type,
             "reason": condition.reason,
             "regarding": {
-                "apiVersion": names.API_VERSION,
+                "apiVersion": "v1" if key.kind is Kind.NAMESPACE else names.API_VERSION,
                 "kind": str(key.kind),
                 "namespace": key.namespace,
                 "name": key.name,

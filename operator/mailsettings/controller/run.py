@@ -31,11 +31,19 @@ from mailsettings.controller.queue import WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.renewals import STORE_GRACE, TokenRenewer
+from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.digest import Digester
+from mailsettings.core.oauth2.faults import Failure
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
-from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token, TokenRequest
+from mailsettings.core.oauth2.request import (
+    DeviceAuthorization,
+    DeviceAuthorizationRequest,
+    RevocationRequest,
+    Token,
+    TokenRequest,
+)
 from mailsettings.core.oauth2.state import Flows
 from mailsettings.core.server import Source
 from mailsettings.edges.consent_server.app import application
@@ -45,7 +53,7 @@ from mailsettings.edges.errors import described
 from mailsettings.edges.federation import federated_token
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path
 from mailsettings.edges.metadata_watch import Listed, deletions, watch
-from mailsettings.edges.oauth2.tokens import authorize_device, obtain
+from mailsettings.edges.oauth2.tokens import authorize_device, obtain, revoke
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.sealing import Sealer
@@ -178,6 +186,17 @@ async def _obtain(config: Config, request: TokenRequest, level: Source, since_s:
     )
 
 
+async def _revoke(config: Config, request: RevocationRequest, level: Source) -> Failure | None:
+    """Has a refresh token revoked as the configuration says; why it may be good still, or None: it is not."""
+    return await revoke(
+        request,
+        policy=config.egress,
+        level=level,
+        ca_bundle=trusted(config.oauth2_ca),
+        deadline=config.oauth2_deadline,
+    )
+
+
 class _Operator:
     """The parts, wired."""
 
@@ -202,6 +221,13 @@ class _Operator:
             limit=config.oauth2_limit,
             finished=self._queue.add,
             again=self._queue.add_after,
+            logger=LOGGER,
+        )
+        self._revocations = TokenRevoker(
+            partial(_revoke, config),
+            partial(federated_token, path=config.oauth2_token),
+            limit=config.oauth2_limit,
+            finished=self._queue.add,
             logger=LOGGER,
         )
         flows, consents = Flows(digest.key), ConsentStore(api, config.namespace)
@@ -234,6 +260,7 @@ class _Operator:
             probes=self._probes,
             tokens=tokens,
             renewals=self._renewals,
+            revocations=self._revocations,
             consents=consents,
             consenting=self._consenting,
             flows=flows,
@@ -245,6 +272,7 @@ class _Operator:
             external_url=config.external_url,
             require_secret_label=config.require_secret_label,
             custom_cloud=config.oauth2_cloud,
+            revokes_tokens=config.oauth2_revoke,
         )
         self._triggers = Triggers(self._store, self._queue.add, self._queue.add_after)
         self._barrier = Barrier()
@@ -271,7 +299,8 @@ class _Operator:
                 for task in background:
                     task.cancel()
                 await asyncio.wait(background)
-                await asyncio.gather(self._probes.close(), self._renewals.close(), self._consenting.close())
+                parts = (self._probes, self._renewals, self._revocations, self._consenting)
+                await asyncio.gather(*(part.close() for part in parts))
 
             await kopf.operator(
                 registry=handlers,

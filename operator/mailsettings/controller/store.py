@@ -33,9 +33,17 @@ class SettingsRecord:
     """The annotation by which a person asks for a probe."""
     inherits_from: str | None
     """The cluster object that a tenant's settings inherit from."""
-    deleting: bool
+    deleted_at: str | None
+    """When its deletion began; None: it has not."""
+    finalized: bool
+    """Whether the operator's finalizer is on it."""
     _spec: bytes
     _status: bytes
+
+    @property
+    def deleting(self) -> bool:
+        """Whether its deletion has begun."""
+        return self.deleted_at is not None
 
     @property
     def spec(self) -> Any:  # noqa: ANN401 - JSON
@@ -63,7 +71,8 @@ def settings_record(kind: Kind, body: Json) -> SettingsRecord:
         generation=metadata["generation"],
         requested_at=(metadata.get("annotations") or {}).get(names.ANNOTATION_PROBE_REQUESTED_AT),
         inherits_from=MailServerSettingsSpec.inherits_from(spec) if kind is Kind.TENANT else None,
-        deleting="deletionTimestamp" in metadata,
+        deleted_at=metadata.get("deletionTimestamp"),
+        finalized=names.FINALIZER in (metadata.get("finalizers") or ()),
         _spec=_text(spec),
         _status=_text(body.get("status") or {}),
     )

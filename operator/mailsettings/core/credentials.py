@@ -205,6 +205,29 @@ def _client_expires_at(effective: EffectiveSettings, referenced: Referenced) -> 
     return next((secret.expires_at for secret in secrets if secret is not None), None)
 
 
+def client_references(auth: OAuth2) -> list[ObjectRef]:
+    """What has to be read to know how an OAuth2 client authenticates."""
+    return [value.ref for value in _client_values(auth)]
+
+
+def resolve_client(auth: OAuth2, referenced: Referenced, *, require_label: bool) -> OAuth2Secrets | None:
+    """How an OAuth2 client authenticates, and nothing else; None: what that refers to is gone, or cannot be used.
+
+    Args:
+        auth: the settings.
+        referenced: every object that `client_references` names.
+        require_label: refuse Secrets without the opt-in label.
+    """
+    try:
+        return _oauth2_secrets({value.field: _read(value, referenced, require_label) for value in _client_values(auth)})
+    except _UnusableError:
+        return None
+
+
+def _client_values(auth: OAuth2) -> list[_Value]:
+    return [value for value in _oauth2_values(auth) if value.field in (_CLIENT_SECRET, _CERTIFICATE, _PRIVATE_KEY)]
+
+
 _MISSING: Final[Mapping[ObjectKind, tuple[Reason, Reason]]] = {
     "Secret": (Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_MISSING),
     "ConfigMap": (Reason.CONFIG_MAP_NOT_FOUND, Reason.CONFIG_MAP_KEY_MISSING),

@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 from mailsettings.api import names
-from mailsettings.api.conditions import ConditionType, Reason
+from mailsettings.api.conditions import Reason
 from mailsettings.api.oauth2 import OAuth2
-from mailsettings.api.status import Condition, OAuth2Status, ProbeStatus
+from mailsettings.api.status import OAuth2Status, ProbeStatus
 from mailsettings.controller.keys import Kind
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.reconcile.consent import further_consents, terms_of
+from mailsettings.controller.reconcile.revoking import REFUSED_RETRY_SECONDS, keep_finalizer, set_finalizer
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.renewals import Renewal
 from mailsettings.controller.store import SettingsRecord
-from mailsettings.core.clock import format_time
 from mailsettings.core.credentials import ObjectRef, ResolvedSettings
 from mailsettings.core.finding import Finding, failed
 from mailsettings.core.oauth2 import lifecycle, risks
@@ -25,9 +24,6 @@ from mailsettings.core.oauth2.terms import ConsentPage
 from mailsettings.edges.kubernetes import ApiError, Json
 from mailsettings.edges.oauth2.keys import certificate_life
 from mailsettings.edges.token_store import HeldToken, TokenPlace
-
-REFUSED_RETRY_SECONDS: Final = 30.0
-"""After which the API server is asked again for what it has refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +80,7 @@ async def authorize(
     except ApiError as error:
         return _unreachable_token(services, record, before, error)
     stored, now = held.token if held else None, datetime.now(UTC)
+    await keep_finalizer(services, record, subject, stored)
     failure = lifecycle.still_meant(before.failure if before else None, stored, subject, services.digest)
     failed = services.renewals.failed(record.key, subject)
     if failed is not None and failed.of_consent and stored is not None and stored.is_live(now):
@@ -154,15 +151,7 @@ async def _belonging(
 
 async def _announce(services: Services, record: SettingsRecord, reason: Reason, message: str) -> None:
     """An event for what no condition shows, or not for long."""
-    condition = Condition(
-        type=ConditionType.AUTHORIZED,
-        status="False",
-        reason=reason,
-        message=message,
-        last_transition_time=format_time(datetime.now(UTC)),
-        observed_generation=record.generation,
-    )
-    await services.events.record(record.key, record.uid, [condition])
+    await services.events.announce(record.key, record.uid, reason, message, generation=record.generation)
 
 
 def _unreachable_token(
@@ -183,6 +172,7 @@ async def give_up_token(services: Services, record: SettingsRecord, before: OAut
         ApiError: the API server is in trouble; try again.
     """
     services.renewals.forget(record.key)
+    await set_finalizer(services, record, wanted=False)
     if before is None:
         return None
     try:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from mailsettings.controller.keys import COALESCE_SECONDS, SWEEP, Key, Kind
 from mailsettings.controller.reconcile.cluster import reconcile_cluster
 from mailsettings.controller.reconcile.namespace import reconcile_namespace
+from mailsettings.controller.reconcile.revoking import finish, set_finalizer
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.reconcile.tenant import reconcile_tenant
 
@@ -33,7 +34,14 @@ async def reconcile(services: Services, key: Key) -> None:
         services.store.set_uses(key, "", ())
         services.renewals.forget(key)
         services.enqueue_after(SWEEP, COALESCE_SECONDS)
-    elif key.kind is Kind.CLUSTER:
+        if record is not None and record.finalized:
+            await finish(services, record)
+        else:
+            services.revocations.forget(key)
+        return
+    if not services.revokes_tokens:
+        await set_finalizer(services, record, wanted=False)  # from when the option was on
+    if key.kind is Kind.CLUSTER:
         await reconcile_cluster(services, record)
     else:
         await reconcile_tenant(services, record)

@@ -11,6 +11,7 @@ from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.keys import Key
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.renewals import TokenRenewer
+from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store
 from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.state import Flows
@@ -30,6 +31,7 @@ class Services:
     probes: ProbeRunner
     tokens: TokenStore
     renewals: TokenRenewer
+    revocations: TokenRevoker
     consents: ConsentStore
     consenting: ConsentRunner
     flows: Flows
@@ -45,3 +47,5 @@ class Services:
     require_secret_label: bool
     custom_cloud: Cloud | None
     """The cloud that the administrator has defined."""
+    revokes_tokens: bool
+    """Whether refresh tokens are revoked when their settings are deleted."""

@@ -59,6 +59,22 @@ def read_device_answer(status: int, body: bytes, retry_after: str | None, *, now
     return _refusal(status, body, retry_after, now=now)
 
 
+def read_revocation_answer(
+    status: int, body: bytes, retry_after: str | None, *, now: datetime
+) -> dict[str, Any] | Failure:
+    """Nothing, if the token is worth nothing from now on, or what was answered instead.
+
+    Google refuses a token that is revoked already (`invalid_token`), for which the RFC has a success. Source: RFC 7009
+    §2.2, whose success has no content that counts.
+
+    The arguments are those of `read_token_answer`.
+    """
+    refusal = None if status == 200 else _refusal(status, body, retry_after, now=now)
+    if refusal is None or (status, refusal.error) == (400, "invalid_token"):
+        return {}
+    return refusal
+
+
 def _success(status: int, body: bytes) -> dict[str, Any] | None:
     """The JSON of a success; some answer 200 with an error in it."""
     content = _object(body) if status == 200 else None

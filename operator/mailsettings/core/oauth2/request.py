@@ -227,6 +227,18 @@ class DeviceAuthorizationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RevocationRequest:
+    """One call of a revocation endpoint. Source: RFC 7009 §2.1."""
+
+    family: Family
+    endpoint: str
+    token_endpoint: str
+    """Whom a client's signed assertion is meant for: the provider as a whole goes by it (RFC 7523 §3)."""
+    client: Client
+    refresh_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceAuthorization:
     """What a device authorization endpoint gave. Source: RFC 8628 §3.2."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from datetime import timedelta
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from mailsettings.api.grants import Grant
 from mailsettings.api.identity import Cloud, Family
@@ -13,7 +14,7 @@ from mailsettings.core.digest import Digester, checksum
 from mailsettings.core.oauth2 import request as requests
 from mailsettings.core.oauth2.clouds import cloud_of, endpoint_of, scopes_of
 from mailsettings.core.oauth2.fingerprint import fingerprint
-from mailsettings.core.oauth2.request import DeviceAuthorizationRequest, TokenRequest
+from mailsettings.core.oauth2.request import DeviceAuthorizationRequest, RevocationRequest, TokenRequest
 from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.server import Source
 
@@ -121,6 +122,31 @@ class TokenSubject:
             scopes=self._scopes(),
         )
 
+    @property
+    def revocation_endpoint(self) -> str | None:
+        """Where refresh tokens are revoked (RFC 7009); None: nowhere, as far as is known.
+
+        What an endpoint of the settings' own choice gave is not sent to the one that the provider's template names.
+        """
+        if self.oauth2.revocation_uri is not None:
+            return self.oauth2.revocation_uri
+        known = cloud_of(self.provider, self.oauth2.cloud).revocation_uri
+        return known if known and _origin(known) == _origin(self._endpoint()) else None
+
+    def revocation_request(self, refresh_token: str, federation: Federation) -> RevocationRequest:
+        """The request that ends a refresh token, and what came of it.
+
+        Raises:
+            ValueError: The provider has no such endpoint.
+        """
+        return RevocationRequest(
+            family=self.family,
+            endpoint=_given(self.revocation_endpoint),
+            token_endpoint=self._endpoint(),
+            client=self._client(federation),
+            refresh_token=refresh_token,
+        )
+
     def _token_request(self, grant: requests.Grant) -> TokenRequest:
         # What somebody consented to goes on as it was: a refresh that asks for no scopes cannot ask for others
         # (RFC 6749 §6). Microsoft's library demands them.
@@ -214,6 +240,11 @@ def default_scopes(provider: str, oauth2: OAuth2, *, custom_cloud: Cloud | None 
     if oauth2.scopes is not None:
         return tuple(oauth2.scopes)
     return scopes_of(cloud_of(provider, oauth2.cloud, custom=custom_cloud), _GRANTS[oauth2.grant])
+
+
+def _origin(uri: str) -> tuple[str | None, int | None]:
+    parts = urlsplit(uri)
+    return parts.hostname, parts.port
 
 
 def _given(value: str | None) -> str:

@@ -18,6 +18,7 @@ from mailsettings.core.oauth2.request import (
     DeviceAuthorizationRequest,
     DeviceCode,
     RefreshToken,
+    RevocationRequest,
     SecretMethod,
     TokenRequest,
 )
@@ -50,6 +51,17 @@ def ask_device(request: DeviceAuthorizationRequest, provider: ProviderClient) ->
     headers, client_form = _authentication(request.client, request.endpoint)
     form = {"client_id": request.client.id, **_scope(request.scopes_to_pass), **client_form}
     return provider.device_authorization(request.endpoint, headers, urlencode(form).encode("ascii"))
+
+
+def revoke(request: RevocationRequest, provider: ProviderClient) -> None:
+    """Ends a refresh token. Source: RFC 7009 §2.1.
+
+    Raises:
+        FailureError: It may be good still.
+    """
+    headers, client_form = _authentication(request.client, request.token_endpoint)
+    form = {"token": request.refresh_token, "token_type_hint": "refresh_token", **client_form}
+    provider.revocation(request.endpoint, headers, urlencode(form).encode("ascii"))
 
 
 def _grant(request: TokenRequest) -> _Form:

@@ -15,6 +15,7 @@ from mailsettings.core.oauth2.request import (
     Client,
     ClientSecret,
     RefreshToken,
+    RevocationRequest,
     ServiceAccount,
     TokenRequest,
 )
@@ -42,6 +43,17 @@ def _redeem(grant: AuthorizationCode, endpoint: str, provider: ProviderClient) -
     """
     form = {**code_form(grant), "client_id": grant.client.id, "client_secret": _secret(grant.client)}
     return provider.token(endpoint, {}, urlencode(form).encode("ascii"))
+
+
+def revoke(request: RevocationRequest, provider: ProviderClient) -> None:
+    """Ends a refresh token, and the whole consent of its account to its client.
+
+    Source: Using OAuth 2.0 for Web Server Applications, "Revoking a token": the token is all that is sent.
+
+    Raises:
+        FailureError: It may be good still.
+    """
+    provider.revocation(request.endpoint, {}, urlencode({"token": request.refresh_token}).encode("ascii"))
 
 
 def _credentials(request: TokenRequest) -> credentials.Credentials | service_account.Credentials:

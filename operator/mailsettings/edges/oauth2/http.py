@@ -17,7 +17,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from mailsettings.core.oauth2.answers import read_device_answer, read_discovery, read_token_answer
+from mailsettings.core.oauth2.answers import (
+    read_device_answer,
+    read_discovery,
+    read_revocation_answer,
+    read_token_answer,
+)
 from mailsettings.core.oauth2.faults import Failure, FailureKind
 from mailsettings.edges import network
 from mailsettings.edges.tls import CaBundleError, tls_context
@@ -125,6 +130,14 @@ class ProviderClient:
             FailureError: It gives no codes.
         """
         return _given(read_device_answer, self._send("POST", url, {**_FORM, **headers}, body))
+
+    def revocation(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
+        """Has a revocation endpoint end a token by a POST of a form.
+
+        Raises:
+            FailureError: It does not.
+        """
+        _given(read_revocation_answer, self._send("POST", url, {**_FORM, **headers}, body))
 
     def discovery(self, url: str) -> dict[str, str]:
         """The endpoints that a discovery document names.

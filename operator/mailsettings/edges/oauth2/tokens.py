@@ -12,8 +12,14 @@ from typing import Any, Final, TypeVar
 from mailsettings.api.identity import Family
 from mailsettings.core.egress import OAUTH2, EgressPolicy
 from mailsettings.core.oauth2.answers import parse_device_authorization, parse_token
-from mailsettings.core.oauth2.faults import FailureKind, TokenFault, diagnose
-from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token, TokenRequest
+from mailsettings.core.oauth2.faults import Failure, FailureKind, TokenFault, diagnose
+from mailsettings.core.oauth2.request import (
+    DeviceAuthorization,
+    DeviceAuthorizationRequest,
+    RevocationRequest,
+    Token,
+    TokenRequest,
+)
 from mailsettings.core.server import Source
 from mailsettings.edges import network
 from mailsettings.edges.oauth2 import custom, google, microsoft
@@ -36,6 +42,11 @@ _FAMILIES: Final[dict[Family, Callable[[TokenRequest, ProviderClient], Mapping[s
 _DEVICE_FAMILIES: Final[dict[Family, Callable[[DeviceAuthorizationRequest, ProviderClient], Mapping[str, Any]]]] = {
     Family.MICROSOFT: microsoft.ask_device,
     Family.CUSTOM: custom.ask_device,
+}
+
+_REVOKING_FAMILIES: Final[dict[Family, Callable[[RevocationRequest, ProviderClient], None]]] = {
+    Family.GOOGLE: google.revoke,
+    Family.CUSTOM: custom.revoke,
 }
 
 T = TypeVar("T")
@@ -108,6 +119,24 @@ async def authorize_device(
     return await _asked(call, request, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline)
 
 
+async def revoke(
+    request: RevocationRequest, *, policy: EgressPolicy, level: Source, ca_bundle: str | None, deadline: timedelta
+) -> Failure | None:
+    """Ends a refresh token, by one call; why it may be good still, or None: it is not.
+
+    The arguments are those of `obtain`.
+    """
+
+    def call(client: ProviderClient) -> None:
+        _REVOKING_FAMILIES[request.family](request, client)
+
+    try:
+        await _called(call, request.endpoint, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline)
+    except FailureError as error:
+        return error.failure
+    return None
+
+
 async def _asked(
     call: Callable[[ProviderClient], T],
     request: TokenRequest | DeviceAuthorizationRequest,
@@ -118,7 +147,42 @@ async def _asked(
     deadline: timedelta,
     since_s: float | None = None,
 ) -> T:
-    """What a call gives, made in a thread with a client of its own."""
+    """What a call gives.
+
+    Raises:
+        TokenError: It failed.
+    """
+    try:
+        return await _called(
+            call,
+            request.endpoint,
+            policy=policy,
+            level=level,
+            ca_bundle=ca_bundle,
+            deadline=deadline,
+            since_s=since_s,
+        )
+    except FailureError as error:
+        failure = error.failure
+    # Outside of the handler: what the libraries and OpenSSL said stays out of tracebacks.
+    raise TokenError(diagnose(failure, request, deadline=deadline))
+
+
+async def _called(
+    call: Callable[[ProviderClient], T],
+    endpoint: str,
+    *,
+    policy: EgressPolicy,
+    level: Source,
+    ca_bundle: str | None,
+    deadline: timedelta,
+    since_s: float | None = None,
+) -> T:
+    """What a call gives, made in a thread with a client of its own for the endpoint's host.
+
+    Raises:
+        FailureError: It failed.
+    """
     ends_at = Deadline((time.monotonic() if since_s is None else since_s) + deadline.total_seconds())
     provider_policy = replace(policy, purpose=OAUTH2)
     loop = asyncio.get_running_loop()
@@ -128,13 +192,8 @@ async def _asked(
         attempt = network.connect(host, port, level=level, policy=provider_policy, within=within)
         return _in_loop(attempt, loop, within_s)
 
-    client = ProviderClient(request.endpoint, connect=connect, ca_bundle=ca_bundle, deadline=ends_at)
-    try:
-        return await _in_thread(lambda: call(client), deadline)
-    except FailureError as error:
-        failure = error.failure
-    # Outside of the handler: what the libraries and OpenSSL said stays out of tracebacks.
-    raise TokenError(diagnose(failure, request, deadline=deadline))
+    client = ProviderClient(endpoint, connect=connect, ca_bundle=ca_bundle, deadline=ends_at)
+    return await _in_thread(lambda: call(client), deadline)
 
 
 async def _in_thread(call: Callable[[], T], within: timedelta) -> T:
