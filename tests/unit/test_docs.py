@@ -134,6 +134,7 @@ def test_reasons_and_variables_that_are_named_exist(page: Path) -> None:
     of_tests = {
         "MAILSETTINGS_KUBECONFIG",
         "MAILSETTINGS_AGREEMENT_CASES",
+        "MAILSETTINGS_CHROMIUM",
         "MAILSETTINGS_CRASH_KILLS",
         "MAILSETTINGS_OPENID_PROVIDER",
     }
