@@ -13,6 +13,7 @@ from mailsettings.core.oauth2.request import RevocationRequest
 from mailsettings.core.oauth2.revocation import Tried
 from mailsettings.core.oauth2.subject import Federation, TokenSubject
 from mailsettings.core.server import Source
+from mailsettings.edges.errors import described
 
 Revoke = Callable[[RevocationRequest, Source], Awaitable[Failure | None]]
 """Asks a provider, once; why the token may be good still, or None."""
