@@ -12,7 +12,7 @@ from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
 from tests.cluster.conftest import consent_environment, operator_environment
 from tests.cluster.test_oauth2 import KIND, SYSTEM_KIND, give_secret, oauth2_spec, remove_system, stored, uid_of
-from tests.support.components import revoke_tokens
+from tests.support.components import revoke_tokens, without_revoke_tokens
 from tests.support.history import events_about
 from tests.support.identity_provider import (
     CLIENT_ID,
@@ -373,6 +373,22 @@ def test_option_that_is_switched_off_leaves_no_finalizer(
         without.stop()
     assert provider.revocation_requests == []
     assert provider.is_live(token["access_token"])
+
+
+def test_missing_right_holds_nothing_up(
+    operator: OperatorProcess,
+    create: Callable[..., Json],
+    kube: Kube,
+    namespace: str,
+    provider: IdentityProvider,
+    installed: Cluster,
+) -> None:
+    with without_revoke_tokens(installed):
+        create(provider)
+        assert finalizers(kube, "mail", namespace) == []
+        assert f"the finalizer {names.FINALIZER} is not put on it" in operator.log_text()
+        kube.delete(KIND, "mail", namespace)
+        assert kube.settings("mail", namespace) is None
 
 
 def test_cluster_object_is_revoked_for_all(
