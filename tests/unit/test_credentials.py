@@ -207,9 +207,9 @@ CLIENT = OAuth2.model_validate(
 @pytest.mark.parametrize(
     ("found", "require_label", "secret"),
     [
-        (ReferencedObject({"password": b"x"}), False, "x"),
+        (ReferencedObject({"password": b"x"}, referable=False), False, "x"),
         (ReferencedObject({"password": b"x"}, referable=True), True, "x"),
-        (ReferencedObject({"password": b"x"}), True, None),
+        (ReferencedObject({"password": b"x"}, referable=False), True, None),
         (ReferencedObject({"other": b"x"}), False, None),
         (None, False, None),
     ],
