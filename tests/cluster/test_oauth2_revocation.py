@@ -227,6 +227,8 @@ def test_namespace_does_not_wait_for_a_provider_that_does_not_revoke(
     kube.delete("Namespace", namespace)
     kube.wait_gone("Namespace", namespace)
     assert f"MailServerSettings {namespace}/mail" in wait_told(kube, "default", namespace)
+    (event,) = told(kube, "default", namespace)
+    assert (event["regarding"]["apiVersion"], event["regarding"]["kind"]) == ("v1", "Namespace")
 
 
 def test_restart_on_the_way_begins_again(
@@ -360,7 +362,11 @@ def test_option_that_is_switched_off_leaves_no_finalizer(
     environment: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    """Not even on settings that cannot be worked out."""
     token = create(provider)
+    kube.delete("Secret", "oauth2", namespace)
+    kube.wait_condition("mail", namespace, "CredentialsResolved", "False")
+    assert finalizers(kube, "mail", namespace) == [names.FINALIZER]
     operator.stop()
     off = {**environment, "MAILSETTINGS_OAUTH2_REVOKE": "false"}
     without = OperatorProcess(installed, tmp_path_factory.mktemp("off"), off)

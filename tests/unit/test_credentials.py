@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsettings.api.conditions import Reason
-from mailsettings.core.credentials import ObjectRef, Referenced, ReferencedObject, references
+from mailsettings.api.oauth2 import OAuth2
+from mailsettings.core.credentials import (
+    ObjectRef,
+    Referenced,
+    ReferencedObject,
+    client_references,
+    references,
+    resolve_client,
+)
 from mailsettings.core.finding import Finding
 from mailsettings.core.server import Credentials
 from tests.unit.builders import effective, resolve, resolved
@@ -183,3 +191,32 @@ def test_nothing_to_resolve_is_said_so() -> None:
 
 def test_secrets_are_not_in_the_text_of_values() -> None:
     assert "s3cret" not in repr(resolved())
+
+
+CLIENT = OAuth2.model_validate(
+    {
+        "username": "no-reply@acme.example",
+        "grant": "RefreshToken",
+        "clientID": "client",
+        "clientAuth": {"secretRef": {"name": "smtp", "key": "password"}},
+        "refreshTokenSecretRef": {"name": "seed", "key": "token"},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "require_label", "secret"),
+    [
+        (ReferencedObject({"password": b"x"}, referable=False), False, "x"),
+        (ReferencedObject({"password": b"x"}, referable=True), True, "x"),
+        (ReferencedObject({"password": b"x"}, referable=False), True, None),
+        (ReferencedObject({"other": b"x"}), False, None),
+        (None, False, None),
+    ],
+)
+def test_client_is_resolved_though_everything_else_is_gone(
+    found: ReferencedObject | None, require_label: bool, secret: str | None
+) -> None:
+    assert client_references(CLIENT) == [SMTP]
+    secrets = resolve_client(CLIENT, {SMTP: found}, require_label=require_label)
+    assert (secrets and secrets.client_secret) == secret

@@ -18,7 +18,6 @@ from mailsettings.core.clock import parse_time
 from mailsettings.core.credentials import client_references, resolve_client
 from mailsettings.core.finding import Finding
 from mailsettings.core.oauth2.revocation import (
-    WINDOW,
     Attempt,
     Deletion,
     Release,
@@ -32,7 +31,6 @@ from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
 from mailsettings.core.server import Source
 from mailsettings.edges.kubernetes import ApiError, settings_path
-from mailsettings.edges.token_store import HeldToken
 
 REFUSED_RETRY_SECONDS: Final = 30.0
 """After which the API server is asked again for what it has refused."""
@@ -143,15 +141,10 @@ async def _case(services: Services, record: SettingsRecord) -> _Case:
         return _Case(replace(deletion, unsendable="the API server refuses to have the operator read what it takes"))
     if subject is None or not is_revocable(subject, stored):
         return _Case(replace(deletion, unsendable="it belongs to the settings as they were before their last change"))
-    deletion = replace(deletion, has_client=has_client, busy_until=_busy_until(services, record, held))
+    # A renewal that is under way may replace the refresh token: its end is waited for, and leads here again.
+    claimed_until = held.claim.deadline if held.claim else None
+    deletion = replace(deletion, has_client=has_client, busy_until=claimed_until)
     return _Case(deletion, subject, stored.refresh_token)
-
-
-def _busy_until(services: Services, record: SettingsRecord, held: HeldToken) -> datetime | None:
-    """A renewal that is under way may replace the refresh token: its end is waited for, and leads here again."""
-    if services.renewals.is_running(record.key):
-        return parse_time(record.deleted_at or "") + WINDOW
-    return held.claim.deadline if held.claim else None
 
 
 async def _subject(services: Services, record: SettingsRecord) -> tuple[TokenSubject | None, bool]:
