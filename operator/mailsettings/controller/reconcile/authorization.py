@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from mailsettings.api import names
 from mailsettings.api.conditions import Reason
 from mailsettings.api.oauth2 import OAuth2
-from mailsettings.api.status import OAuth2Status, ProbeStatus
+from mailsettings.api.status import OAuth2Failure, OAuth2Status, ProbeStatus
 from mailsettings.controller.keys import Kind
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.reconcile.consent import further_consents, terms_of
@@ -19,6 +19,7 @@ from mailsettings.core.finding import Finding, failed
 from mailsettings.core.oauth2 import lifecycle, risks
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.risks import ClientEnds
+from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
 from mailsettings.core.oauth2.terms import ConsentPage
 from mailsettings.edges.kubernetes import ApiError, Json
@@ -59,35 +60,19 @@ async def authorize(
         ApiError: the API server is in trouble; try again.
     """
     place = _place(services, record)
-    if resolved is None:
-        await further_consents(services, record, place, None)
-        return Authorization(None, status=before)
-    auth = resolved.effective.auth
-    if not isinstance(auth, OAuth2) or resolved.oauth2 is None:
-        await further_consents(services, record, place, None)
-        return Authorization(resolved, status=await give_up_token(services, record, before))
-    subject = token_subject(
-        resolved.effective.provider,
-        auth,
-        resolved.oauth2,
-        level=resolved.effective.source,
-        digest=services.digest,
-        custom_cloud=services.custom_cloud,
-    )
+    subject = _subject(services, resolved)
     await further_consents(services, record, place, subject)
+    if resolved is None:
+        return Authorization(None, status=before)
+    if subject is None:
+        return Authorization(resolved, status=await give_up_token(services, record, before))
     try:
         held = await _belonging(services, record, place, subject)
     except ApiError as error:
         return _unreachable_token(services, record, before, error)
     stored, now = held.token if held else None, datetime.now(UTC)
     await keep_finalizer(services, record, subject, stored)
-    failure = lifecycle.still_meant(before.failure if before else None, stored, subject, services.digest)
-    failed = services.renewals.failed(record.key, subject)
-    if failed is not None and failed.of_consent and stored is not None and stored.is_live(now):
-        await _announce(services, record, failed.fault.reason, failed.fault.message)
-    elif failed is not None:
-        failure = lifecycle.record(failed, failure, services.digest, seed=record.uid)
-    refused = lifecycle.is_refused(stored, probed)
+    failure, failed = await _failures(services, record, subject, stored, before)
     page = _page(services, record, subject)
     decision = lifecycle.decide(
         stored,
@@ -95,27 +80,57 @@ async def authorize(
         failure,
         now=now,
         seed=record.uid,
-        refused=refused,
+        refused=lifecycle.is_refused(stored, probed),
         awaited=lifecycle.awaited_consent(subject, page, dropped=held is not None and held.dropped),
         unstored=services.renewals.refused(record.key),
     )
-    if decision.due is not None and decision.due <= now:
-        services.renewals.start(record.key, Renewal(place, subject, stored.serial if stored else None))
-    elif decision.due is not None:
-        services.enqueue_after(record.key, (decision.due - now).total_seconds())
-    if stored is not None and stored.is_live(now):
-        # By then the condition changes, whether the provider answers or not.
-        services.enqueue_after(record.key, (stored.expires_at - now).total_seconds())
     found = risks.risks(subject, stored, _client_ends(resolved))
     told = risks.standing(found, now)
-    if (next_warning := risks.next_due(found, now)) is not None:
-        services.enqueue_after(record.key, (next_warning - now).total_seconds())
+    if decision.due is not None and decision.due <= now:
+        services.renewals.start(record.key, Renewal(place, subject, stored.serial if stored else None))
+    # At the end of a token the condition changes, whether the provider answers or not.
+    for moment in (decision.due, stored.expires_at if stored else None, risks.next_due(found, now)):
+        if moment is not None and moment > now:
+            services.enqueue_after(record.key, (moment - now).total_seconds())
     return Authorization(
         resolved=resolved.authorized(stored) if stored is not None and decision.finding.holds else None,
         finding=risks.warned(decision.finding, told),
         status=lifecycle.oauth2_status(stored, subject, decision, now, page=page, warnings=risks.warnings(told)),
         failed=failed,
     )
+
+
+def _subject(services: Services, resolved: ResolvedSettings | None) -> TokenSubject | None:
+    """What a token is asked for; None: the settings have no OAuth2, or cannot be used as they are."""
+    auth = resolved.effective.auth if resolved is not None else None
+    if resolved is None or not isinstance(auth, OAuth2) or resolved.oauth2 is None:
+        return None
+    return token_subject(
+        resolved.effective.provider,
+        auth,
+        resolved.oauth2,
+        level=resolved.effective.source,
+        digest=services.digest,
+        custom_cloud=services.custom_cloud,
+    )
+
+
+async def _failures(
+    services: Services,
+    record: SettingsRecord,
+    subject: TokenSubject,
+    stored: StoredToken | None,
+    before: OAuth2Status | None,
+) -> tuple[OAuth2Failure | None, FailedRenewal | None]:
+    """What is to be said of attempts that have failed, and the one that is not in the status yet."""
+    failure = lifecycle.still_meant(before.failure if before else None, stored, subject, services.digest)
+    failed = services.renewals.failed(record.key, subject)
+    if failed is None:
+        return failure, None
+    if failed.of_consent and stored is not None and stored.is_live(datetime.now(UTC)):
+        await _announce(services, record, failed.fault.reason, failed.fault.message)
+        return failure, failed
+    return lifecycle.record(failed, failure, services.digest, seed=record.uid), failed
 
 
 def _client_ends(resolved: ResolvedSettings) -> ClientEnds:
@@ -144,7 +159,8 @@ async def _belonging(
     if held is None or not lifecycle.is_dropped(held.token, subject):
         return held
     held = await services.tokens.drop(place, held)
-    message = "The token belonged to the settings as they were before: it is used no more, and a new one is got."
+    follows = "somebody has to consent again" if subject.oauth2.needs_consent else "a new one is got"
+    message = f"The token belonged to the settings as they were before: it is used no more, and {follows}."
     await _announce(services, record, Reason.TOKEN_DROPPED, message)
     return held
 
