@@ -28,6 +28,7 @@ def system(*, accepted: bool = True, **fields: Any) -> SystemSettings:
         output=None,
         effective=effective if accepted else None,
         resolved=None,
+        renewing=None,
         authorized=None,
         probe=None,
     )

@@ -28,6 +28,7 @@ def system(uid: str = "u1") -> SystemSettings:
         output=None,
         effective=None,
         resolved=None,
+        renewing=None,
         authorized=None,
         probe=None,
     )

@@ -105,6 +105,19 @@ class _Value:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What has become of settings and what they refer to."""
+
+    effective: EffectiveSettings
+    finding: Finding
+    """What `CredentialsResolved` says."""
+    resolved: ResolvedSettings | None
+    """The settings as they can be delivered; None: something that they refer to cannot be used."""
+    renewable: ResolvedSettings | None
+    """What tokens are renewed with, which may be usable where something else is not; None: there are no tokens."""
+
+
 class _UnusableError(Exception):
     """A referenced value cannot be used."""
 
@@ -168,6 +181,19 @@ def _ca_bundle_value(bundle: CaBundle) -> _Value:
     raise ValueError("a caBundle refers to a ConfigMap or a Secret")
 
 
+def resolution(
+    effective: EffectiveSettings,
+    referenced: Referenced,
+    *,
+    is_usable_bundle: Callable[[str], bool],
+    require_label: bool = False,
+) -> Resolution:
+    """What has become of the settings; the arguments are those of `resolve`."""
+    finding, resolved = resolve(effective, referenced, is_usable_bundle=is_usable_bundle, require_label=require_label)
+    renewable = resolved or resolve_tokens(effective, referenced, require_label=require_label)
+    return Resolution(effective, finding, resolved, renewable if isinstance(effective.auth, OAuth2) else None)
+
+
 def resolve(
     effective: EffectiveSettings,
     referenced: Referenced,
@@ -198,6 +224,30 @@ def resolve(
     )
     expires_at = _client_expires_at(effective, referenced)
     return finding, ResolvedSettings(effective, server, credentials, oauth2, client_expires_at=expires_at)
+
+
+def resolve_tokens(
+    effective: EffectiveSettings, referenced: Referenced, *, require_label: bool = False
+) -> ResolvedSettings | None:
+    """What tokens are renewed with although something else that the settings refer to cannot be used.
+
+    It is for what has been delivered already: the server is without the CA bundle. None: the settings have no OAuth2,
+    or what that refers to cannot be used either.
+
+    Args:
+        effective: the settings.
+        referenced: every object that `references` names.
+        require_label: refuse Secrets without the opt-in label.
+    """
+    if not isinstance(effective.auth, OAuth2):
+        return None
+    try:
+        values = {value.field: _read(value, referenced, require_label) for value in _oauth2_values(effective.auth)}
+        secrets = _oauth2_secrets(values)
+    except _UnusableError:
+        return None
+    expires_at = _client_expires_at(effective, referenced)
+    return ResolvedSettings(effective, effective.server, None, secrets, client_expires_at=expires_at)
 
 
 def _client_expires_at(effective: EffectiveSettings, referenced: Referenced) -> str | None:

@@ -23,6 +23,8 @@ class SystemSettings:
     """None: the object is not accepted, and nothing is known of its tenants; what was delivered stays."""
     resolved: ResolvedSettings | None
     """None: its credentials cannot be read, or it holds no live token."""
+    renewing: ResolvedSettings | None
+    """Whose access token goes into Secrets that have been delivered before, also where `resolved` is None."""
     authorized: Finding | None
     """The verdict on its token, which tenants share; None: it has no OAuth2, or its credentials cannot be read."""
     probe: Finding | None

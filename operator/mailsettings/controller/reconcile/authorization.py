@@ -14,11 +14,13 @@ from mailsettings.controller.reconcile.revoking import REFUSED_RETRY_SECONDS, ke
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.renewals import Renewal
 from mailsettings.controller.store import SettingsRecord
-from mailsettings.core.credentials import ObjectRef, ResolvedSettings
+from mailsettings.core.credentials import ObjectRef, Resolution, ResolvedSettings
+from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding, failed
 from mailsettings.core.oauth2 import lifecycle, risks
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.risks import ClientEnds
+from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
 from mailsettings.core.oauth2.terms import ConsentPage
@@ -33,6 +35,8 @@ class Authorization:
 
     resolved: ResolvedSettings | None
     """The settings with a login that is good now; None: there is none."""
+    renewing: ResolvedSettings | None = None
+    """The same where the settings cannot be delivered as they are, for Secrets that have been delivered before."""
     finding: Finding | None = None
     """None: the settings have no OAuth2, or what it needs cannot be read."""
     status: OAuth2Status | None = None
@@ -43,7 +47,7 @@ class Authorization:
 async def authorize(
     services: Services,
     record: SettingsRecord,
-    resolved: ResolvedSettings | None,
+    settings: Resolution,
     before: OAuth2Status | None,
     probed: ProbeStatus | None,
 ) -> Authorization:
@@ -52,7 +56,7 @@ async def authorize(
     Args:
         services: the shared ones.
         record: the object.
-        resolved: its settings; None: they cannot be used as they are, so the token is left as it is.
+        settings: what is known of its settings.
         before: what the status says of the token.
         probed: what the status says of the probe, which may have found the token refused.
 
@@ -60,12 +64,12 @@ async def authorize(
         ApiError: the API server is in trouble; try again.
     """
     place = _place(services, record)
-    subject = _subject(services, resolved)
+    subject = _subject(services, settings.renewable)
     await further_consents(services, record, place, subject)
-    if resolved is None:
-        return Authorization(None, status=before)
+    if subject is None and settings.resolved is not None:
+        return Authorization(settings.resolved, status=await give_up_token(services, record, before))
     if subject is None:
-        return Authorization(resolved, status=await give_up_token(services, record, before))
+        return await _stranded(services, record, settings.effective, before)
     try:
         held = await _belonging(services, record, place, subject)
     except ApiError as error:
@@ -84,7 +88,7 @@ async def authorize(
         awaited=lifecycle.awaited_consent(subject, page, dropped=held is not None and held.dropped),
         unstored=services.renewals.refused(record.key),
     )
-    found = risks.risks(subject, stored, _client_ends(resolved))
+    found = risks.risks(subject, stored, _client_ends(settings.renewable))
     told = risks.standing(found, now)
     if decision.due is not None and decision.due <= now:
         services.renewals.start(record.key, Renewal(place, subject, stored.serial if stored else None))
@@ -92,16 +96,41 @@ async def authorize(
     for moment in (decision.due, stored.expires_at if stored else None, risks.next_due(found, now)):
         if moment is not None and moment > now:
             services.enqueue_after(record.key, (moment - now).total_seconds())
+    token = stored if decision.finding.holds else None
     return Authorization(
-        resolved=resolved.authorized(stored) if stored is not None and decision.finding.holds else None,
+        resolved=_with_token(settings.resolved, token),
+        renewing=_with_token(settings.renewable, token),
         finding=risks.warned(decision.finding, told),
         status=lifecycle.oauth2_status(stored, subject, decision, now, page=page, warnings=risks.warnings(told)),
         failed=failed,
     )
 
 
+def _with_token(settings: ResolvedSettings | None, stored: StoredToken | None) -> ResolvedSettings | None:
+    return settings.authorized(stored) if settings is not None and stored is not None else None
+
+
+async def _stranded(
+    services: Services, record: SettingsRecord, effective: EffectiveSettings, before: OAuth2Status | None
+) -> Authorization:
+    """What the token is renewed with cannot be read. It stays, and so does what is known of it, as long as it lives."""
+    if not isinstance(effective.auth, OAuth2) or before is None:
+        return Authorization(None, status=before)
+    # Without its secrets: just what the token belongs to.
+    bare = ResolvedSettings(effective, effective.server, None, OAuth2Secrets())
+    subject, held, now = _subject(services, bare), await services.tokens.read(record.uid), datetime.now(UTC)
+    if subject is None or held is None or held.token is None or not held.token.belongs_to(subject):
+        return Authorization(None, status=before)
+    if held.token.is_live(now):
+        services.enqueue_after(record.key, (held.token.expires_at - now).total_seconds())
+    decision = lifecycle.stranded(held.token, before.failure, now)
+    page = _page(services, record, subject)
+    status = lifecycle.oauth2_status(held.token, subject, decision, now, page=page)
+    return Authorization(None, finding=decision.finding, status=status)
+
+
 def _subject(services: Services, resolved: ResolvedSettings | None) -> TokenSubject | None:
-    """What a token is asked for; None: the settings have no OAuth2, or cannot be used as they are."""
+    """What a token is asked for; None: the settings have no OAuth2, or what that needs cannot be read."""
     auth = resolved.effective.auth if resolved is not None else None
     if resolved is None or not isinstance(auth, OAuth2) or resolved.oauth2 is None:
         return None
@@ -133,10 +162,12 @@ async def _failures(
     return lifecycle.record(failed, failure, services.digest, seed=record.uid), failed
 
 
-def _client_ends(resolved: ResolvedSettings) -> ClientEnds:
-    certificate = resolved.oauth2.certificate if resolved.oauth2 else None
+def _client_ends(settings: ResolvedSettings | None) -> ClientEnds:
+    if settings is None or settings.oauth2 is None:
+        return ClientEnds(certificate=None, annotation=None)
+    certificate = settings.oauth2.certificate
     life = certificate_life(certificate) if certificate is not None else None
-    return ClientEnds(certificate=life, annotation=resolved.client_expires_at)
+    return ClientEnds(certificate=life, annotation=settings.client_expires_at)
 
 
 def token_ref(record: SettingsRecord) -> ObjectRef:
@@ -178,7 +209,7 @@ def _unreachable_token(
         raise error
     services.enqueue_after(record.key, REFUSED_RETRY_SECONDS)
     message = f"The API server refuses to have the operator read or drop the token: {error}. {lifecycle.REFUSED_REMEDY}"
-    return Authorization(None, failed(Reason.TOKEN_NOT_STORED, message), before)
+    return Authorization(None, finding=failed(Reason.TOKEN_NOT_STORED, message), status=before)
 
 
 async def give_up_token(services: Services, record: SettingsRecord, before: OAuth2Status | None) -> OAuth2Status | None:

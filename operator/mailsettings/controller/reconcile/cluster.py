@@ -16,7 +16,7 @@ from mailsettings.controller.reconcile.settling import settle
 from mailsettings.controller.reconcile.status import read_status, write_status
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.acceptance import accept_cluster, parse_spec
-from mailsettings.core.credentials import ResolvedSettings, references, resolve
+from mailsettings.core.credentials import Resolution, references, resolution
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding
 from mailsettings.core.report import effective_status
@@ -45,8 +45,8 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
     accepted, effective = accept_cluster(
         spec, name=record.key.name, generation=record.generation, custom_cloud=services.custom_cloud
     )
-    credentials, resolved = await _resolve(services, record, effective)
-    authorization = await authorize(services, record, resolved, before.oauth2, before.probe)
+    settings = await _resolve(services, record, effective)
+    authorization = await authorize(services, record, settings, before.oauth2, before.probe)
     resolved = authorization.resolved
     probing = probe(services, record, resolved, before.probe, suspend=spec.suspend)
     system = SystemSettings(
@@ -57,11 +57,12 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
         output=spec.output,
         effective=effective,
         resolved=resolved,
+        renewing=authorization.renewing,
         authorized=authorization.finding,
         probe=probing.finding,
     )
     _publish(services, system)
-    findings = {ConditionType.ACCEPTED: accepted, ConditionType.CREDENTIALS_RESOLVED: credentials}
+    findings = {ConditionType.ACCEPTED: accepted, ConditionType.CREDENTIALS_RESOLVED: settings.finding}
     if authorization.finding is not None:
         findings[ConditionType.AUTHORIZED] = authorization.finding
     if probing.finding is not None:
@@ -76,13 +77,11 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
     settle(services, record, probing, authorization)
 
 
-async def _resolve(
-    services: Services, record: SettingsRecord, effective: EffectiveSettings
-) -> tuple[Finding, ResolvedSettings | None]:
+async def _resolve(services: Services, record: SettingsRecord, effective: EffectiveSettings) -> Resolution:
     refs = references(effective)
     services.store.set_uses(record.key, services.operator_namespace, [*refs, token_ref(record)])
     referenced = await read_references(services.api, services.operator_namespace, refs)
-    return resolve(
+    return resolution(
         effective, referenced, is_usable_bundle=is_usable_bundle, require_label=services.require_secret_label
     )
 
@@ -96,6 +95,7 @@ def _unaccepted(record: SettingsRecord) -> SystemSettings:
         output=None,
         effective=None,
         resolved=None,
+        renewing=None,
         authorized=None,
         probe=None,
     )
@@ -122,10 +122,11 @@ def _always_differs(before: SystemSettings, after: SystemSettings) -> bool:
     """Whether namespaces without an object of their own are concerned; a probe's verdict is none of theirs."""
     if not (before.provisions_always or after.provisions_always):
         return False
-    return (before.tenants, before.output, before.resolved, before.suspend, before.uid) != (
+    return (before.tenants, before.output, before.resolved, before.renewing, before.suspend, before.uid) != (
         after.tenants,
         after.output,
         after.resolved,
+        after.renewing,
         after.suspend,
         after.uid,
     )

@@ -30,11 +30,11 @@ async def reconcile_namespace(services: Services, namespace: Namespace) -> None:
     if not is_served:
         await _step_aside(services, namespace, system, held)
         return
-    if system is None or system.resolved is None:
+    if system is None:
         return
-    if system.suspend:
-        if held is not None:
-            refusal = await services.deliveries.renew_token(system.resolved, held)
+    if system.suspend or system.resolved is None:
+        if held is not None and system.renewing is not None:
+            refusal = await services.deliveries.renew_token(system.renewing, held)
             _note_failure(services, namespace.name, str(refusal.reason) if refusal else None)
             retry_if_refused(refusal)
         return

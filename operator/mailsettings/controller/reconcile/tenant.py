@@ -17,7 +17,7 @@ from mailsettings.controller.reconcile.status import read_status, write_status
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.acceptance import accept_tenant, parse_spec
 from mailsettings.core.conditions import Findings
-from mailsettings.core.credentials import ObjectRef, ResolvedSettings, references, resolve
+from mailsettings.core.credentials import ObjectRef, ResolvedSettings, references, resolution
 from mailsettings.core.delivery import (
     DeliveredSecret,
     Owner,
@@ -64,11 +64,12 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     suspend = not isinstance(spec, Finding) and (spec.suspend or _system_suspended(services, spec))
     secret_name = _secret_name(record, spec)
     delivered = None
-    if isinstance(spec, MailServerSettingsSpec) and assessment.resolved is not None:
-        if not suspend:
+    if isinstance(spec, MailServerSettingsSpec):
+        if assessment.resolved is not None and not suspend:
             delivered = await _deliver(services, record, spec, assessment.resolved, secret_name)
-        if delivered is None or not delivered.holds:
-            delivered = await _renew_tokens(services, record, assessment.resolved) or delivered
+        renewing = assessment.authorization.renewing
+        if renewing is not None and (delivered is None or not delivered.holds):
+            delivered = await _renew_tokens(services, record, renewing) or delivered
     await _withdraw(services, record, namespace, keep=secret_name)
     held = services.store.secrets_of(record.uid)
 
@@ -121,21 +122,24 @@ async def _assess(
     )
     if effective is None:
         _note_uses(services, record, spec, [])
-        return _Assessment({ConditionType.ACCEPTED: accepted})
+        unchanged = Authorization(None, status=before.oauth2)
+        return _Assessment({ConditionType.ACCEPTED: accepted}, authorization=unchanged)
     if system is not None:
         _note_uses(services, record, spec, [])
         credentials, resolved = _inherited(system, effective)
         left = await give_up_token(services, record, before.oauth2)
         authorized = _mirrored(system, system.authorized, "Authorized") if system.authorized is not None else None
-        authorization = Authorization(resolved, authorized, left)
+        renewing = replace(system.renewing, effective=effective) if system.renewing is not None else None
+        authorization = Authorization(resolved, renewing, authorized, left)
     else:
         refs = references(effective)
         _note_uses(services, record, spec, refs)
         referenced = await read_references(services.api, namespace.name, refs)
-        credentials, resolved = resolve(
+        settings = resolution(
             effective, referenced, is_usable_bundle=is_usable_bundle, require_label=services.require_secret_label
         )
-        authorization = await authorize(services, record, resolved, before.oauth2, before.probe)
+        credentials = settings.finding
+        authorization = await authorize(services, record, settings, before.oauth2, before.probe)
     findings: dict[ConditionType, Finding] = {
         ConditionType.ACCEPTED: accepted,
         ConditionType.CREDENTIALS_RESOLVED: credentials,
@@ -213,17 +217,18 @@ def _system_suspended(services: Services, spec: MailServerSettingsSpec) -> bool:
 def _undelivered(assessment: _Assessment, held: list[DeliveredSecret]) -> Finding:
     """What is to be said when nothing was to be delivered: it cannot be, or it is suspended."""
     if assessment.resolved is None:
-        return _last_good(held)
+        return _last_good(held, assessment.authorization)
     return _suspended(held, assessment.resolved)
 
 
-def _last_good(held: list[DeliveredSecret]) -> Finding:
-    if held:
-        return failed(
-            Reason.LAST_GOOD_KEPT,
-            f"The Secret {held[0].name!r} still holds the last good settings; mend the other conditions first",
-        )
-    return failed(Reason.NOT_DELIVERED, "There is no Secret; mend the other conditions first")
+def _last_good(held: list[DeliveredSecret], authorization: Authorization) -> Finding:
+    if not held:
+        return failed(Reason.NOT_DELIVERED, "There is no Secret; it is delivered once the other conditions are true")
+    secret = held[0]
+    kept = f"The Secret {secret.name!r} still holds the last good settings; mend the other conditions first"
+    if not secret.token or (authorization.renewing is not None and can_follow(secret, authorization.renewing)):
+        return failed(Reason.LAST_GOOD_KEPT, kept)
+    return failed(Reason.LAST_GOOD_KEPT, f"{kept}. Its access token is renewed no more, and runs out")
 
 
 def _suspended(held: list[DeliveredSecret], resolved: ResolvedSettings) -> Finding:

@@ -127,6 +127,16 @@ def _finding(
     return passed(Reason.AUTHORIZED, f"A live token for {subject.oauth2.username} is held; it is renewed in time.")
 
 
+def stranded(stored: StoredToken, failure: OAuth2Failure | None, now: datetime) -> Decision:
+    """What is to be said while what the token is renewed with cannot be read."""
+    cause = "it cannot be renewed: CredentialsResolved says what is missing"
+    if stored.is_live(now):
+        finding = passed(Reason.AUTHORIZED, f"The token lives until {format_time(stored.expires_at)}, but {cause}.")
+    else:
+        finding = unknown(Reason.TOKEN_PENDING, f"The token has run out, and {cause}.")
+    return Decision(due=None, finding=finding, state=_state(stored, failure, now, is_held_up=False), failure=failure)
+
+
 def awaited_consent(subject: TokenSubject, page: ConsentPage | None, *, dropped: bool) -> Finding | None:
     """What is said until a person has consented; None: nobody has to.
 
