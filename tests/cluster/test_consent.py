@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -122,7 +123,7 @@ def test_denial(kube: Kube, namespace: str, settings: Json, person: Person) -> N
     denied = kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentDenied")
     assert page.title == "No consent"
     assert (condition(denied, "Authorized") or {})["message"] in page.said
-    assert condition(denied, "Stalled") is not None
+    assert condition(denied, "Stalled") is None, "a consent is awaited as before"
 
     assert person.consent(kube, settings).title == "Mail can be sent"
     kube.wait_ready("mail", namespace)
@@ -297,6 +298,42 @@ def test_no_redirect_leads_where_a_request_says(settings: Json, person: Person) 
     for url in (f"{start}?redirect_uri=https://evil.example", f"{start}?next=//evil.example"):
         pressed = person.browser.press(person.browser.open(url))
         assert "evil.example" not in pressed.location
+
+
+def test_nobody_writes_into_conditions_by_a_callback(
+    kube: Kube, namespace: str, settings: Json, person: Person
+) -> None:
+    """Whoever knows the address of the page can begin, and come back to the callback with any text."""
+    callback = person.log_in(person.begin(settings), decision="deny")
+    said = "Session locked, log in at https://evil.example/unlock"
+    forged = with_parameter(with_parameter(callback, "error_description", said), "error", "https://evil.example")
+    page = person.finish(kube, forged)
+    told = kube.wait_condition("mail", namespace, "Authorized", "False", "TokenRequestRefused")
+    for text in (page.text, json.dumps(told["status"]), json.dumps(events_about(kube, namespace, "mail"))):
+        assert "evil.example" not in text
+
+
+def test_denied_consent_does_not_hide_why_a_token_cannot_be_renewed(
+    kube: Kube, namespace: str, provider: IdentityProvider, settings: Json, person: Person
+) -> None:
+    provider.access_life = timedelta(seconds=6)
+    person.consent(kube, settings)
+    kube.wait_ready("mail", namespace)
+    stored = json.loads(
+        (kube.secret_data(names.token_secret_name(settings["metadata"]["uid"]), NAMESPACE) or {})["token.json"]
+    )
+    provider.revoke(stored["refresh_token"])
+    revoked = kube.wait_condition("mail", namespace, "Authorized", "False", "TokenRevoked")
+    retry_at = revoked["status"]["oauth2"]["failure"]["retryAt"]
+    person.consent(kube, settings, decision="deny")
+    kube.wait(
+        lambda: any(event["reason"] == "ConsentDenied" for event in events_about(kube, namespace, "mail")),
+        "the event",
+    )
+    after = kube.wait_condition("mail", namespace, "Authorized", "False", "TokenRevoked")
+    assert after["status"]["oauth2"]["failure"]["retryAt"] >= retry_at, "the back-off goes on"
+    assert person.consent(kube, settings).title == "Mail can be sent"
+    kube.wait_ready("mail", namespace)
 
 
 # --- restarts and replicas ---
@@ -554,6 +591,61 @@ def test_device_code_is_no_longer_asked_for_when_the_person_gives_up(
     kube.wait(asked_for_new_one_thrice, "three questions about the new code")
     assert provider.token_requests[-1].form["device_code"] != code
     assert [asked.form["device_code"] for asked in provider.token_requests[-3:]].count(code) == 0
+
+
+def wait_for_silence(kube: Kube, provider: IdentityProvider) -> None:
+    """Until the provider has not been asked for three seconds, while it would be each second."""
+    seen = [(len(provider.token_requests), time.monotonic())]
+
+    def is_silent() -> bool:
+        if len(provider.token_requests) != seen[0][0]:
+            seen[0] = (len(provider.token_requests), time.monotonic())
+        return time.monotonic() - seen[0][1] > 3
+
+    kube.wait(is_silent, "the operator to ask no more")
+
+
+@pytest.mark.parametrize("change", ["deleted", "others"])
+def test_device_code_is_no_longer_asked_for_when_the_settings_are_gone(
+    kube: Kube,
+    namespace: str,
+    provider: IdentityProvider,
+    device: Json,
+    loop_thread: LoopThread,
+    change: str,
+) -> None:
+    secret = ask(kube, namespace, device)
+    code = wait_told(kube, secret, "user-code")
+    kube.wait(lambda: provider.token_requests, "the operator to ask")
+    if change == "deleted":
+        kube.delete(KIND, "mail", namespace)
+    else:
+        kube.patch(KIND, "mail", namespace, spec={"auth": {"oauth2": {"scopes": [*SCOPES, "other"]}}})
+    wait_for_silence(kube, provider)
+    loop_thread.run(provider.log_in_device(code))
+    wait_for_silence(kube, provider)
+    assert kube.get("Secret", names.token_secret_name(device["metadata"]["uid"]), NAMESPACE) is None
+
+
+def test_life_of_a_device_code_is_not_the_tenants_to_set(
+    kube: Kube, namespace: str, provider: IdentityProvider, device: Json
+) -> None:
+    secret = ask(kube, namespace, device)
+    wait_told(kube, secret, "user-code")
+    told = datetime.fromisoformat(wait_told(kube, secret, "expires-at"))
+    created = datetime.fromisoformat(secret["metadata"]["creationTimestamp"])
+    assert told - created <= LIFE, "whatever the provider allows"
+
+
+def test_open_consent_ends_when_the_settings_ask_nobody_any_more(
+    kube: Kube, namespace: str, native: Json, person: Person
+) -> None:
+    secret = ask(kube, namespace, native, redirect_uri=LOOPBACK_URI)
+    wait_told(kube, secret, "authorize-url")
+    inherits = {"useSystemSettings": True, "systemSettingsRef": {"name": "none"}}
+    own = dict.fromkeys(("provider", "connection", "auth", "mailFrom"))
+    kube.patch(KIND, "mail", namespace, spec={**own, **inherits})
+    assert wait_result(kube, secret)["authorized"] is False
 
 
 # --- the system's settings ---

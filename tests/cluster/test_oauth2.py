@@ -791,6 +791,66 @@ def test_inheriting_tenants_get_the_access_token_only_and_one_rotation_for_all(
     kube.wait_gone("Secret", names.token_secret_name(uid), NAMESPACE)
 
 
+# --- what tokens need, and what they do not ---
+
+
+def test_token_is_renewed_and_delivered_although_the_mail_servers_authority_is_missing(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(access_life=SHORT, detects_reuse=True)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    bundle = {"mode": "StartTLS", "caBundle": {"configMapKeyRef": {"name": "gone", "key": "ca.crt"}}}
+    kube.patch(KIND, "mail", namespace, spec={"connection": {"tls": bundle}})
+    missing = kube.wait_condition("mail", namespace, "CredentialsResolved", "False", "ConfigMapNotFound")
+    assert reason_of(missing, "Authorized") == ("True", "Authorized")
+    before = len(provider.token_requests)
+    wait_requests(kube, provider, before + 3)
+    kube.wait(lambda: provider.is_live(delivered_token(kube, namespace)), "a live token in the Secret")
+    kept = kube.wait_condition("mail", namespace, "Delivered", "False", "LastGoodKept")
+    assert "renewed no more" not in (condition(kept, "Delivered") or {})["message"]
+    assert (kube.secret_data("mail-smtp", namespace) or {})["tls"] == "Disabled", "the rest stays as it was"
+
+
+def delivered_token(kube: Kube, namespace: str) -> str:
+    return (kube.secret_data("mail-smtp", namespace) or {})["access-token"]
+
+
+def test_what_is_said_of_a_token_stays_true_while_its_secret_is_missing(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    provider = provide(access_life=timedelta(seconds=15))
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    kube.delete("Secret", "oauth2", namespace)
+    missing = kube.wait_condition("mail", namespace, "CredentialsResolved", "False", "SecretNotFound")
+    assert "cannot be renewed" in (condition(missing, "Authorized") or {})["message"]
+    assert "nextRefreshTime" not in missing["status"]["oauth2"]
+    assert "renewed no more" in (condition(missing, "Delivered") or {})["message"]
+    expired = kube.wait_condition("mail", namespace, "Authorized", "Unknown", "TokenPending")
+    assert expired["status"]["oauth2"]["tokenState"] == "Expired"
+    give_secret(kube, namespace, provider)
+    kube.wait_ready("mail", namespace)
+
+
+def test_token_of_settings_that_come_to_inherit_by_a_detour_is_removed(
+    create: Create, kube: Kube, namespace: str, provider: IdentityProvider
+) -> None:
+    created = create(provider)
+    kube.wait_ready("mail", namespace)
+    own = created["spec"]
+    absent = dict.fromkeys(("provider", "connection", "auth", "mailFrom"))
+    inherits = {"useSystemSettings": True, "systemSettingsRef": {"name": "none"}}
+    kube.patch(KIND, "mail", namespace, spec={**absent, **inherits})
+    kube.wait_condition("mail", namespace, "Accepted", "False", "SystemSettingsNotFound")
+    basic = {
+        "auth": {"oauth2": None, "basic": {"username": "u", "passwordSecretRef": {"name": "oauth2", "key": "secret"}}}
+    }
+    back = {"useSystemSettings": None, "systemSettingsRef": None}
+    kube.patch(KIND, "mail", namespace, spec={**own, **basic, **back})
+    kube.wait_gone("Secret", names.token_secret_name(created["metadata"]["uid"]), NAMESPACE)
+
+
 # --- suspended ---
 
 

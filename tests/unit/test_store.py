@@ -24,7 +24,12 @@ class Woken:
         self.store = Store()
         self._keys: list[Key] = []
         self.later: set[Key] = set()
-        self.triggers = Triggers(self.store, self._keys.append, lambda key, _seconds: self.later.add(key))
+        self.triggers = Triggers(
+            self.store,
+            self._keys.append,
+            lambda key, _seconds: self.later.add(key),
+            operator_namespace="mailsettings-system",
+        )
 
     def keys(self) -> set[Key]:
         woken = set(self._keys)
@@ -199,3 +204,27 @@ def test_the_quick_look_at_a_spec_agrees_with_the_model(spec: dict[str, Any]) ->
         return
     record = settings_record(Kind.TENANT, settings(spec=spec))
     assert record.inherits_from == (model.system_settings_name if model.inherits else None)
+
+
+# --- what other namespaces claim ---
+
+
+def test_secret_elsewhere_that_names_the_object_as_its_owner_is_not_the_objects(woken: Woken) -> None:
+    """Anybody can write such an owner reference; the garbage collector takes a while to see to it."""
+    woken.triggers.settings_changed(Kind.TENANT, settings(uid="u1"))
+    own = secret("mail-smtp", owner="u1")
+    foreign = {**own, "namespace": "thief", "uid": "foreign"}
+    for metadata in (own, foreign):
+        woken.triggers.secrets_seen(Changed(metadata))
+    assert [held.namespace for held in woken.store.secrets_of("u1")] == ["shop"]
+
+
+def test_consent_elsewhere_wakes_nobody(woken: Woken) -> None:
+    woken.triggers.settings_changed(Kind.TENANT, settings(uid="u1"))
+    woken.keys()
+    begun = {**secret("begun"), "labels": {names.LABEL_CONSENT_OF: "u1"}}
+    woken.triggers.secrets_seen(Changed({**begun, "namespace": "thief"}))
+    assert woken.keys() & {tenant_key("shop", "mail")} == set()
+    for namespace in ("shop", "mailsettings-system"):
+        woken.triggers.secrets_seen(Changed({**begun, "namespace": namespace}))
+        assert woken.keys() & {tenant_key("shop", "mail")} != set()

@@ -24,7 +24,12 @@ class World:
     later: list[Key] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.triggers = Triggers(self.store, self.woken.append, lambda key, _: self.later.append(key))
+        self.triggers = Triggers(
+            self.store,
+            self.woken.append,
+            lambda key, _: self.later.append(key),
+            operator_namespace="mailsettings-system",
+        )
 
 
 def secret(name: str = "mail-smtp", *, uid: str = "s1", owner: str | None = "u1") -> dict[str, Any]:

@@ -125,7 +125,7 @@ class Reason(StrEnum):
     )
     RENEWAL_BROKEN = ("RenewalBroken", "The operator itself failed while it renewed the token; its log says where.")
     CONSENT_REQUIRED = ("ConsentRequired", "Nobody has consented yet that mail is sent for the account.")
-    CONSENT_DENIED = ("ConsentDenied", "Whoever was asked for the consent declined it.", True)
+    CONSENT_DENIED = ("ConsentDenied", "Whoever was asked for the consent declined it; it can be asked for again.")
     # Waiting for a person, as before the consent was begun: not stalled.
     CONSENT_EXPIRED = ("ConsentExpired", "The consent was not finished in time, or its code is used up; begin again.")
     ADMIN_CONSENT_REQUIRED = (

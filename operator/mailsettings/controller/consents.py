@@ -3,9 +3,10 @@
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -14,13 +15,13 @@ import aiohttp
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
 from mailsettings.controller.renewals import Obtain
-from mailsettings.core.clock import format_time
+from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.oauth2.account import check_consent
 from mailsettings.core.oauth2.consent import ConsentKey, ConsentResult, PollDevice, Redeem
 from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
-from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token
-from mailsettings.core.oauth2.state import Flows
+from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token, TokenRequest
+from mailsettings.core.oauth2.state import LIFE, Flows
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import Federation, TokenSubject
 from mailsettings.core.oauth2.terms import ConsentTerms
@@ -42,8 +43,14 @@ RETRY: Final = timedelta(seconds=30)
 TELLING: Final = tuple(timedelta(seconds=pause) for pause in (0.5, 1, 2, 5, 10, 20))
 """Between the attempts to write that all went well."""
 
-MAX_CONSENTS: Final = 64
-"""How many people's consents are dealt with at a time; the others wait until one has ended."""
+MAX_CALLS: Final = 8
+"""How many calls of providers for consents run at a time. Nobody holds a place while a person is being waited for."""
+
+MAX_RUNNING: Final = 4
+"""How many consents of one object are dealt with at a time."""
+
+MIN_BEGIN_INTERVAL: Final = timedelta(seconds=5)
+"""Between two device codes for one object: each is a call of the provider that anybody who may consent can cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,8 @@ class Attempt:
     subject: TokenSubject
     terms: ConsentTerms
     held: HeldConsent
+    stopped: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
+    """Set when the settings are gone, or are others by now."""
 
 
 class ConsentRunner:
@@ -108,8 +117,10 @@ class ConsentRunner:
         self._grace = grace
         self._notify_finished = finished
         self._logger = logger
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(MAX_CONSENTS)
+        self._running: dict[str, _Running] = {}
+        self._begun: dict[Key, float] = {}
+        """When the last device code was asked for, by the monotonic clock."""
+        self._calling = asyncio.Semaphore(MAX_CALLS)
         self._closing = asyncio.Event()
 
     def is_running(self, uid: str) -> bool:
@@ -119,6 +130,14 @@ class ConsentRunner:
     def redeem(self, attempt: Attempt, step: Redeem) -> None:
         """Exchanges a code for tokens, once."""
         self._start(attempt, self._redeemed(attempt, step))
+
+    def keep_only(self, key: Key, fingerprint: str | None) -> None:
+        """Stops what is under way for other settings of an object than these; None: for any, since it is gone."""
+        for running in self._running.values():
+            if running.attempt.key == key and running.attempt.subject.fingerprint != fingerprint:
+                running.attempt.stopped.set()
+        if fingerprint is None:
+            self._begun.pop(key, None)
 
     def begin_device(self, attempt: Attempt) -> None:
         """Gets a code that the person can enter."""
@@ -134,34 +153,38 @@ class ConsentRunner:
         Raises:
             ApiError: The API server is in trouble; try again.
         """
-        await self._consents.finish(attempt.held, ConsentResult.of(fault, attempt.subject.oauth2.username))
         failure = FailedRenewal(attempt.subject, fault, datetime.now(UTC), of_consent=True)
         self._notify_finished(attempt.key, failure)
+        await self._consents.finish(attempt.held, ConsentResult.of(fault, attempt.subject.oauth2.username))
 
     async def close(self) -> None:
         """Lets codes that are being redeemed come to their end, for a limited time."""
         self._closing.set()
         if self._running:
-            _, unfinished = await asyncio.wait(self._running.values(), timeout=self._grace.total_seconds())
+            tasks = [running.task for running in self._running.values()]
+            _, unfinished = await asyncio.wait(tasks, timeout=self._grace.total_seconds())
             for task in unfinished:
                 task.cancel()
 
     def _start(self, attempt: Attempt, work: Coroutine[Any, Any, TokenFault | None]) -> None:
         uid = attempt.held.consent.uid
-        if uid in self._running or self._closing.is_set():
-            work.close()
+        others = sum(running.attempt.key == attempt.key for running in self._running.values())
+        if uid in self._running or others >= MAX_RUNNING or self._closing.is_set():
+            work.close()  # the end of one of the others leads to another look
             return
-        self._running[uid] = asyncio.create_task(self._run(attempt, work), name=f"consent for {attempt.key}")
+        task = asyncio.create_task(self._run(attempt, work), name=f"consent for {attempt.key}")
+        self._running[uid] = _Running(attempt, task)
 
     async def _run(self, attempt: Attempt, work: Coroutine[Any, Any, TokenFault | None]) -> None:
         try:
-            async with self._slots:
-                fault = await work
+            fault = await work
             if fault is not None:
-                await self.refuse(attempt, fault)
+                failure = FailedRenewal(attempt.subject, fault, datetime.now(UTC), of_consent=True)
+                self._notify_finished(attempt.key, failure)
+                await self._tell(attempt, fault)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             self._logger.error("a consent for %s broke: %s", attempt.key, described(error))  # noqa: TRY400
-            await self._closes_within(RETRY)  # the provider is not asked again and again meanwhile
+            await self._ends_within(attempt, RETRY)  # the provider is not asked again and again meanwhile
         finally:
             self._running.pop(attempt.held.consent.uid, None)
             self._notify_finished(attempt.key, None)
@@ -176,49 +199,70 @@ class ConsentRunner:
             federation=self._calls.federation,
         )
         try:
-            token = await self._calls.obtain(request, attempt.subject.level, time.monotonic())
+            token = await self._obtained(request, attempt)
         except TokenError as error:
             return error.fault
         return await self._adopted(attempt, token, nonce=self._flows.nonce(step.flow))
+
+    async def _obtained(self, request: TokenRequest, attempt: Attempt) -> Token:
+        async with self._calling:
+            return await self._calls.obtain(request, attempt.subject.level, time.monotonic())
 
     async def _adopted(self, attempt: Attempt, token: Token, *, nonce: str | None) -> TokenFault | None:
         """Why the token is not kept; None: it is."""
         fault = check_consent(token, attempt.terms.expected_account(nonce))
         if fault is not None:
             return fault
+        if attempt.stopped.is_set():
+            return _lapsed("the settings were changed meanwhile")
         try:
             await self._tokens.adopt(attempt.place, StoredToken.of(token, attempt.subject, sent=None))
         except ApiError as error:
             self._logger.error("a token for %s could not be stored: %s", attempt.key, error)  # noqa: TRY400
             return _unkept(attempt.subject)
         self._logger.info("somebody has consented for %s", attempt.key)
-        await self._tell(attempt)
+        await self._tell(attempt, None)
         return None
 
-    async def _tell(self, attempt: Attempt) -> None:
-        """Tells the person; that it cannot be told takes nothing from the token."""
-        result = ConsentResult.of(None, attempt.subject.oauth2.username)
+    async def _tell(self, attempt: Attempt, fault: TokenFault | None) -> None:
+        """Tells the person what has become of it; that it cannot be told takes nothing from a token."""
+        result = ConsentResult.of(fault, attempt.subject.oauth2.username)
         for pause in TELLING:
             try:
                 await self._consents.finish(attempt.held, result)
             except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
                 self._logger.warning("a result for %s is not written yet: %s", attempt.key, described(error))
-                await self._closes_within(pause)
+                await self._ends_within(attempt, pause)
             else:
                 return
 
     async def _device_begun(self, attempt: Attempt) -> TokenFault | None:
+        now = time.monotonic()
+        begins_at = max(now, self._begun.get(attempt.key, -math.inf) + MIN_BEGIN_INTERVAL.total_seconds())
+        self._begun[attempt.key] = begins_at
+        if await self._ends_within(attempt, timedelta(seconds=begins_at - now)):
+            return None
+        if await self._consents.read(attempt.held.namespace, attempt.held.name) is None:
+            return None  # whoever asked has given up
         request = attempt.subject.device_authorization_request(self._calls.federation)
         try:
-            given = await self._calls.authorize_device(request, attempt.subject.level)
+            async with self._calling:
+                given = await self._calls.authorize_device(request, attempt.subject.level)
         except TokenError as error:
             return error.fault
-        kept = json.dumps({"device_code": given.device_code, "interval_s": given.interval.total_seconds()})
+        ends_at = min(given.expires_at, attempt.held.consent.created_at + LIFE)
+        kept = json.dumps(
+            {
+                "device_code": given.device_code,
+                "interval_s": given.interval.total_seconds(),
+                "ends_at": format_time(ends_at),
+            }
+        )
         values = {
             ConsentKey.USER_CODE: given.user_code,
             ConsentKey.VERIFICATION_URI: given.verification_uri,
             ConsentKey.VERIFICATION_URI_COMPLETE: given.verification_uri_complete or "",
-            ConsentKey.EXPIRES_AT: format_time(given.expires_at),
+            ConsentKey.EXPIRES_AT: format_time(ends_at),
             ConsentKey.SEALED: self._sealer.seal(kept, about=_about(attempt)),
         }
         await self._consents.write(attempt.held, values)
@@ -229,9 +273,9 @@ class ConsentRunner:
             kept = json.loads(self._sealer.open(step.sealed, about=_about(attempt)))
         except SealError:
             return _lapsed("the settings were changed meanwhile")
-        interval = timedelta(seconds=kept["interval_s"])
-        while datetime.now(UTC) < step.expires_at:
-            if await self._closes_within(interval):
+        interval, ends_at = timedelta(seconds=kept["interval_s"]), parse_time(kept["ends_at"])
+        while datetime.now(UTC) < ends_at:
+            if await self._ends_within(attempt, interval):
                 return None
             if await self._consents.read(attempt.held.namespace, attempt.held.name) is None:
                 return None  # whoever asked has given up
@@ -239,7 +283,7 @@ class ConsentRunner:
                 kept["device_code"], interval=interval, federation=self._calls.federation
             )
             try:
-                token = await self._calls.obtain(request, attempt.subject.level, time.monotonic())
+                token = await self._obtained(request, attempt)
             except TokenError as error:
                 if not (error.fault.is_transient or error.fault.reason is Reason.CONSENT_REQUIRED):
                     return error.fault
@@ -248,13 +292,19 @@ class ConsentRunner:
                 return await self._adopted(attempt, token, nonce=None)
         return _lapsed("nobody entered the code in time")
 
-    async def _closes_within(self, interval: timedelta) -> bool:
-        """Waits for so long, or until the operator ends."""
-        try:
-            await asyncio.wait_for(self._closing.wait(), interval.total_seconds())
-        except TimeoutError:
-            return False
-        return True
+    async def _ends_within(self, attempt: Attempt, interval: timedelta) -> bool:
+        """Waits for so long, or until the operator ends or the settings are others."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._closing, attempt.stopped)]
+        done, _ = await asyncio.wait(waits, timeout=interval.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        return bool(done)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    attempt: Attempt
+    task: asyncio.Task[None]
 
 
 def _about(attempt: Attempt) -> str:

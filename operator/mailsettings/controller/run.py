@@ -274,7 +274,9 @@ class _Operator:
             custom_cloud=config.oauth2_cloud,
             revokes_tokens=config.oauth2_revoke,
         )
-        self._triggers = Triggers(self._store, self._queue.add, self._queue.add_after)
+        self._triggers = Triggers(
+            self._store, self._queue.add, self._queue.add_after, operator_namespace=config.namespace
+        )
         self._barrier = Barrier()
         self._secrets_listed = asyncio.Event()
         self._seen = asyncio.Event()

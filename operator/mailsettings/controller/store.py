@@ -197,7 +197,10 @@ class Store:
 
     def secrets_of(self, owner_uid: str) -> list[DeliveredSecret]:
         """The Secrets that a settings object owns."""
-        return [self._secrets[place] for place in self._owned.get(owner_uid, ())]
+        key = self._keys.get(owner_uid)
+        secrets = [self._secrets[place] for place in self._owned.get(owner_uid, ())]
+        # Anybody can write an owner reference to an object of another namespace; the garbage collector takes a while.
+        return [secret for secret in secrets if key is None or key.namespace in ("", secret.namespace)]
 
     def holders(self, cluster: str) -> set[Key]:
         """What owns a Secret with the values of a cluster object, whatever its spec says by now."""

@@ -18,11 +18,17 @@ class Triggers:
     """The watches' way into the store and the queue."""
 
     def __init__(
-        self, store: Store, enqueue: Callable[[Key], None], enqueue_after: Callable[[Key, float], None]
+        self,
+        store: Store,
+        enqueue: Callable[[Key], None],
+        enqueue_after: Callable[[Key, float], None],
+        *,
+        operator_namespace: str,
     ) -> None:
         self._store = store
         self._enqueue = enqueue
         self._enqueue_after = enqueue_after
+        self._operator_namespace = operator_namespace
 
     def settings_changed(self, kind: Kind, body: Mapping[str, Any]) -> None:
         """A settings object was listed, added or modified."""
@@ -123,7 +129,7 @@ class Triggers:
         if after.name == names.ALWAYS_SECRET_NAME:
             self._enqueue(namespace_key(after.namespace))
         consenting = self._store.settings_by_uid(after.consent_of) if after.consent_of else None
-        if consenting is not None:
+        if consenting is not None and after.namespace in (consenting.key.namespace, self._operator_namespace):
             self._enqueue(consenting.key)
         for record in (before, after):
             if record is None or record.owner is None:

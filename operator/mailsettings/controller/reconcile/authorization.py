@@ -156,7 +156,8 @@ async def _failures(
     failed = services.renewals.failed(record.key, subject)
     if failed is None:
         return failure, None
-    if failed.of_consent and stored is not None and stored.is_live(datetime.now(UTC)):
+    # What a person tried tells nothing of a token that is held, nor of why that one cannot be renewed.
+    if failed.of_consent and stored is not None:
         await _announce(services, record, failed.fault.reason, failed.fault.message)
         return failure, failed
     return lifecycle.record(failed, failure, services.digest, seed=record.uid), failed

@@ -9,6 +9,7 @@ from mailsettings.api.spec import ClusterMailServerSettingsSpec
 from mailsettings.api.status import ClusterMailServerSettingsStatus, TenantFailure, TenantsStatus
 from mailsettings.controller.keys import namespace_key
 from mailsettings.controller.reconcile.authorization import authorize, token_ref
+from mailsettings.controller.reconcile.consent import end_consents
 from mailsettings.controller.reconcile.probing import probe
 from mailsettings.controller.reconcile.references import read_references
 from mailsettings.controller.reconcile.services import Services
@@ -36,6 +37,7 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
     spec = parse_spec(ClusterMailServerSettingsSpec, record.spec, custom_cloud=services.custom_cloud)
     if isinstance(spec, Finding):
         services.probes.forget(record.key)
+        await end_consents(services, record)
         _publish(services, _unaccepted(record))
         findings = {ConditionType.ACCEPTED: spec}
         after = before.model_copy(update={"conditions": None})

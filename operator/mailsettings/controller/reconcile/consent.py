@@ -1,6 +1,8 @@
 """Takes a person's consent further, from the question to the tokens."""
 
 import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -46,8 +48,40 @@ async def further_consents(
     Raises:
         ApiError: the API server is in trouble; try again.
     """
-    asks = subject if subject is not None and subject.oauth2.needs_consent else None
-    terms = terms_of(services, asks) if asks is not None else None
+    if subject is None or not subject.oauth2.needs_consent:
+        await end_consents(services, record)
+        return
+    services.consenting.keep_only(record.key, subject.fingerprint)
+    terms = terms_of(services, subject)
+    async for held in _found(services, record):
+        step = next_step(
+            held.consent,
+            terms,
+            uid=record.uid,
+            flows=services.flows,
+            client_secret=subject.secrets.client_secret,
+            now=datetime.now(UTC),
+        )
+        with _bearing_refusals(held):
+            await _take(services, Attempt(record.key, place, subject, terms, held), step, uid=record.uid)
+
+
+async def end_consents(services: Services, record: SettingsRecord) -> None:
+    """Ends what people have begun for settings that ask nobody, as they are now.
+
+    Raises:
+        ApiError: the API server is in trouble; try again.
+    """
+    services.consenting.keep_only(record.key, None)
+    async for held in _found(services, record):
+        now = datetime.now(UTC)
+        step = next_step(held.consent, None, uid=record.uid, flows=services.flows, client_secret=None, now=now)
+        with _bearing_refusals(held):
+            await _end(services, record, held, step)
+
+
+async def _found(services: Services, record: SettingsRecord) -> AsyncIterator[HeldConsent]:
+    """The consent Secrets of an object that are not being dealt with already."""
     homes = (record.key.namespace, services.operator_namespace)
     secrets = [secret for secret in services.store.consents_of(record.uid) if secret.namespace in homes]
     # Those of `kubectl` first: the others can be begun by anybody who knows the address of the page.
@@ -55,26 +89,19 @@ async def further_consents(
         if services.consenting.is_running(secret.uid):
             continue
         held = await services.consents.read(secret.namespace, secret.name)
-        if held is None:
-            continue
-        step = next_step(
-            held.consent,
-            terms,
-            uid=record.uid,
-            flows=services.flows,
-            client_secret=asks.secrets.client_secret if asks is not None else None,
-            now=datetime.now(UTC),
-        )
-        try:
-            if asks is not None and terms is not None:
-                await _take(services, Attempt(record.key, place, asks, terms, held), step, uid=record.uid)
-            else:
-                await _end(services, record, held, step)
-        except ApiError as error:
-            if not error.is_refusal:
-                raise
-            # Such as an immutable Secret: it must not hold up the settings themselves.
-            LOGGER.warning("the consent %s/%s cannot be written to: %s", held.namespace, held.name, error)
+        if held is not None:
+            yield held
+
+
+@contextmanager
+def _bearing_refusals(held: HeldConsent) -> Iterator[None]:
+    """A consent that cannot be written to, such as an immutable Secret, must not hold up the settings themselves."""
+    try:
+        yield
+    except ApiError as error:
+        if not error.is_refusal:
+            raise
+        LOGGER.warning("the consent %s/%s cannot be written to: %s", held.namespace, held.name, error)
 
 
 def terms_of(services: Services, subject: TokenSubject) -> ConsentTerms:

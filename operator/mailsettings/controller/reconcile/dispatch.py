@@ -33,6 +33,7 @@ async def reconcile(services: Services, key: Key) -> None:
         services.probes.forget(key)
         services.store.set_uses(key, "", ())
         services.renewals.forget(key)
+        services.consenting.keep_only(key, None)
         services.enqueue_after(SWEEP, COALESCE_SECONDS)
         if record is not None and record.finalized:
             await finish(services, record)

@@ -9,6 +9,7 @@ from mailsettings.api.status import Binding, Effective, MailServerSettingsStatus
 from mailsettings.controller.deliveries import retry_if_refused
 from mailsettings.controller.keys import namespace_key
 from mailsettings.controller.reconcile.authorization import Authorization, authorize, give_up_token, token_ref
+from mailsettings.controller.reconcile.consent import end_consents
 from mailsettings.controller.reconcile.probing import Probing, probe
 from mailsettings.controller.reconcile.references import read_references
 from mailsettings.controller.reconcile.services import Services
@@ -109,6 +110,7 @@ async def _assess(
     before: MailServerSettingsStatus,
 ) -> _Assessment:
     if isinstance(spec, Finding):
+        await end_consents(services, record)
         unchanged = Authorization(None, status=before.oauth2)
         return _Assessment({ConditionType.ACCEPTED: spec}, authorization=unchanged)
     system = services.store.systems.get(spec.system_settings_name) if spec.inherits else None
@@ -122,11 +124,13 @@ async def _assess(
     )
     if effective is None:
         _note_uses(services, record, spec, [])
+        await end_consents(services, record)
         unchanged = Authorization(None, status=before.oauth2)
         return _Assessment({ConditionType.ACCEPTED: accepted}, authorization=unchanged)
     if system is not None:
         _note_uses(services, record, spec, [])
         credentials, resolved = _inherited(system, effective)
+        await end_consents(services, record)
         left = await give_up_token(services, record, before.oauth2)
         authorized = _mirrored(system, system.authorized, "Authorized") if system.authorized is not None else None
         renewing = replace(system.renewing, effective=effective) if system.renewing is not None else None

@@ -22,6 +22,9 @@ from mailsettings.core.oauth2.terms import ConsentTerms
 KEPT: Final = timedelta(minutes=12)
 """After its creation a consent Secret is removed; by then the last state that it can hold has run out."""
 
+REFUSED_KEPT: Final = timedelta(minutes=2)
+"""After its creation a browser's answer that came to nothing is removed; the page has told it by then."""
+
 REDEEMING: Final = timedelta(minutes=3)
 """How long the redeeming of a code can take at most, whatever the operator's deadline is set to."""
 
@@ -166,7 +169,6 @@ class PollDevice:
     """The provider is to be asked whether the person has entered the code."""
 
     sealed: str = field(repr=False)
-    expires_at: datetime
 
 
 Step = Wait | Remove | Refuse | Offer | Redeem | BeginDevice | PollDevice
@@ -194,7 +196,7 @@ def next_step(
     if consent.created_at + KEPT <= now:
         return Remove()
     if consent.result is not None:
-        return Wait(consent.created_at + KEPT)
+        return _ended_step(consent, consent.result, now)
     if terms is None:
         return Refuse(
             _lapsed("these settings ask nobody for a consent, or cannot be used as they are: see their status")
@@ -210,14 +212,16 @@ def next_step(
     return step
 
 
+def _ended_step(consent: Consent, result: ConsentResult, now: datetime) -> Step:
+    """A refused answer of a browser's goes soon: others of its kind may be waiting for its place."""
+    is_short = bool(consent.callback_flow) and not result.authorized
+    ends_at = consent.created_at + (REFUSED_KEPT if is_short else KEPT)
+    return Remove() if ends_at <= now else Wait(ends_at)
+
+
 def _device_step(consent: Consent) -> Step:
-    if not consent[ConsentKey.SEALED]:
-        return BeginDevice()
-    try:
-        expires_at = parse_time(consent[ConsentKey.EXPIRES_AT])
-    except ValueError:
-        return Refuse(_lapsed("the consent Secret was changed by somebody else"))
-    return PollDevice(consent[ConsentKey.SEALED], expires_at)
+    sealed = consent[ConsentKey.SEALED]
+    return PollDevice(sealed) if sealed else BeginDevice()
 
 
 def _question_step(consent: Consent, now: datetime) -> Step:
@@ -252,6 +256,8 @@ def _answer_step(
                 flows.nonce(state.flow),
                 client_secret or "",
             ),
+            # Whoever knows the page's address can come back to it with any text, and conditions are read by many.
+            quotes=not consent.callback_flow,
         )
         return Refuse(fault)
     if not consent[ConsentKey.CODE]:

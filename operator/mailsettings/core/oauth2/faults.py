@@ -130,6 +130,8 @@ class _Case:
     request: Asked
     deadline: timedelta = timedelta()
     more_secrets: tuple[str, ...] = field(default=(), repr=False)
+    quotes: bool = True
+    """Whether what was said may be shown: else only what is in `REDIRECT_ERRORS`, and Microsoft's numbers."""
 
     @property
     def codes(self) -> frozenset[int]:
@@ -208,6 +210,9 @@ class _Case:
 
     @property
     def _said(self) -> str:
+        if not self.quotes:
+            numbers = "".join(f", AADSTS{number}" for number in sorted(self.codes)[:3])
+            return (self.failure.error if self.failure.error in REDIRECT_ERRORS else "an error") + numbers
         status = self.failure.status
         code = self.failure.error or ("an error without a code" if status is None else f"HTTP status {status}")
         text = legible(self.failure.description, self.secrets, self.private_keys)
@@ -249,7 +254,12 @@ def diagnose(
 
 
 def diagnose_redirect(
-    error: str, description: str, request: AuthorizationRequest, *, secrets: Iterable[str] = ()
+    error: str,
+    description: str,
+    request: AuthorizationRequest,
+    *,
+    secrets: Iterable[str] = (),
+    quotes: bool = True,
 ) -> TokenFault:
     """What it means that the authorization endpoint sent an error in place of a code.
 
@@ -260,9 +270,10 @@ def diagnose_redirect(
         description: As it came.
         request: What the person was sent with.
         secrets: What the texts may not show besides: the state, the verifier, the client secret.
+        quotes: Whether the texts may be shown at all: not where nobody knows whose browser it was.
     """
     failure = Failure(FailureKind.ANSWER, error=error_code(error), description=description)
-    return _judged(_Case(failure, request, more_secrets=tuple(filter(None, secrets))))
+    return _judged(_Case(failure, request, more_secrets=tuple(filter(None, secrets)), quotes=quotes))
 
 
 def _judged(case: _Case) -> TokenFault:
@@ -275,6 +286,26 @@ def _judged(case: _Case) -> TokenFault:
         is_transient=not rule.reason.needs_person if rule.is_transient is None else rule.is_transient,
     )
 
+
+REDIRECT_ERRORS: Final = frozenset(
+    {
+        "access_denied",
+        "account_selection_required",
+        "admin_policy_enforced",
+        "consent_required",
+        "interaction_required",
+        "invalid_request",
+        "invalid_scope",
+        "login_required",
+        "org_internal",
+        "redirect_uri_mismatch",
+        "server_error",
+        "temporarily_unavailable",
+        "unauthorized_client",
+        "unsupported_response_type",
+    }
+)
+"""Errors of authorization endpoints. Source: RFC 6749 §4.1.2.1, OpenID Connect Core 1.0 §3.1.2.6, and Google's own."""
 
 _ERROR_CODE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,80}")
 """Source: RFC 6749 §5.2, without the space; the bound is ours."""
@@ -549,6 +580,7 @@ _WAITING: Final = (
         "Authorize again and accept.",
         grants=_DEVICE,
         errors=_set("authorization_declined"),
+        is_transient=False,
     ),
 )
 
@@ -863,6 +895,7 @@ _CONSENT: Final = (
         "Authorize again and accept.",
         families=_MICROSOFT,
         codes=_codes(65004),
+        is_transient=False,
     ),
     Rule(
         Reason.CONSENT_REQUIRED,
@@ -1059,6 +1092,7 @@ _OTHERWISE: Final = (
         "The consent was declined: {said}.",
         "Authorize again and accept.",
         errors=_set("access_denied"),
+        is_transient=False,
     ),
     Rule(
         Reason.PROVIDER_ANSWER_INVALID,

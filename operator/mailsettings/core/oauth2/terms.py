@@ -105,9 +105,11 @@ class ConsentTerms:
             scopes=self.scopes,
         )
 
-    def fault_of(self, error: str, description: str, *, redirect_uri: str, secrets: Iterable[str]) -> TokenFault:
-        """What it means that the provider sent an error in place of a code; `secrets` are not shown."""
-        return diagnose_redirect(error, description, self.request(redirect_uri), secrets=secrets)
+    def fault_of(
+        self, error: str, description: str, *, redirect_uri: str, secrets: Iterable[str], quotes: bool
+    ) -> TokenFault:
+        """What it means that the provider sent an error in place of a code; as `diagnose_redirect` has it."""
+        return diagnose_redirect(error, description, self.request(redirect_uri), secrets=secrets, quotes=quotes)
 
 
 def consent_terms(provider: str, oauth2: OAuth2, *, custom_cloud: Cloud | None = None) -> ConsentTerms:
