@@ -10,7 +10,9 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from aiohttp import web
 
+from dev.cluster import ApiError
 from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
 from mailsettings.api.oauth2 import OAuth2
@@ -31,6 +33,7 @@ from tests.support.identity_provider import (
     RegisteredClient,
 )
 from tests.support.kube import Json, Kube, condition, reason_of
+from tests.support.policies import POLICY_MESSAGE, secrets_policy
 from tests.support.smtp_server import MailServer
 from tests.support.threads import LoopThread
 
@@ -139,6 +142,73 @@ def test_wrong_account(kube: Kube, namespace: str, provider: IdentityProvider, s
     token = kube.get("Secret", names.token_secret_name(settings["metadata"]["uid"]), NAMESPACE)
     assert token is None, "another account's token is not kept"
     assert kube.secret_data("mail-smtp", namespace) is None
+
+
+def test_id_token_of_another_consent(
+    kube: Kube, namespace: str, provider: IdentityProvider, settings: Json, person: Person
+) -> None:
+    provider.id_token_claims = {"nonce": "another"}
+    page = person.consent(kube, settings)
+    wrong = kube.wait_condition("mail", namespace, "Authorized", "False", "ProviderAnswerInvalid")
+    message = (condition(wrong, "Authorized") or {})["message"]
+    assert "belongs to another consent" in message
+    assert message in page.said
+    token = kube.get("Secret", names.token_secret_name(settings["metadata"]["uid"]), NAMESPACE)
+    assert token is None, "its token is not kept"
+    assert kube.secret_data("mail-smtp", namespace) is None
+
+
+def test_token_that_the_api_server_refuses_is_told_without_its_words(
+    operator: OperatorProcess, kube: Kube, settings: Json, person: Person
+) -> None:
+    """They may repeat what was refused."""
+    name = names.token_secret_name(settings["metadata"]["uid"])
+
+    def in_force() -> bool:
+        body = {"metadata": {"name": name}, "stringData": {"token.json": "{}"}}
+        try:
+            kube.api.request("POST", f"/api/v1/namespaces/{NAMESPACE}/secrets", body, query={"dryRun": "All"})
+        except ApiError:
+            return True
+        return False
+
+    with secrets_policy(kube, NAMESPACE, f"object.metadata.name != '{name}'", in_force=in_force):
+        page = person.consent(kube, settings)
+    assert "the API server refused to keep the token" in page.said
+    told = [line for line in operator.log_text().splitlines() if "could not be stored" in line]
+    assert "422 Invalid" in told[-1]
+    assert POLICY_MESSAGE not in told[-1]
+
+
+@pytest.mark.parametrize(
+    "claims", [{"email": "\ud800@acme.example"}, {"preferred_username": "\ud800"}], ids=["the account", "another"]
+)
+def test_surrogates_of_a_provider_end_as_anything_else_does(
+    kube: Kube, namespace: str, provider: IdentityProvider, settings: Json, person: Person, claims: Json
+) -> None:
+    """JSON can have them, UTF-8 cannot."""
+    provider.id_token_claims = claims
+    page = person.consent(kube, settings)
+    if "email" in claims:
+        kube.wait_condition("mail", namespace, "Authorized", "False", "WrongAccount")
+        assert page.title != "Mail can be sent"
+    else:
+        assert page.title == "Mail can be sent"
+        kube.wait_ready("mail", namespace)
+
+
+def test_scopes_of_a_provider_are_bounded(
+    kube: Kube, namespace: str, provider: IdentityProvider, settings: Json, person: Person
+) -> None:
+    async def many(request: web.Request) -> web.StreamResponse:
+        form = {key: str(value) for key, value in (await request.post()).items()}
+        scope = " ".join(["\ud800", *(f"s{number}" for number in range(100)), *SCOPES])
+        return web.json_response({**provider._grant(request, form), "scope": scope})
+
+    provider.answers.append(many)
+    assert person.consent(kube, settings).title == "Mail can be sent"
+    told = kube.wait_ready("mail", namespace)["status"]["oauth2"]["scopes"]
+    assert (len(told), told[:3]) == (64, SCOPES)
 
 
 def test_provider_that_refuses_the_code(

@@ -4,7 +4,9 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import secrets
+import signal
 import smtplib
 import threading
 import time
@@ -21,6 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from dev.cluster import ApiError, Cluster
 from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from mailsettings.api import names
+from mailsettings.api.template import Preset
 from tests.cluster.conftest import CLOUD_SCOPE, FEDERATION_AUDIENCE
 from tests.support.client import Client
 from tests.support.history import events_about
@@ -47,6 +50,8 @@ SHORT: Final = timedelta(seconds=6)
 """Such tokens are renewed about every two seconds."""
 CLAIM_S: Final = 18.0
 """How long a claim lasts for others in the tests: the deadline that they set, the margin, and the clocks' skew."""
+STOPPED: Final = "stopping"
+"""What the operator logs before it lets its parts come to their end."""
 
 
 def oauth2_spec(provider: IdentityProvider, server: MailServer, grant: str, **oauth2: Any) -> Json:
@@ -350,6 +355,28 @@ def test_token_rotates_while_mails_are_sent_without_one_refusal(
     assert len(sent) == len(set(sent)), "no refresh token is sent twice"
     dropped = [e for e in events_about(kube, namespace, "mail") if e["reason"] == "TokenDropped"]
     assert dropped == []
+
+
+def test_delivery_follows_at_once_where_a_renewal_ends_the_old_token(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider]
+) -> None:
+    """Only the newest access token is live, so one that were delivered with the next renewal would never be."""
+    provider = provide(access_life=timedelta(seconds=12), detects_reuse=True, kills_old_access=True)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    before = condition(kube.settings("mail", namespace) or {}, "ProbeSucceeded")
+    for _ in range(3):
+        count = len(provider.token_requests) + 1
+        wait_requests(kube, provider, count)
+
+        def delivered() -> dict[str, str] | None:
+            values = kube.secret_data("mail-smtp", namespace) or {}
+            return values if provider.is_live(values["access-token"]) else None
+
+        values = kube.wait(delivered, "the live token to be delivered")
+        assert len(provider.token_requests) == count, "before the next renewal"
+        _send(values)
+    assert condition(kube.wait_ready("mail", namespace), "ProbeSucceeded") == before, "nothing was refused"
 
 
 def test_new_token_is_stored_before_it_is_delivered(
@@ -706,7 +733,11 @@ def test_basic_instead_of_oauth2_removes_the_token(
 # --- delivery ---
 
 
-@pytest.mark.parametrize("template", [{"presets": ["Django"]}, {"data": {"x": "${password}"}}], ids=["preset", "data"])
+@pytest.mark.parametrize(
+    "template",
+    [*({"presets": [str(preset)]} for preset in Preset), {"data": {"x": "${password}"}}],
+    ids=[*Preset, "data"],
+)
 def test_password_for_an_application_needs_a_relay(
     create: Create, kube: Kube, namespace: str, provider: IdentityProvider, template: Json
 ) -> None:
@@ -1022,6 +1053,37 @@ def slow(provider: IdentityProvider, *, before: float = 0, after: float = 0) -> 
         return web.json_response(content)
 
     return answer
+
+
+def test_end_of_the_operator_waits_for_a_renewal_under_way(
+    create: Create, kube: Kube, namespace: str, provide: Callable[..., IdentityProvider], operator: OperatorProcess
+) -> None:
+    """Else the refresh token that the provider has given is lost, and with it the consent."""
+    provider = provide(access_life=SHORT, detects_reuse=True)
+    create(provider)
+    kube.wait_ready("mail", namespace)
+    acted, answering = threading.Event(), threading.Event()
+    given: Json = {}
+
+    async def held_back(request: web.Request) -> web.StreamResponse:
+        form = {key: str(value) for key, value in (await request.post()).items()}
+        given.update(provider._grant(request, form))
+        acted.set()
+        await asyncio.to_thread(answering.wait, 20)
+        return web.json_response(given)
+
+    provider.answers.append(held_back)
+    assert acted.wait(20)
+    assert operator.pid is not None
+    said = operator.log_text().count(STOPPED)
+    os.kill(operator.pid, signal.SIGTERM)
+    kube.wait(lambda: operator.log_text().count(STOPPED) > said, "the operator to stop")
+    answering.set()
+    operator.stop()
+    kept = stored(kube, uid_of(kube, "mail", namespace)) or {}
+    assert (kept["refresh_token"], kept["access_token"]) == (given["refresh_token"], given["access_token"])
+    operator.start()
+    kube.wait_ready("mail", namespace)
 
 
 def test_crash_before_the_provider_acts_is_recovered_from(

@@ -1,6 +1,7 @@
 """The token store against a real API server: who may renew a token, and what is never lost."""
 
 import asyncio
+import json
 import logging
 import secrets
 from collections.abc import AsyncIterator
@@ -16,12 +17,18 @@ from mailsettings.api import names
 from mailsettings.core.oauth2.request import Token
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_path
-from mailsettings.edges.token_store import CLOCK_SKEW, ClaimError, TokenPlace, TokenStore
+from mailsettings.edges.token_store import CLOCK_SKEW, Claim, ClaimError, TokenPlace, TokenStore
 from tests.support.kube import Kube
 from tests.unit.test_oauth2_fingerprint import subject
 
 LASTS: Final = timedelta(seconds=30)
 LOGGER: Final = logging.getLogger("test")
+TROUBLES: Final = (
+    aiohttp.ServerDisconnectedError(),
+    ApiError(503, "", ""),
+    TimeoutError(),
+    json.JSONDecodeError("an answer that was cut off", "", 0),
+)
 
 
 class Clock:
@@ -114,6 +121,25 @@ async def test_own_claim_that_has_ended_needs_no_allowance(store: TokenStore, pl
     await store.claim(place, serial=None, lasts=LASTS)
 
 
+@pytest.mark.parametrize(
+    "deadline", [datetime(2099, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)], ids=["far", "farthest"]
+)
+async def test_claim_by_a_clock_that_ran_ahead_keeps_nobody_out(
+    store: TokenStore, place: TokenPlace, kube: Kube, deadline: datetime
+) -> None:
+    await store.claim(place, serial=None, lasts=LASTS)
+    claim = Claim("other", "attempt", deadline)
+    secret = names.token_secret_name(place.uid)
+    kube.patch("Secret", secret, NAMESPACE, metadata={"annotations": {names.ANNOTATION_CLAIM: claim.text()}})
+    taken = await store.claim(place, serial=None, lasts=LASTS)
+    assert await store.may_begin(place, taken, takes=timedelta(seconds=1))
+
+
+def test_claim_beyond_all_time_cannot_be_read() -> None:
+    claim = {"holder": "other", "attempt": "attempt", "deadline": "9999-12-31T23:59:59-12:00"}
+    assert Claim.parse(json.dumps(claim)) is None
+
+
 async def test_process_that_stood_still_does_not_begin(store: TokenStore, place: TokenPlace, clock: Clock) -> None:
     held = await store.claim(place, serial=None, lasts=LASTS)
     assert await store.may_begin(place, held, takes=timedelta(seconds=20))
@@ -150,7 +176,7 @@ async def test_api_server_that_goes_away_loses_no_token(
     store: TokenStore, place: TokenPlace, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, applied: bool
 ) -> None:
     held = await store.claim(place, serial=None, lasts=LASTS)
-    merge, troubles = api.merge, iter((aiohttp.ServerDisconnectedError(), ApiError(503, "", ""), TimeoutError()))
+    merge, troubles = api.merge, iter(TROUBLES)
 
     async def troubled(path: str, patch: Json) -> Json:
         trouble = next(troubles, None)
@@ -166,6 +192,32 @@ async def test_api_server_that_goes_away_loses_no_token(
     assert found is not None
     assert found.token is not None
     assert found.token.access_token == "new"
+
+
+async def test_token_that_cannot_be_written_is_given_up(store: TokenStore, place: TokenPlace) -> None:
+    held = await store.claim(place, serial=None, lasts=LASTS)
+    unwritable = token("new").model_copy(update={"account": "\ud800"})
+    async with asyncio.timeout(5):
+        with pytest.raises(ValueError, match="surrogates not allowed"):
+            await store.store(place, held, unwritable)
+        with pytest.raises(ValueError, match="surrogates not allowed"):
+            await store.adopt(place, unwritable)
+
+
+async def test_write_that_fails_for_what_is_written_is_not_tried_again(
+    store: TokenStore, place: TokenPlace, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = await store.claim(place, serial=None, lasts=LASTS)
+
+    async def unwritable(_path: str, _patch: Json) -> Json:
+        raise ValueError("of what is written")
+
+    monkeypatch.setattr(api, "merge", unwritable)
+    async with asyncio.timeout(5):
+        with pytest.raises(ValueError, match="of what is written"):
+            await store.store(place, held, token("new"))
+        with pytest.raises(ValueError, match="of what is written"):
+            await store.adopt(place, token("new"))
 
 
 async def test_lost_answer_to_the_storing_is_found_out(store: TokenStore, place: TokenPlace) -> None:

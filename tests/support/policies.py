@@ -9,6 +9,7 @@ from tests.support.kube import Kube
 
 POLICIES: Final = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 BINDINGS: Final = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
+POLICY_MESSAGE: Final = "not here"
 
 
 @contextlib.contextmanager
@@ -31,7 +32,7 @@ def secrets_policy(
     }
     spec = {
         "matchConstraints": {"namespaceSelector": selector, "resourceRules": [rule]},
-        "validations": [{"expression": expression, "message": "not here"}],
+        "validations": [{"expression": expression, "message": POLICY_MESSAGE}],
     }
     kube.api.request("POST", POLICIES, {"metadata": {"name": name}, "spec": spec})
     try:

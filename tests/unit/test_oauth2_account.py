@@ -249,7 +249,7 @@ def test_a_skipped_check_still_wants_the_token_of_this_consent() -> None:
 # Texts
 
 
-@pytest.mark.parametrize("name", ["access", "x" * 5000, "a\nb\u202e", "", 7, None])
+@pytest.mark.parametrize("name", ["access", "x" * 5000, "a\nb\u202e", "\ud800@x", "", 7, None])
 def test_what_the_provider_calls_the_account_is_untrusted(name: Any) -> None:
     token = consented(Family.CUSTOM, token={"refresh_token": "refresh-token-0123456789"}, email=name, sub=name)
     found = check_consent(token, wanted(Family.CUSTOM))
@@ -257,6 +257,24 @@ def test_what_the_provider_calls_the_account_is_untrusted(name: Any) -> None:
     assert found.message.isprintable()
     assert len(found.message) < 1000
     assert not found.message.startswith(("access", "refresh"))
+    assert found.message.encode()
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    "name",
+    ["aud", "azp", "iss", "nonce", "tid", "oid", "sub", "email", "email_verified", "preferred_username", "upn"],
+)
+@pytest.mark.parametrize("value", ["\ud800", ["\ud800"], {"\ud800": "\ud800"}], ids=["text", "list", "object"])
+def test_surrogates_in_claims_do_no_harm(family: Family, name: str, value: Any) -> None:
+    found = check_consent(consented(family, **{name: value}), wanted(family))
+    assert found is None or found.message.encode().decode().isprintable()
+
+
+@FAMILIES
+def test_issuer_with_a_surrogate_is_another(family: Family) -> None:
+    issuer = f"https://\ud800.example/{DIRECTORY}/v2.0"
+    assert fault(family, iss=issuer).reason is Reason.PROVIDER_ANSWER_INVALID
 
 
 def test_issuers() -> None:

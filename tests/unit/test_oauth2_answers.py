@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsettings.api.identity import Family
+from mailsettings.api.status import MAX_SCOPES
 from mailsettings.core.oauth2.answers import (
     ASSUMED_DEVICE_LIFE,
     ASSUMED_LIFE,
+    MAX_ACCOUNT_LENGTH,
     MAX_DEVICE_INTERVAL,
     MAX_DEVICE_LIFE,
     MAX_LIFE,
@@ -27,7 +29,9 @@ from mailsettings.core.oauth2.answers import (
 )
 from mailsettings.core.oauth2.faults import Failure, FailureKind
 from mailsettings.core.oauth2.request import DEVICE_INTERVAL, DeviceAuthorization, Token
+from mailsettings.core.oauth2.stored import StoredToken
 from tests.support.token_requests import REFRESH_TOKEN, refresh, service_account
+from tests.unit.test_oauth2_fingerprint import subject
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GOOD: dict[str, Any] = {"access_token": "ya29.good", "token_type": "Bearer", "expires_in": 3599}
@@ -136,6 +140,24 @@ def test_scopes(scope: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        ("a \ud800 b", ("a", "b")),
+        ("\ud800", ()),
+        ('a "b" c\\d \x00 é \u2028e', ("a", "e")),
+        (f"{'x' * 256} {'x' * 257}", ("x" * 256,)),
+    ],
+)
+def test_what_is_no_scope_is_left_out(scope: str, expected: tuple[str, ...]) -> None:
+    assert token_of(scope=scope).scopes == expected
+
+
+def test_of_too_many_scopes_those_asked_for_stay() -> None:
+    scopes = token_of(scope=" ".join([*(f"s{n}" for n in range(1000)), "mail"])).scopes
+    assert (len(scopes), scopes[:2]) == (MAX_SCOPES, ("mail", "s0"))
+
+
+@pytest.mark.parametrize(
     ("token", "account"),
     [
         (id_token({"preferred_username": "a@acme.example", "email": "b@acme.example"}), "a@acme.example"),
@@ -150,6 +172,16 @@ def test_scopes(scope: Any, expected: Any) -> None:
 )
 def test_account(token: str | None, account: str | None) -> None:
     assert token_of(id_token=token).account == account
+
+
+@pytest.mark.parametrize(
+    "name", ["\ud800@acme.example", "a\x00", "a\nb", "a\u202eb", " ", "", "x" * (MAX_ACCOUNT_LENGTH + 1)]
+)
+def test_account_that_cannot_be_shown_is_none(name: str) -> None:
+    assert token_of(id_token=id_token({"email": name})).account is None
+    other = token_of(id_token=id_token({"preferred_username": name, "email": "é b@acme.example"}))
+    assert other.account == "é b@acme.example"
+    assert token_of(id_token=id_token({"email": "x" * MAX_ACCOUNT_LENGTH})).account == "x" * MAX_ACCOUNT_LENGTH
 
 
 def test_the_claims_of_the_id_token() -> None:
@@ -283,8 +315,10 @@ def test_no_answer_makes_the_reader_fail(status: int, body: bytes, retry_after: 
     assert isinstance(read_device_answer(status, body, retry_after, now=NOW), Failure)
 
 
+_TEXT = st.text(st.characters(), max_size=20) | st.text("\ud800a ", max_size=5)
+"""Lone surrogates, too, which JSON can have and UTF-8 cannot."""
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | _TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
 )
 _NAMES = [*GOOD, "refresh_token", "scope", "id_token", "error", "error_description", "error_codes", "suberror"]
@@ -296,7 +330,9 @@ _NAMES = [*GOOD, "refresh_token", "scope", "id_token", "error", "error_descripti
 def test_no_json_makes_the_reader_fail(status: int, content: dict[str, Any], good: bool) -> None:
     answer = read({**(GOOD if good else {}), **content}, status)
     if isinstance(answer, dict):
-        assert parse_token(answer, refresh(Family.CUSTOM), issued_at=NOW).expires_at > NOW
+        token = parse_token(answer, refresh(Family.CUSTOM), issued_at=NOW)
+        assert token.expires_at > NOW
+        assert StoredToken.of(token, subject(), sent=None).model_dump_json()
 
 
 def test_json_that_is_deeply_nested_is_no_answer() -> None:

@@ -8,7 +8,7 @@ import pytest
 from mailsettings.api.conditions import Reason
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.probe import ProbeMode
-from mailsettings.api.status import OAuth2Failure, ProbeFailureStatus, ProbeStatus, TokenState
+from mailsettings.api.status import MAX_SCOPES, OAuth2Failure, ProbeFailureStatus, ProbeStatus, TokenState
 from mailsettings.core.clock import parse_time
 from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import (
@@ -206,6 +206,11 @@ def test_status_tells_times_but_no_secret() -> None:
     assert status.account == "no-reply@acme.example"
     assert "rotated" not in status.model_dump_json()
     assert oauth2_status(None, subject(), decided(None), NOW, page=None).next_refresh_time is None
+
+
+def test_status_of_a_stored_token_with_too_many_scopes() -> None:
+    token = stored(scopes=tuple(f"s{n}" for n in range(MAX_SCOPES + 1)))
+    assert oauth2_status(token, subject(), decided(token), NOW).scopes == [*token.scopes[:MAX_SCOPES]]
 
 
 CONSENT: Final[dict[str, Any]] = {

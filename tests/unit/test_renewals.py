@@ -45,6 +45,40 @@ def renewal(name: str) -> tuple[Key, Renewal]:
     return Key(Kind.TENANT, "acme", name), Renewal(place, subject(), None)
 
 
+async def test_end_waits_until_what_has_begun_is_stored() -> None:
+    store: Any = RefusingStore()
+    store.let_through.set()
+    asked, answering = asyncio.Event(), asyncio.Event()
+
+    async def obtain(*_: object) -> Token:
+        asked.set()
+        await answering.wait()
+        return Token("access", NOW, NOW + timedelta(hours=1))
+
+    renewer = TokenRenewer(
+        store,
+        obtain,
+        lambda _: "",
+        deadline=timedelta(seconds=5),
+        limit=1,
+        finished=lambda _: None,
+        again=lambda *_: None,
+        logger=logging.getLogger("test"),
+    )
+    one, two = renewal("one"), renewal("two")
+    renewer.start(*one)
+    async with asyncio.timeout(5):
+        await asked.wait()
+        closing = asyncio.create_task(renewer.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        renewer.start(*two)
+        assert not renewer.is_running(two[0]), "nothing begins any more"
+        answering.set()
+        await closing
+    assert store.stored == ["one"]
+
+
 async def test_token_that_cannot_be_stored_is_told_once_and_holds_nobody_up() -> None:
     store: Any = RefusingStore()
     told: list[str] = []

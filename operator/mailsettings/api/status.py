@@ -1,7 +1,7 @@
 """The status of both kinds, as the operator reports it."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -172,6 +172,10 @@ class OAuth2Warning(StatusModel):
     """What happens and what to do."""
 
 
+MAX_SCOPES: Final = 64
+"""Of a token, that are kept and told; a provider may grant more than it was asked for."""
+
+
 class OAuth2Status(StatusModel):
     """The OAuth2 token."""
 
@@ -183,7 +187,7 @@ class OAuth2Status(StatusModel):
     """Where a person consents, in a browser. It stays the same as long as the object lives."""
     redirect_uri: Annotated[str | None, Field(alias="redirectURI")] = None
     """What has to be registered at the provider, for the client, as a redirect URI of the type Web."""
-    scopes: Annotated[list[str], Field(max_length=64)] | None = None
+    scopes: Annotated[list[str], Field(max_length=MAX_SCOPES)] | None = None
     """What the token permits."""
     access_token_expires_at: Time | None = None
     """When the access token runs out."""

@@ -218,7 +218,9 @@ class ConsentRunner:
         try:
             await self._tokens.adopt(attempt.place, StoredToken.of(token, attempt.subject, sent=None))
         except ApiError as error:
-            self._logger.error("a token for %s could not be stored: %s", attempt.key, error)  # noqa: TRY400
+            # Not the API server's text: it may repeat what it refuses.
+            why = f"{error.status} {error.reason}".strip()
+            self._logger.error("a token for %s could not be stored: %s", attempt.key, why)  # noqa: TRY400
             return _unkept(attempt.subject)
         self._logger.info("somebody has consented for %s", attempt.key)
         await self._tell(attempt, None)

@@ -34,6 +34,9 @@ CLOCK_SKEW: Final = timedelta(seconds=5)
 _TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """The API server could not be asked, or its answer was cut off."""
 
+_WRITE_TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError)
+"""The same of a write. Any other ValueError is of what is to be written, which waiting does not mend."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenPlace:
@@ -69,7 +72,7 @@ class Claim:
             content = json.loads(text or "null")
             deadline = datetime.fromisoformat(content["deadline"]).astimezone(UTC)
             return cls(content["holder"], content["attempt"], deadline)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             return None
 
 
@@ -155,7 +158,7 @@ class TokenStore:
                 if serial is not None:
                     raise ClaimError
                 return _held(await self._api.create(self._collection, self._manifest(place, claim)))
-            if held.claim is not None and (ends_at := self._end(held.claim)) > self._now():
+            if held.claim is not None and (ends_at := self._end(held.claim, lasts)) is not None:
                 raise ClaimError(ends_at)
             if held.serial != serial:
                 raise ClaimError
@@ -163,9 +166,16 @@ class TokenStore:
         except ApiError as error:
             raise (ClaimError() if error.is_conflict or error.is_not_found else error) from None
 
-    def _end(self, claim: Claim) -> datetime:
-        """Until when a claim is to be respected, by this process's clock."""
-        return claim.deadline if claim.holder == self._holder else claim.deadline + CLOCK_SKEW
+    def _end(self, claim: Claim, lasts: timedelta) -> datetime | None:
+        """Until when a claim is to be respected, by this process's clock; None: it has ended.
+
+        One that lasts longer than any does was made by a clock that was wrong.
+        """
+        now = self._now()
+        if claim.deadline - now > lasts + CLOCK_SKEW:
+            return None
+        ends_at = claim.deadline if claim.holder == self._holder else claim.deadline + CLOCK_SKEW
+        return ends_at if ends_at > now else None
 
     async def may_begin(self, place: TokenPlace, held: HeldToken, *, takes: timedelta) -> bool:
         """Whether the claim still holds, and for long enough for a call that `takes` so long.
@@ -198,12 +208,16 @@ class TokenStore:
             held: What the claim has made.
             token: The new token.
             refused: Is told each time the API server refuses what waiting alone does not mend.
+
+        Raises:
+            ValueError: The token cannot be written.
         """
+        data = _data(token)
         delay = FIRST_RETRY_SECONDS
         base = held
         while True:
             try:
-                await self._patch(place.uid, base.resource_version, None, token=token)
+                await self._patch(place.uid, base.resource_version, None, data=data)
             except ApiError as error:
                 if not (error.is_conflict or error.is_not_found):
                     self._logger.warning("a renewed token is not stored yet: %s %s", error.status, error.reason)
@@ -216,7 +230,7 @@ class TokenStore:
                     if found.resource_version != base.resource_version:
                         base = found
                         continue
-            except _TROUBLE as error:
+            except _WRITE_TROUBLE as error:
                 self._logger.warning("a renewed token is not stored yet: %s", type(error).__name__)
             else:
                 return True
@@ -231,27 +245,29 @@ class TokenStore:
 
         Raises:
             ApiError: The API server refused for good.
+            ValueError: The token cannot be written.
         """
+        data = _data(token)
         delay = FIRST_RETRY_SECONDS
         while True:
             try:
-                await self._put(place, token)
+                await self._put(place, token.serial, data)
             except ApiError as error:
                 if error.is_refusal:
                     raise
-            except _TROUBLE as error:
+            except _WRITE_TROUBLE as error:
                 self._logger.warning("a token is not stored yet: %s", type(error).__name__)
             else:
                 return
             await asyncio.sleep(delay)
             delay = min(LAST_RETRY_SECONDS, delay * 2)
 
-    async def _put(self, place: TokenPlace, token: StoredToken) -> None:
+    async def _put(self, place: TokenPlace, serial: str, data: dict[str, str]) -> None:
         held = await self.read(place.uid)
         if held is None:
-            await self._api.create(self._collection, {**self._manifest(place, None), "data": _data(token)})
-        elif held.serial != token.serial:
-            await self._patch(place.uid, held.resource_version, None, token=token)
+            await self._api.create(self._collection, {**self._manifest(place, None), "data": data})
+        elif held.serial != serial:
+            await self._patch(place.uid, held.resource_version, None, data=data)
 
     async def _again(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> HeldToken | None:
         """What there is after a conflict, to store upon; None: the new token is not wanted any more."""
@@ -310,13 +326,13 @@ class TokenStore:
         return found is None or found["metadata"]["uid"] != _owner_uid(metadata)
 
     async def _patch(
-        self, uid: str, resource_version: str, claim: Claim | None, *, token: StoredToken | None = None
+        self, uid: str, resource_version: str, claim: Claim | None, *, data: dict[str, str] | None = None
     ) -> HeldToken:
         annotations = {names.ANNOTATION_CLAIM: claim.text() if claim else None}
         patch: Json = {"metadata": {"resourceVersion": resource_version, "annotations": annotations}}
-        if token is not None:
+        if data is not None:
             annotations[names.ANNOTATION_DROPPED] = None
-            patch["data"] = _data(token)
+            patch["data"] = data
         return _held(await self._api.merge(self._path(uid), patch))
 
     def _manifest(self, place: TokenPlace, claim: Claim | None) -> Json:
@@ -364,6 +380,11 @@ def _held(document: Json) -> HeldToken:
 
 
 def _data(token: StoredToken) -> dict[str, str]:
+    """What is written of a token.
+
+    Raises:
+        ValueError: It cannot be written: pydantic's PydanticSerializationError is one.
+    """
     return {DATA_KEY: base64.b64encode(token.model_dump_json().encode()).decode("ascii")}
 
 

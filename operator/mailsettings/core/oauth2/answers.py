@@ -11,6 +11,7 @@ from math import isnan
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mailsettings.api.status import MAX_SCOPES
 from mailsettings.core.oauth2.faults import Failure, FailureKind, error_code
 from mailsettings.core.oauth2.request import (
     DEVICE_INTERVAL,
@@ -31,6 +32,12 @@ MAX_RETRY_AFTER: Final = timedelta(hours=1)
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
 """A token; source: RFC 6749 §A.12, without the space, which neither a header nor SASL could carry."""
+
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")
+"""One scope. Source: the `scope-token` of RFC 6749 §3.3; the bound is that of `auth.oauth2.scopes`."""
+
+MAX_ACCOUNT_LENGTH: Final = 320
+"""Of the account's name, in characters: as `auth.oauth2.username` has it."""
 
 
 def read_token_answer(status: int, body: bytes, retry_after: str | None, *, now: datetime) -> dict[str, Any] | Failure:
@@ -121,14 +128,13 @@ def parse_token(answer: Mapping[str, Any], request: TokenRequest, *, issued_at: 
         request: What was asked for.
         issued_at: When it was asked for: the provider's count of seconds began no earlier.
     """
-    scope = answer.get("scope")
     claims = _claims(answer)
     return Token(
         access_token=answer["access_token"],
         issued_at=issued_at,
         expires_at=issued_at + _life(answer),
         refresh_token=_refresh_token(answer, request),
-        scopes=tuple(scope.split()) if isinstance(scope, str) and scope.strip() else request.scopes,
+        scopes=_scopes(answer, request),
         account=request.grant.subject if isinstance(request.grant, ServiceAccount) else _account(claims),
         refresh_token_expires_at=_refresh_token_end(answer, issued_at),
         claims=claims,
@@ -246,6 +252,18 @@ def _refresh_token(answer: Mapping[str, Any], request: TokenRequest) -> str | No
     return None if isinstance(request.grant, RefreshToken) and token == request.grant.token else token
 
 
+def _scopes(answer: Mapping[str, Any], request: TokenRequest) -> tuple[str, ...]:
+    """What is granted: what was asked for, unless the answer says otherwise (RFC 6749 §5.1).
+
+    What is no scope is left out. What was asked for comes first, so that it is not what the bound cuts off.
+    """
+    text = answer.get("scope")
+    if not isinstance(text, str) or not text.strip():
+        return request.scopes
+    granted = [scope for scope in text.split() if _SCOPE.fullmatch(scope)]
+    return tuple(sorted(granted, key=lambda scope: scope not in request.scopes)[:MAX_SCOPES])
+
+
 _ACCOUNT_CLAIMS: Final = ("preferred_username", "upn", "email")
 
 
@@ -262,9 +280,14 @@ def _claims(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _account(claims: Mapping[str, Any]) -> str | None:
-    """The account that the ID token names."""
+    """The account that the ID token names: whole, or not at all, since a part of it would be another one."""
     names = (claims.get(claim) for claim in _ACCOUNT_CLAIMS)
-    return next((name for name in names if isinstance(name, str) and name), None)
+    return next((name for name in names if _is_account(name)), None)
+
+
+def _is_account(name: object) -> bool:
+    """Whether it is a name that can be kept and shown: no control, format or surrogate characters."""
+    return isinstance(name, str) and 0 < len(name) <= MAX_ACCOUNT_LENGTH and name.isprintable() and not name.isspace()
 
 
 def _error(status: int, content: Mapping[str, Any], retry_after: timedelta | None) -> Failure:

@@ -224,6 +224,15 @@ def _device_step(consent: Consent) -> Step:
     return PollDevice(sealed) if sealed else BeginDevice()
 
 
+def _time(consent: Consent, key: ConsentKey) -> datetime:
+    """A time, but none after the Secret's end: whoever may write to the Secret can have put any there.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return min(parse_time(consent[key]), consent.created_at + KEPT)
+
+
 def _question_step(consent: Consent, now: datetime) -> Step:
     ends_at = consent.created_at + LIFE
     if now >= ends_at:
@@ -268,7 +277,7 @@ def _answer_step(
 def _redeeming_step(consent: Consent, now: datetime) -> Step:
     """The code was taken out, to be redeemed: by another replica, or by one that ended over it."""
     try:
-        ends_at = parse_time(consent[ConsentKey.REDEEMED_AT]) + REDEEMING
+        ends_at = min(_time(consent, ConsentKey.REDEEMED_AT) + REDEEMING, consent.created_at + KEPT)
     except ValueError:
         return Refuse(_lapsed("the answer holds no code"))
     return (

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mailsettings.api.conditions import Reason
-from mailsettings.api.status import OAuth2Failure, OAuth2Status, OAuth2Warning, ProbeStatus, TokenState
+from mailsettings.api.status import MAX_SCOPES, OAuth2Failure, OAuth2Status, OAuth2Warning, ProbeStatus, TokenState
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed, unknown
@@ -265,7 +265,7 @@ def oauth2_status(
         account=stored.account or subject.oauth2.username,
         authorize_url=page.url if page else None,
         redirect_uri=page.redirect_uri if page else None,
-        scopes=[*stored.scopes] or None,
+        scopes=[*stored.scopes[:MAX_SCOPES]] or None,
         access_token_expires_at=format_time(stored.expires_at),
         refresh_token_expires_at=format_time(stored.refresh_token_expires_at)
         if stored.refresh_token_expires_at
