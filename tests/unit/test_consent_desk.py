@@ -41,13 +41,15 @@ FLOWS: Final = Flows(b"k" * 32)
 class Kept:
     """The API server's part."""
 
+    uids: set[str] = field(default_factory=set)
     created: list[str] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
     may_create: asyncio.Event = field(default_factory=asyncio.Event)
     fault: Exception | None = None
 
     async def create_callback(self, flow: str, *, uid: str, source: str, values: Mapping[ConsentKey, str]) -> None:
-        assert (len(uid), source, values[ConsentKey.CODE]) == (len(UID), "MailServerSettings/shop/mail", "the-code")
+        assert uid in self.uids
+        assert (source, values[ConsentKey.CODE]) == ("MailServerSettings/shop/mail", "the-code")
         await self.may_create.wait()
         if self.fault is not None:
             raise self.fault
@@ -75,6 +77,7 @@ class Scene:
         self.add_settings(UID, "mail")
 
     def add_settings(self, uid: str, name: str) -> None:
+        self.kept.uids.add(uid)
         spec = {"connection": {"host": "smtp.acme.example"}, "mailFrom": "a@acme.example", "auth": {"oauth2": OAUTH2}}
         metadata = {"namespace": "shop", "name": name, "uid": uid, "generation": 1}
         self.store.put_settings(settings_record(Kind.TENANT, {"metadata": metadata, "spec": spec}))
