@@ -194,7 +194,7 @@ def test_consent_in_the_browser_leads_to_ready(
     tmp_path: Path,
 ) -> None:
     """With nothing but the built-in role `edit` in the namespace, which is that of the kubeconfig's context."""
-    create()
+    settings = create()
     opened = tmp_path / "opened"
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho noise; echo "$1" > {opened}.part; mv {opened}.part {opened}\n')
@@ -212,6 +212,10 @@ def test_consent_in_the_browser_leads_to_ready(
             "kubectl-mailsettings",
             "mailsettings-operator",
         }
+        (owner,) = secret["metadata"]["ownerReferences"]
+        uid = settings["metadata"]["uid"]
+        assert owner == {**owner, "kind": KIND, "name": "mail", "uid": uid}
+        assert not owner.keys() & {"controller", "blockOwnerDeletion"}, "it holds up no deletion"
         sent = log_in(provider, url)
         status, page = visit(sent)
         assert status == 200

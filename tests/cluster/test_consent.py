@@ -4,7 +4,9 @@ import base64
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -16,7 +18,7 @@ from dev.cluster import ApiError
 from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
 from mailsettings.api.oauth2 import OAuth2
-from mailsettings.core.oauth2.consent import ConsentKey
+from mailsettings.core.oauth2.consent import MAX_OPEN, ConsentKey
 from mailsettings.core.oauth2.state import LIFE, Flows
 from mailsettings.core.oauth2.terms import consent_terms
 from tests.support import openid
@@ -65,6 +67,14 @@ def test_person_consents_and_mail_can_be_sent(
     assert status["redirectURI"] == f"{external_url}/oauth2/callback/127.0.0.1:{provider.port}"
     assert condition(settings, "Stalled") is None, "a consent that is awaited is no failure"
     assert condition(settings, "Reconciling") is None
+    awaited = (condition(settings, "Authorized") or {})["message"]
+    assert awaited.endswith(f"kubectl mailsettings authorize mail -n {namespace}")
+    kube.wait(
+        lambda: (
+            [e["type"] for e in events_about(kube, namespace, "mail") if e["reason"] == "ConsentRequired"] == ["Normal"]
+        ),
+        "the event, which is no warning",
+    )
 
     start = person.browser.open(status["authorizeURL"])
     for fact in (namespace, "MailServerSettings mail", ACCOUNT, CLIENT_ID, f"127.0.0.1:{provider.port}", "mail.send"):
@@ -490,8 +500,43 @@ def test_consents_are_cleared_away(kube: Kube, namespace: str, settings: Json, p
     assert str(ConsentKey.CODE) not in keys
     assert json.loads(base64.b64decode(secret["data"]["result"]))["authorized"] is True
 
+    by_plugin = ask(kube, NAMESPACE, settings)["metadata"]["name"]
+    metadata = {"labels": {names.LABEL_CONSENT_OF: settings["metadata"]["uid"]}}
+    other = kube.create("Secret", f"other-{namespace}", NAMESPACE, metadata=metadata, stringData={"a": "b"})
     kube.delete(KIND, "mail", namespace)
-    kube.wait(lambda: consents(kube, NAMESPACE, settings) == [], "the consent to be swept")
+    kube.wait(
+        lambda: [each["metadata"]["uid"] for each in consents(kube, NAMESPACE, settings)] == [other["metadata"]["uid"]],
+        f"the consents to be swept, {by_plugin} too, and nothing of another type",
+    )
+    kube.delete("Secret", f"other-{namespace}", NAMESPACE)
+
+
+def test_labels_of_others_hold_no_consent_up(
+    kube: Kube, new_namespace: Callable[[], str], settings: Json, person: Person
+) -> None:
+    thief = new_namespace()
+    metadata = {"labels": {names.LABEL_CONSENT_OF: settings["metadata"]["uid"]}}
+    for number in range(MAX_OPEN):
+        kube.create("Secret", f"x{number}", thief, metadata=metadata, stringData={"a": "b"})
+    assert person.consent(kube, settings).title == "Mail can be sent"
+
+
+def test_many_answers_at_once_do_not_pass_the_limit(
+    kube: Kube, provider: IdentityProvider, settings: Json, person: Person
+) -> None:
+    callbacks = [with_parameter(settings["status"]["oauth2"]["redirectURI"], "state", state_of(person.begin(settings)))]
+    callbacks += [
+        with_parameter(callbacks[0], "state", state_of(person.begin(settings))) for _ in range(2 * MAX_OPEN - 1)
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        statuses = [page.status for page in pool.map(person.browser.open, callbacks)]
+    assert Counter(statuses) == {303: MAX_OPEN, 429: MAX_OPEN}
+    assert len(consents(kube, NAMESPACE, settings)) == MAX_OPEN
+    assert provider.token_requests == []
+
+
+def state_of(url: str) -> str:
+    return parse_qs(urlsplit(url).query)["state"][0]
 
 
 # --- by a Secret, without a browser that reaches the operator ---

@@ -45,6 +45,10 @@ class Played:
     values: dict[ConsentKey, str] = field(default_factory=dict)
     reads: deque[Fault] = field(default_factory=deque)
     """What the next ones fail with; None: they do not."""
+    writes: deque[Fault] = field(default_factory=deque)
+    """What the next ones fail with; None: they do not."""
+    loses_answers: int = 0
+    """How many writes arrive without anybody being told."""
     conflicts: int = 0
     refuses_creation: Fault = None
     refuses_removal: Fault = None
@@ -52,6 +56,7 @@ class Played:
     is_gone: bool = False
     removed: list[str] = field(default_factory=list)
     written: dict[ConsentKey, str] = field(default_factory=dict)
+    arrived: int = 0
     redirect_uris: list[str] = field(default_factory=list)
     creating: asyncio.Event = field(default_factory=asyncio.Event)
     may_create: asyncio.Event | None = None
@@ -60,8 +65,8 @@ class Played:
         consent = Consent(self.uid, "", datetime.now(UTC), dict(self.values))
         return HeldConsent("shop", "mailsettings-authorize-x", "1", consent)
 
-    async def ask(self, namespace: str, *, uid: str, source: str, redirect_uri: str) -> HeldConsent:
-        assert (namespace, uid, source) == ("shop", "u", "MailServerSettings/shop/mail")
+    async def ask(self, namespace: str, *, owner: Mapping[str, str], source: str, redirect_uri: str) -> HeldConsent:
+        assert (namespace, owner["uid"], source) == ("shop", "u", "MailServerSettings/shop/mail")
         assert redirect_uri in ("", *self.redirect_uris)
         self.creating.set()
         if self.may_create is not None:
@@ -79,6 +84,17 @@ class Played:
 
     async def write(self, held: HeldConsent, values: Mapping[ConsentKey, str]) -> HeldConsent | None:
         assert held.consent.uid == self.uid
+        fault = self.writes.popleft() if self.writes else None
+        if fault is not None:
+            raise fault
+        if self.loses_answers:
+            self.loses_answers -= 1
+            self.arrived += 1
+            self.values.update({ConsentKey.STATE: values[ConsentKey.STATE], ConsentKey.REDEEMED_AT: "now"})
+            raise aiohttp.ServerDisconnectedError
+        if self.arrived:
+            asyncio.get_running_loop().call_later(0.02, self.values.__setitem__, ConsentKey.RESULT, DONE.text())
+            return None
         if self.conflicts:
             self.conflicts -= 1
             return None
@@ -166,6 +182,30 @@ async def test_an_api_server_that_is_away_for_a_while_is_waited_for() -> None:
     scene = offered(reads=deque([*away, None, *away]))
     assert await scene.run(act=consent) == DONE
     assert not scene.played.reads
+
+
+async def test_the_answer_is_handed_over_to_an_api_server_that_was_away() -> None:
+    scene = offered(writes=deque([UNAVAILABLE, aiohttp.ClientConnectionError("gone"), TimeoutError(), None]))
+    assert await scene.run(act=consent) == DONE
+    assert scene.played.written == {ConsentKey.CODE: "the-code", ConsentKey.STATE: STATE}
+
+
+async def test_an_answer_that_arrived_unnoticed_is_not_handed_over_again() -> None:
+    """The operator has taken the code out by then; to put it back would have it redeemed twice."""
+    scene = offered(loses_answers=1)
+    assert await scene.run(act=consent) == DONE
+    assert (scene.played.arrived, scene.played.written) == (1, {})
+
+
+async def test_an_api_server_that_stays_away_ends_with_the_time() -> None:
+    scene = offered(writes=deque([UNAVAILABLE] * 100_000))
+    patience = Patience(total=timedelta(milliseconds=300), interval=timedelta(milliseconds=1))
+    assert (await failure(scene, act=consent, patience=patience)).reason == "TimedOut"
+
+
+async def test_a_refused_answer_is_told() -> None:
+    error = await failure(offered(writes=deque([FORBIDDEN])), act=consent)
+    assert error.message == "You may not change Secrets in the namespace shop: no"
 
 
 async def test_a_conflict_is_tried_again() -> None:

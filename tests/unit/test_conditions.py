@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.status import Condition
-from mailsettings.core.conditions import conditions, summarize, transitions
+from mailsettings.core.conditions import conditions, is_warning, summarize, transitions
 from mailsettings.core.finding import Finding, failed, passed, unknown
 
 T = ConditionType
@@ -55,6 +55,15 @@ def test_transition_time_moves_only_with_the_status() -> None:
     assert same[0].last_transition_time == "2026-01-01T00:00:00Z"
     assert (same[0].observed_generation, same[0].message) == (2, "x")
     assert other[0].last_transition_time == "2026-01-03T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("finding", "warns"),
+    [(OK, False), (BAD, True), (PENDING, True), (failed(Reason.CONSENT_REQUIRED, "open it"), False)],
+)
+def test_events_warn_of_what_is_wrong(finding: Finding, warns: bool) -> None:
+    (condition,) = conditions({T.AUTHORIZED: finding}, [], generation=1, now="2026-01-01T00:00:00Z")
+    assert is_warning(condition) is warns
 
 
 def made(**statuses: str) -> list[Condition]:

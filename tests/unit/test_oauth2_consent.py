@@ -151,7 +151,6 @@ FAR: Final = "9999-12-31T23:59:59Z"
 
 def test_time_that_somebody_else_has_written_keeps_nothing_longer_than_the_secret() -> None:
     assert step(answered(code="", redeemed_at=FAR)) == Wait(NOW + KEPT)
-    assert step(consent(sealed="sealed", expires_at=FAR), terms(DEVICE)) == PollDevice("sealed", NOW + KEPT)
 
 
 def test_code_that_was_taken_out_is_waited_for_and_then_given_up() -> None:

@@ -14,6 +14,7 @@ from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import (
     Decision,
     FailedRenewal,
+    authorize_command,
     awaited_consent,
     decide,
     is_dropped,
@@ -135,7 +136,9 @@ def test_new_token_that_cannot_be_stored_is_told_and_takes_nothing_from_the_old_
 
 def test_provider_that_asks_for_time_gets_it() -> None:
     throttled = TokenFault(Reason.PROVIDER_THROTTLED, "Later.", retry_after=timedelta(minutes=7), is_transient=True)
-    assert parse_time(failure(throttled).retry_at) >= NOW + timedelta(minutes=7)
+    retry_at = failure(throttled).retry_at
+    assert retry_at is not None
+    assert parse_time(retry_at) >= NOW + timedelta(minutes=7)
 
 
 def test_failure_is_meant_until_something_changes() -> None:
@@ -219,6 +222,7 @@ CONSENT: Final[dict[str, Any]] = {
     "clientID": "client",
     "directoryID": "acme.example",
 }
+COMMAND: Final = authorize_command("shop", "mail")
 PAGE: Final = ConsentPage("https://consent.acme.example/oauth2/start/uid", "https://consent.acme.example/callback")
 
 
@@ -229,21 +233,26 @@ def consented() -> TokenSubject:
 
 
 def test_consent_is_awaited_with_the_way_that_there_is() -> None:
-    in_browser = awaited_consent(consented(), PAGE, dropped=False)
-    in_terminal = awaited_consent(consented(), None, dropped=False)
+    in_browser = awaited_consent(consented(), PAGE, command=COMMAND, dropped=False)
+    in_terminal = awaited_consent(consented(), None, command=COMMAND, dropped=False)
     assert in_browser is not None
     assert in_terminal is not None
     assert (in_browser.status, in_browser.reason) == (False, Reason.CONSENT_REQUIRED)
     assert "authorizeURL" in in_browser.message
     assert "authorizeURL" not in in_terminal.message
-    assert awaited_consent(subject(), PAGE, dropped=False) is None, "nobody has to consent"
+    for told in (in_browser.message, in_terminal.message):
+        assert told.endswith("un: kubectl mailsettings authorize mail -n shop")
+    assert authorize_command("", "default") == "kubectl mailsettings authorize --cluster default"
+    assert awaited_consent(subject(), PAGE, command=COMMAND, dropped=False) is None, "nobody has to consent"
 
 
 def test_dropped_consent_is_told_until_there_is_another() -> None:
-    awaited = awaited_consent(consented(), PAGE, dropped=True)
+    awaited = awaited_consent(consented(), PAGE, command=COMMAND, dropped=True)
     decision = decide(None, consented(), None, now=NOW, seed="uid", awaited=awaited)
     assert decision.due is None, "no provider is asked for what only a person can give"
     assert (decision.finding.status, decision.finding.reason) == (False, Reason.TOKEN_DROPPED)
+    assert decision.finding.message.endswith(COMMAND)
+    assert consented().oauth2.username not in decision.finding.message, "it may be what was changed"
     token = Token("access", NOW, NOW + HOUR, refresh_token="refresh")
     held = StoredToken.of(token, consented(), sent=None)
     decision = decide(held, consented(), None, now=NOW, seed="uid", awaited=None)
@@ -254,6 +263,22 @@ def test_dropped_consent_is_told_until_there_is_another() -> None:
 def test_failed_consent_is_told_and_nothing_is_tried_again() -> None:
     denied = FailedRenewal(consented(), TokenFault(Reason.CONSENT_DENIED, "No."), NOW, of_consent=True)
     told = record(denied, None, DIGEST, seed="uid")
-    awaited = awaited_consent(consented(), PAGE, dropped=False)
+    awaited = awaited_consent(consented(), PAGE, command=COMMAND, dropped=False)
     decision = decide(None, consented(), told, now=NOW, seed="uid", awaited=awaited)
     assert (decision.due, decision.finding.reason) == (None, Reason.CONSENT_DENIED)
+    assert told.retry_at is None
+    assert still_meant(told, None, consented(), DIGEST) == told
+
+
+def test_failed_consent_leaves_the_time_of_the_next_renewal() -> None:
+    """The token has run out and its renewal is refused; a person's attempt brings that no sooner and no later."""
+    token = Token("access", NOW - 2 * HOUR, NOW - HOUR, refresh_token="refresh")
+    held = StoredToken.of(token, consented(), sent=None)
+    refused = record(FailedRenewal(consented(), REVOKED, NOW, token=held.serial), None, DIGEST, seed="uid")
+    denied = FailedRenewal(consented(), TokenFault(Reason.CONSENT_DENIED, "No."), NOW, of_consent=True)
+    told = record(denied, refused, DIGEST, seed="uid")
+    assert (told.cause, told.retry_at) == ("ConsentDenied", refused.retry_at)
+    assert still_meant(told, held, consented(), DIGEST) == told
+    decision = decide(held, consented(), told, now=NOW, seed="uid")
+    assert refused.retry_at is not None
+    assert decision.due == parse_time(refused.retry_at) > NOW

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from mailsettings.edges.consent_server.app import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from mailsettings.edges.consent_server.app import COOKIE, MAX_BODY_BYTES, MAX_HEADER_BYTES
 from tests.support.consent_desk import FLOW, UID, StubDesk, consent_endpoint
 from tests.support.smtp_server import LOOPBACK
 
@@ -169,6 +169,36 @@ async def test_odd_requests_get_plain_answers(
     assert b"<h1>" in answer or sent.startswith(b"HEAD")
     assert SECRET not in caplog.text
     assert desk.accepted == []
+
+
+URLENCODED: Final = "Content-Type: application/x-www-form-urlencoded"
+MULTIPART: Final = "Content-Type: multipart/form-data"
+PART: Final = b'--x\r\nContent-Disposition: form-data; name="token"\r\n'
+
+UNREADABLE: Final = {
+    "no such charset": ([f"{URLENCODED}; charset=klingon"], b"token=x"),
+    "a charset that is no text's": ([f"{URLENCODED}; charset=hex"], b"token=x"),
+    "not what its charset says": ([f"{URLENCODED}; charset=utf-16"], b"token=x"),
+    "surrogates": ([f"{URLENCODED}; charset=utf-7"], b"token=+2AA-"),
+    "no UTF-8": ([URLENCODED], b"token=\xff\xfe%ff"),
+    "no gzip": ([URLENCODED, "Content-Encoding: gzip"], b"token=x"),
+    "no boundary": ([MULTIPART], b"token=x"),
+    "another boundary": ([f"{MULTIPART}; boundary=x"], b"token=x"),
+    "a file": ([f"{MULTIPART}; boundary=x"], PART[:-2] + b'; filename="a"\r\n\r\nx\r\n--x--\r\n'),
+    "a part without a charset": (
+        [f"{MULTIPART}; boundary=x"],
+        PART + b"Content-Type: text/plain; charset=klingon\r\n\r\nx\r\n--x--\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("headers", "body"), UNREADABLE.values(), ids=UNREADABLE.keys())
+async def test_form_that_cannot_be_read_is_none(
+    port: int, caplog: pytest.LogCaptureFixture, headers: list[str], body: bytes
+) -> None:
+    cookie = f"Cookie: {COOKIE}={'a' * 43}"
+    assert status_of(await exchange(port, request("POST", START, *headers, cookie, body=body))) == 403
+    assert caplog.records == [], "it is nothing that an administrator could mend"
 
 
 async def test_other_methods_are_told_the_right_one(port: int) -> None:

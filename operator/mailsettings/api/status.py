@@ -142,8 +142,8 @@ class OAuth2Failure(StatusModel):
     """Whether the token is as good as before: the provider could not be asked."""
     time: Time
     """When the last attempt failed."""
-    retry_at: Time
-    """When the next attempt is made, unless something changes before."""
+    retry_at: Time | None = None
+    """When the next attempt is made, unless something changes before; absent where a person has to make it."""
     consecutive_failures: Count
     """How many attempts in a row have failed."""
     attempt: str

@@ -13,6 +13,7 @@ from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.status import Condition
 from mailsettings.controller.keys import Key, Kind
 from mailsettings.core.clock import format_time
+from mailsettings.core.conditions import is_warning
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, events_path
 
 MAX_NOTE: Final = 1024
@@ -66,7 +67,7 @@ class EventRecorder:
                 "uid": uid,
             },
             "note": condition.message[:MAX_NOTE],
-            "type": "Normal" if condition.status == "True" else "Warning",
+            "type": "Warning" if is_warning(condition) else "Normal",
         }
         try:
             await self._api.create(events_path(namespace), body)

@@ -249,6 +249,7 @@ class _Operator:
             self._store,
             consents,
             flows,
+            namespace=config.namespace,
             external_url=config.external_url,
             custom_cloud=config.oauth2_cloud,
         )

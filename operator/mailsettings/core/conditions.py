@@ -78,6 +78,11 @@ _REPETITIONS: Final = (Reason.NOT_DELIVERED, Reason.LAST_GOOD_KEPT)
 """Reasons that only say that another condition, which has an event of its own, is not true."""
 
 
+def is_warning(condition: Condition) -> bool:
+    """Whether the news of a condition is bad; that a consent is awaited is as it should be."""
+    return condition.status != "True" and condition.reason != Reason.CONSENT_REQUIRED
+
+
 def _is_news(condition: Condition) -> bool:
     if condition.type == ConditionType.READY:
         return condition.status == "True"

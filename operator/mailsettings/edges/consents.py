@@ -91,12 +91,12 @@ class ConsentStore:
                 return None
             raise
 
-    async def ask(self, namespace: str, *, uid: str, source: str, redirect_uri: str) -> HeldConsent:
+    async def ask(self, namespace: str, *, owner: Json, source: str, redirect_uri: str) -> HeldConsent:
         """Asks the operator to begin a consent.
 
         Args:
             namespace: Of the settings; for a cluster object the operator's.
-            uid: Of the settings.
+            owner: The reference to the settings, with which the Secret goes.
             source: Their kind, namespace and name.
             redirect_uri: Where the provider is to send the browser; empty: the grant sends it nowhere.
 
@@ -109,8 +109,9 @@ class ConsentStore:
             "metadata": {
                 "generateName": names.AUTHORIZE_PREFIX,
                 "namespace": namespace,
-                "labels": {names.LABEL_CONSENT_OF: uid},
+                "labels": {names.LABEL_CONSENT_OF: owner["uid"]},
                 "annotations": {names.ANNOTATION_SOURCE: source},
+                "ownerReferences": [owner],
             },
             "type": names.CONSENT_TYPE,
             "data": _encoded({ConsentKey.REDIRECT_URI: redirect_uri}),
@@ -167,10 +168,11 @@ class ConsentStore:
         Raises:
             ApiError: The API server refused.
         """
-        items, _ = await self._api.list_metadata(core_collection_path("secrets", self._namespace))
+        path, of_type = core_collection_path("secrets", self._namespace), f"type={names.CONSENT_TYPE}"
+        items, _ = await self._api.list_metadata(path, field_selector=of_type)
         for metadata in items:
             uid = (metadata.get("labels") or {}).get(names.LABEL_CONSENT_OF)
-            if uid is None or not metadata["name"].startswith(names.CONSENT_PREFIX):
+            if uid is None:
                 continue
             if not is_known(uid) or parse_time(metadata["creationTimestamp"]) + KEPT <= now:
                 path = core_path("secrets", self._namespace, metadata["name"])

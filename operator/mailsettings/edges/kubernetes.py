@@ -183,14 +183,19 @@ class KubernetesApi:
             if not error.is_not_found:
                 raise
 
-    async def list_metadata(self, path: str, *, limit: int = 500) -> tuple[list[Json], str]:
+    async def list_metadata(self, path: str, *, limit: int = 500, field_selector: str = "") -> tuple[list[Json], str]:
         """The metadata of every object in a collection, and the resource version to watch from.
+
+        Args:
+            path: of the collection.
+            limit: how many objects are asked for at a time.
+            field_selector: which objects; empty: all.
 
         Raises:
             ApiError: the API server refused.
         """
         items: list[Json] = []
-        query = {"limit": str(limit)}
+        query = {"limit": str(limit), **({"fieldSelector": field_selector} if field_selector else {})}
         while True:
             page = await self._request("GET", path, query=query, accept=METADATA_LIST)
             items += [item["metadata"] for item in page.get("items") or ()]

@@ -85,7 +85,12 @@ async def authorize(
         now=now,
         seed=record.uid,
         refused=lifecycle.is_refused(stored, probed),
-        awaited=lifecycle.awaited_consent(subject, page, dropped=held is not None and held.dropped),
+        awaited=lifecycle.awaited_consent(
+            subject,
+            page,
+            command=lifecycle.authorize_command(record.key.namespace, record.key.name),
+            dropped=held is not None and held.dropped,
+        ),
         unstored=services.renewals.refused(record.key),
     )
     found = risks.risks(subject, stored, _client_ends(settings.renewable))

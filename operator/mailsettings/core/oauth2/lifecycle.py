@@ -88,7 +88,7 @@ def decide(
     due = None
     if subject.can_renew(stored):
         due = _due(stored, subject, now=now, seed=seed, refused=refused)
-        due = max(due, parse_time(failure.retry_at)) if failure is not None else due
+        due = max(due, parse_time(failure.retry_at)) if failure is not None and failure.retry_at else due
     return Decision(
         due=due,
         finding=_finding(stored, subject, failure, now, awaited)
@@ -137,23 +137,31 @@ def stranded(stored: StoredToken, failure: OAuth2Failure | None, now: datetime) 
     return Decision(due=None, finding=finding, state=_state(stored, failure, now, is_held_up=False), failure=failure)
 
 
-def awaited_consent(subject: TokenSubject, page: ConsentPage | None, *, dropped: bool) -> Finding | None:
+def authorize_command(namespace: str, name: str) -> str:
+    """What a person can run to consent, in full; `namespace` is empty for a cluster object."""
+    target = f"{name} -n {namespace}" if namespace else f"--cluster {name}"
+    return f"kubectl mailsettings authorize {target}"
+
+
+def awaited_consent(subject: TokenSubject, page: ConsentPage | None, *, command: str, dropped: bool) -> Finding | None:
     """What is said until a person has consented; None: nobody has to.
 
     Args:
         subject: The configuration.
         page: Where a person can consent in a browser.
+        command: With which a person can consent in a terminal, as `authorize_command` has it.
         dropped: Whether there is no token because the one that was held belonged to other settings.
     """
     if not subject.oauth2.needs_consent:
         return None
     browser = "Open status.oauth2.authorizeURL in a browser, or run" if page is not None else "Run"
-    remedy = f"{browser} kubectl mailsettings authorize."
-    account = subject.oauth2.username
+    remedy = f"{browser}: {command}"
     if dropped:
-        lost = f"The settings were changed, and what was consented to for {account} was for the old ones."
+        # No account is named: it may be what was changed.
+        lost = "The settings were changed, and what was consented to was for the old ones."
         return failed(Reason.TOKEN_DROPPED, f"{lost} {remedy}")
-    return failed(Reason.CONSENT_REQUIRED, f"Nobody has consented yet that mail is sent for {account}. {remedy}")
+    awaited = f"Nobody has consented yet that mail is sent for {subject.oauth2.username}."
+    return failed(Reason.CONSENT_REQUIRED, f"{awaited} {remedy}")
 
 
 def _unstored(stored: StoredToken | None, why: str, now: datetime) -> Finding:
@@ -184,7 +192,8 @@ def still_meant(
     if failure is None or failure.attempt != digest(subject.attempt):
         return None
     try:
-        parse_time(failure.retry_at)
+        if failure.retry_at is not None:
+            parse_time(failure.retry_at)
         Reason(failure.cause)
     except ValueError:
         return None
@@ -196,7 +205,8 @@ def still_meant(
 def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digester, *, seed: str) -> OAuth2Failure:
     """What is to be remembered after an attempt that has failed.
 
-    A provider that cannot be reached does not take back that it has refused: the refusal stays what is said.
+    A person's attempt is not made again by itself, and changes nothing about when a token is renewed. A provider that
+    cannot be reached does not take back that it has refused: the refusal stays what is said.
 
     Args:
         finished: The attempt.
@@ -206,19 +216,23 @@ def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digest
     """
     fault = finished.fault
     failures = 1 + (before.consecutive_failures if before else 0)
-    delay = timedelta() if finished.of_consent else retry_delay(fault, consecutive_failures=failures, seed=seed)
     stays = before is not None and not before.transient and fault.is_transient
+    if finished.of_consent:
+        retry_at, token = (before.retry_at, before.token) if before is not None else (None, finished.token)
+    else:
+        # Rounded up: the provider may have said how long to wait.
+        delay = retry_delay(fault, consecutive_failures=failures, seed=seed) + timedelta(seconds=1)
+        retry_at, token = format_time(finished.ended_at + delay), finished.token
     told = (before.cause, before.message) if before is not None and stays else (str(fault.reason), fault.message)
     return OAuth2Failure(
         cause=told[0],
         message=told[1],
         transient=fault.is_transient and not stays,
         time=format_time(finished.ended_at),
-        # Rounded up: the provider may have said how long to wait.
-        retry_at=format_time(finished.ended_at + delay + timedelta(seconds=1)),
+        retry_at=retry_at,
         consecutive_failures=failures,
         attempt=digest(finished.subject.attempt),
-        token=finished.token,
+        token=token,
     )
 
 

@@ -179,8 +179,8 @@ class _Endpoint:
 
     async def begin(self, request: web.Request) -> web.StreamResponse:
         uid, browser = request.match_info["uid"], _browser(request)
-        token = (await request.post()).get("token")
-        if not browser or not isinstance(token, str) or not _equal(token, self.desk.form_token(uid, browser)):
+        token = await _field(request, "token")
+        if not browser or not token or not _equal(token, self.desk.form_token(uid, browser)):
             raise ProblemError(Problem.FORM)
         return _redirect(self.desk.begin(uid, browser))
 
@@ -200,6 +200,15 @@ class _Endpoint:
         return _html(pages.waiting_page() if result is None else pages.result_page(result))
 
 
+async def _field(request: web.Request, name: str) -> str:
+    """A field of the form; empty: there is none, or the body cannot be read as a form."""
+    try:
+        value = (await request.post()).get(name)
+    except (ValueError, LookupError, web.RequestPayloadError):  # text, charset and encoding that are not what they say
+        return ""
+    return value if isinstance(value, str) else ""
+
+
 def _browser(request: web.Request) -> str:
     """The cookie's value; empty: there is none that can be one of ours."""
     value = request.cookies.get(COOKIE, "")
@@ -210,7 +219,8 @@ _BROWSER_LENGTH: Final = len(secrets.token_urlsafe(32))
 
 
 def _equal(given: str, expected: str) -> bool:
-    return secrets.compare_digest(given.encode(), expected.encode())
+    """Whether two texts are the same; some charsets, such as UTF-7, give surrogates, which UTF-8 has not."""
+    return secrets.compare_digest(given.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass"))
 
 
 def _problem(problem: Problem) -> web.Response:
@@ -223,7 +233,6 @@ _REFUSALS: Final = {
     405: ("This is no way to ask", "This address does not take requests of this method."),
     413: ("Too much", "The request is larger than any form of these pages."),
 }
-_NOT_UNDERSTOOD: Final = ("The request is not understood", "It is none that a browser makes here.")
 
 
 def refusal(status: int) -> web.Response:

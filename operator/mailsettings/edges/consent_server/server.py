@@ -142,5 +142,7 @@ class _Connection(web.RequestHandler):
     def log_exception(self, *_args: object, **options: object) -> None:
         """Says what broke in the server, not what was asked for."""
         error = options.get("exc_info")
+        if isinstance(error, web.RequestPayloadError):
+            return  # what is left of a body that its sender has broken; the answer is sent
         name = described(error) if isinstance(error, BaseException) else "an answer is missing"
         self._own_logger.error("the consent endpoint broke: %s", name)

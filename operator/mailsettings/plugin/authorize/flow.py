@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from mailsettings.api.grants import Grant
 from mailsettings.core.clock import parse_time
@@ -24,6 +25,8 @@ PASTE_TRIES: Final = 3
 CLEAN_UP_S: Final = 5.0
 """How long the end of the command may take."""
 _HAND_OVER_TRIES: Final = 5
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Attempt:
         with told(f"create Secrets in the namespace {self._namespace}"):
             return await self._store.ask(
                 self._namespace,
-                uid=self._target.uid,
+                owner=self._target.owner,
                 source=self._target.source,
                 redirect_uri=self._means.redirect_uri,
             )
@@ -222,12 +225,14 @@ class Attempt:
             await asyncio.wait([ending])
 
     async def _hand_over(self, held: HeldConsent, answer: Answer) -> None:
+        """Writes the answer, once: a second code of the same consent would have the provider revoke the tokens."""
         for _ in range(_HAND_OVER_TRIES):
             with told(f"change Secrets in the namespace {self._namespace}"):
-                if await self._store.write(held, answer) is not None:
+                if await self._patiently(partial(self._store.write, held, answer)) is not None:
                     return
-                held = await self._read(held)
-            if held.consent.result is not None:
+                held = await self._patiently(partial(self._read, held))
+            # A write that nobody has confirmed may have arrived; the state stays when the operator takes the code.
+            if held.consent.result is not None or held.consent[ConsentKey.STATE] == answer[ConsentKey.STATE]:
                 return
         raise CommandError("Conflict", "Somebody else keeps changing the consent Secret; begin again.")
 
@@ -261,18 +266,27 @@ class Attempt:
         """The Secret once it has this key, or a result; an API server that is away for a while is waited for."""
         while True:
             with told(f"read Secrets in the namespace {self._namespace}"):
-                try:
-                    held = await self._read(held)
-                except ApiError as error:
-                    if not error.is_temporary:
-                        raise
-                except UNREACHABLE:
-                    pass
+                held = await self._patiently(partial(self._read, held), doing)
             if held.consent[ConsentKey.RESULT] or (key is not None and held.consent[key]):
                 return held
-            if doing:
-                self._terminal.tick(doing)
-            await asyncio.sleep(self._patience.interval.total_seconds())
+            await self._pause(doing)
+
+    async def _patiently(self, request: Callable[[], Awaitable[_T]], doing: str = "") -> _T:
+        """What the API server answers; one that is away for a while is waited for."""
+        while True:
+            try:
+                return await request()
+            except ApiError as error:
+                if not error.is_temporary:
+                    raise
+            except UNREACHABLE:
+                pass
+            await self._pause(doing)
+
+    async def _pause(self, doing: str) -> None:
+        if doing:
+            self._terminal.tick(doing)
+        await asyncio.sleep(self._patience.interval.total_seconds())
 
     async def _read(self, held: HeldConsent) -> HeldConsent:
         found = await self._store.read(held.namespace, held.name)

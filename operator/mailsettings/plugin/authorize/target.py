@@ -38,6 +38,11 @@ class Target:
         """For the annotation of the consent Secret."""
         return "/".join(filter(None, (self.kind, self.namespace, self.name)))
 
+    @property
+    def owner(self) -> dict[str, Any]:
+        """The owner reference of the consent Secret, which goes with the settings. It holds nothing up."""
+        return {"apiVersion": names.API_VERSION, "kind": self.kind, "name": self.name, "uid": self.uid}
+
     def redirect_uri(self, port: int) -> str:
         """Where the provider sends the browser: to this machine. The port may be any (RFC 8252 §7.3).
 
