@@ -63,7 +63,7 @@ _AT_A_BOUNDARY: Final = re.compile(
     r"(?:^|[\n|'\"(\[{:=<>,]|\b(?:said|response|reply|code|error|status|answered|returned|with|got|server)\b[:,]?)"
     r"\s{0,4}['\"]?([245][0-9]{2})(?=[\s,;:'\"|)\]}>-]|$)"
 )
-_CONTINUED: Final = re.compile(r"(?<![\w.])[245][0-9]{2}[- ]#?(?:[245]\.[0-9]{1,2}\.[0-9]{1,4}(?![\w.]))?|^[245][0-9]{2}[ -]")
+_REPLY: Final = re.compile(r"(?<![\w.])([245][0-9]{2})[- ]#?([245]\.[0-9]{1,2}\.[0-9]{1,4}(?![\w.]))?")
 _CHALLENGE: Final = re.compile(r"\beyj[\w+/-]{8,}={0,2}", re.IGNORECASE)
 _ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u00[0-9a-f]{2}", re.IGNORECASE)
 
@@ -78,7 +78,7 @@ def read(failure: Failure) -> Clues:
         stage=_stage(failure.stage),
         provider=failure.provider.strip().lower(),
         auth=failure.auth.strip().lower(),
-        said=" ".join(_CONTINUED.sub(" ", lower).replace("\\", "").split()),
+        said=" ".join(_once(lower).replace("\\", "").split()),
         codes=tuple(dict.fromkeys(int(code) for code in _codes(lower))),
         enhanced=tuple(dict.fromkeys(_ENHANCED.findall(lower))),
         aadsts=tuple(dict.fromkeys(int(number) for number in _numbers(lower))),
@@ -125,6 +125,20 @@ def _challenges(text: str) -> list[str]:
             continue
         found.append(decoded.decode("utf-8", "replace"))
     return [each for each in found if '"status"' in each]
+
+
+def _once(lower: str) -> str:
+    """With the codes that a server repeats on every line (RFC 5321 §4.2.1, RFC 2034 §4) only where they come first."""
+    seen: set[str] = set()
+
+    def keep_first(match: re.Match[str]) -> str:
+        codes = " ".join(filter(None, match.groups()))
+        if codes in seen:
+            return " "
+        seen.add(codes)
+        return f"{codes} "
+
+    return _REPLY.sub(keep_first, lower)
 
 
 def _codes(lower: str) -> list[str]:

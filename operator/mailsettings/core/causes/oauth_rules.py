@@ -184,6 +184,19 @@ _TOKENS: Final = (
 )
 
 _BARE_CODES: Final = (
+    says(
+        "Nodemailer and others: the access token ended and nothing renews it",
+        Cause.TOKEN_EXPIRED,
+        r"(?:n't|not|unable|fail\w*|no|error).{0,30}(?:create|obtain|get|generate|refresh|renew|acquir\w*|retriev\w*|fetch)\w*.{0,20}\btoken",
+        stages=("auth",),
+        unless=(r"\binvalid_",),
+    ),
+    says(
+        "Gmail: the error challenge of a token whose scopes do not cover SMTP",
+        Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE,
+        r"status ?: ?40[03]\b.{0,80}\bscope ?:",
+    ),
+    says("Google Identity documentation, XOAUTH2: the error challenge", Cause.TOKEN_EXPIRED, r"status ?: ?401\b.{0,80}\bscheme"),
     says(_RFC6749, Cause.INVALID_SCOPE, r"invalid[ _]scope", r"scopes?.{0,60}(?:not valid|invalid|unknown|malformed|not supported|not allowed|not exist)"),
     says("RFC 8707 §2", Cause.INVALID_SCOPE, r"invalid_(?:resource|target)\b"),
     says(_RFC6749, Cause.CLIENT_ID_UNKNOWN, r"invalid_client.{0,60}(?:not found|no client|unknown)"),

@@ -37,7 +37,7 @@ EXCHANGE_LOGIN: Final[tuple[Rule, ...]] = (
     says(
         _EXCHANGE,
         Cause.CONDITIONAL_ACCESS,
-        r"did not meet the criteria",
+        r"meet the criteria|\b5\.7\.139\b.{0,160}(?:crit[eèé]r|kriteri)",
         r"conditional[ _]access|blocked by (?:an )?access polic|multi-?factor authentication (?:is )?required|second factor required|device (?:is )?not compliant",
     ),
     says(
@@ -47,6 +47,7 @@ EXCHANGE_LOGIN: Final[tuple[Rule, ...]] = (
         r"(?:no longer|not|stopped|disabled|retired?) (?:be )?(?:support\w*|allow\w*|accept\w*|using)?.{0,10}basic auth",
         r"\b5\.7\.30\b|less secure app|(?:password|legacy|plain) auth\w*.{0,40}(?:disabled|no longer|not supported|retired)|oauth2?.{0,20}(?:is )?(?:required|needed|only)",
         r"must use (?:oauth|xoauth2|modern auth)|modern auth\w* (?:is )?required",
+        stages=("auth", "mail_from", "rcpt", "data", "ehlo", ""),
     ),
 )
 
@@ -112,7 +113,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
     ),
     says(
         _EXCHANGE,
-        Cause.MAILBOX_NOT_PERMITTED,
+        Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE,
         r"\b5\.7\.3\b",
         providers=("office365",),
         auths=("oauth2",),
@@ -149,6 +150,11 @@ LOGIN: Final[tuple[Rule, ...]] = (
 )
 
 LIMITS: Final[tuple[Rule, ...]] = (
+    says(
+        "Yahoo Mail: the account's password is refused where an app password is due",
+        Cause.APP_PASSWORD_REQUIRED,
+        r"#auth00[0-9]",
+    ),
     says(
         _EXCHANGE,
         Cause.TOO_MANY_CONNECTIONS,
@@ -231,7 +237,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         Cause.MESSAGE_TOO_LARGE,
         r"(?:message|mail|e-?mail|attachment|content|body|file|size|data|request entity)s?\b.{0,50}(?:too (?:big|large|long)|exceed\w*.{0,30}(?:size|limit|maximum|fixed)|oversize)|(?:message|mail|attachment|max\w*|header).{0,20}size.{0,30}(?:exceed|limit|over|larger|maximum|reached)|(?:exceed|larger|over|bigger|maximum|max)\w*.{0,50}(?:message |mail |attachment )?size",
         r"\b[45]\.(?:3\.4|2\.3)\b|maxsubmissionexceeded|messagesubmissionexceeded|too much (?:mail )?data|message length|mapiexceptionmaxsubmission|size limit",
-        unless=(r"mailbox (?:size|full)|line too long|too long \(|queue size|recipients|tls|record|packet",),
+        unless=(r"mailbox (?:size|full)|lines?(?: is)? too long|too long \(|queue size|recipients|tls|record|packet",),
     ),
     says(
         "Spamhaus and others: what a broken look-up returns",
@@ -291,6 +297,12 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"(?:sender|from|mail from|return[- ]path|envelope)\b.{0,80}(?:reject|denied|not|invalid|refused|unknown|n't|fail|undeliverable|mismatch|blocked)|\b[45]\.1\.[78]\b",
         stages=ENVELOPE | {""},
         unless=(r"recipient|try (?:again )?later|temporar",),
+    ),
+    says(
+        "rspamd, Postgrey, milter-greylist: the code they defer with",
+        Cause.GREYLISTED,
+        r"\b4[0-9]{2} 4\.7\.1\b.{0,60}(?:try again|later)",
+        stages=ENVELOPE,
     ),
     says(
         _RFC5321,

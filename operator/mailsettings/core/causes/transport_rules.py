@@ -132,8 +132,14 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         unless=(
             r"does(?:n't| not) (?:support|offer|advertise|announce)|not (?:supported|advertised|offered|available|announced)|unsupported|no starttls|host does not",
             r"or the client was not authenticated|or not authenticated|5\.7\.57|server offers|no longer|\btls ?v?1\.[0-3]",
-            r"starttls (?:failed|error|command)",
+            r"starttls (?:failed|error)",
         ),
+    ),
+    says(
+        "Postfix, Exim: STARTTLS with a broken certificate or key",
+        Cause.SERVER_MISCONFIGURED,
+        r"(?:tls|starttls|ssl).{0,40}(?:not available|unavailable|disabled|fail).{0,40}(?:local problem|temporary reason|initiali[sz]ation|internal)",
+        r"tls not available due to|no (?:ssl )?certificate (?:loaded|available|configured)|no server certs|internal error.{0,40}tls|tls.{0,20}(?:internal_error|internal error)",
     ),
     says(
         "RFC 3207 §4, RFC 5321 §4.2.4: the client asks for STARTTLS and is told that there is none",
