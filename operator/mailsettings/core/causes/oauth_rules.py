@@ -1,9 +1,10 @@
 """What identity providers say. Numbers first, then the words of Google and of other token endpoints, then bare codes."""
 
+from dataclasses import replace
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
-from mailsettings.core.causes.rule import OAUTH, Rule, numbered, says
+from mailsettings.core.causes.rule import OAUTH, Rule, numbered, says, words
 
 _ENTRA: Final = "Microsoft Entra documentation, authentication and authorization error codes"
 _GOOGLE: Final = "Google Identity documentation, OAuth 2.0 errors"
@@ -14,11 +15,14 @@ _RFC7636: Final = "RFC 7636 §4.4.1 and §4.6"
 _RFC8628: Final = "RFC 8628 §3.5"
 _OIDC: Final = "OpenID Connect Core 1.0 §3.1.2.6"
 
+_OAUTH: Final = words(r"oauth|invalid_|_client|_denied|redirect_uri|aadsts|access[ _]token|refresh[ _]token|\bjwt\b|bearer|scope")
+
 _NUMBERS_THAT_NEED_WORDS: Final = (
-    says(_ENTRA, Cause.CODE_REUSED_OR_EXPIRED, r"aadsts70000?8\b.{0,80}\bcode\b", r"aadsts70000?\b.{0,80}authorization code"),
+    says(_ENTRA, Cause.REFRESH_TOKEN_EXPIRED, r"aadsts70008\b.{0,120}due to inactivity", r"aadsts70008\b.{0,40}: the (?:provided )?(?:refresh token|grant)"),
+    says(_ENTRA, Cause.CODE_REUSED_OR_EXPIRED, r"aadsts70008\b.{0,80}\bcode\b", r"aadsts70000\b.{0,80}authorization code"),
     says(_ENTRA, Cause.CODE_REUSED_OR_EXPIRED, r"aadsts70000\b.{0,100}\bcode\b", unless=(r"\b(?:refresh|scope)",)),
     says(_ENTRA, Cause.WRONG_ACCOUNT_TYPE, r"\bmicrosoft account users only|/consumers endpoint|'?consumer'? ?accounts? only"),
-    says(_ENTRA, Cause.WRONG_ACCOUNT_TYPE, r"aadsts50020\b"),
+    says(_ENTRA, Cause.WRONG_ACCOUNT_TYPE, r"not enabled for consumers|useraudience"),
     says(_ENTRA, Cause.CONSENT_REQUIRED, r"aadsts70000\b.{0,200}scopes requested (?:are unauthorized|.{0,20}not authorized)"),
     says(_ENTRA, Cause.INVALID_SCOPE, r"aadsts(?:900144|90014)\b.{0,80}\bscope\b"),
     says(_ENTRA, Cause.CLIENT_ID_UNKNOWN, r"aadsts(?:900144|90014)\b.{0,80}\bclient_id\b"),
@@ -76,7 +80,7 @@ _NUMBERS: Final = numbered(
 
 _ENTRA_WORDS: Final = (
     says(_ENTRA, Cause.CLIENT_SECRET_EXPIRED, r"client secret.{0,80}\bexpired", r"invalidclientsecretexpired"),
-    says(_ENTRA, Cause.CLIENT_SECRET_INVALID, r"invalid client secret", r"client secret.{0,40}(?:is )?(?:not valid|invalid|wrong|incorrect)"),
+    says(_ENTRA, Cause.CLIENT_SECRET_INVALID, r"invalid client secret", r"client secret.{0,40}(?:is )?(?:not valid|invalid|wrong|incorrect)", r"invalid client credentials|client credentials.{0,30}(?:invalid|wrong)"),
     says(_ENTRA, Cause.TENANT_NOT_FOUND, r"\btenant\b.{0,80}(?:not found|does not exist|not valid)", r"specified tenant identifier"),
     says(_ENTRA, Cause.CLIENT_ID_UNKNOWN, r"application with identifier.{0,80}not found", r"unauthorizedclient_doesnotmatch"),
     says(_ENTRA, Cause.REFRESH_TOKEN_EXPIRED, r"refresh token (?:has )?(?:is )?expired", r"due to inactivity"),
@@ -228,5 +232,7 @@ _BARE_CODES: Final = (
 OAUTH_RULES: Final[tuple[Rule, ...]] = (*_NUMBERS_THAT_NEED_WORDS, *_NUMBERS)
 """Numbers, which nothing else has."""
 
-OAUTH_WORDS: Final[tuple[Rule, ...]] = (*_ENTRA_WORDS, *_GOOGLE_WORDS, *_TOKENS, *_BARE_CODES)
-"""Words, which SMTP servers may use too."""
+OAUTH_WORDS: Final[tuple[Rule, ...]] = tuple(
+    replace(rule, mentions=_OAUTH) for rule in (*_ENTRA_WORDS, *_GOOGLE_WORDS, *_TOKENS, *_BARE_CODES)
+)
+"""Words, which SMTP servers may use too: they count only where the failure has to do with OAuth2."""

@@ -33,6 +33,8 @@ class Rule:
     enhanced: re.Pattern[str] | None = None
     """Matches a whole enhanced status code of the text."""
     aadsts: frozenset[int] | None = None
+    mentions: re.Pattern[str] | None = None
+    """Found in the words, unless stage or login say already that OAuth2 is at work."""
 
     def holds(self, clues: Clues) -> bool:
         """Whether every condition does."""
@@ -44,8 +46,13 @@ class Rule:
             and (self.aadsts is None or not self.aadsts.isdisjoint(clues.aadsts))
             and (self.enhanced is None or any(map(self.enhanced.fullmatch, clues.enhanced)))
             and (self.text is None or self.text.search(clues.said) is not None)
+            and (self.mentions is None or _is_oauth(clues) or self.mentions.search(clues.said) is not None)
             and (self.unless is None or self.unless.search(clues.said) is None)
         )
+
+
+def _is_oauth(clues: Clues) -> bool:
+    return clues.stage in OAUTH or clues.auth == "oauth2"
 
 
 def words(*alternatives: str) -> re.Pattern[str]:

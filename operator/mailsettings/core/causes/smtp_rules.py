@@ -57,7 +57,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         Cause.APP_PASSWORD_REQUIRED,
         r"app(?:lication)?[- ]?(?:specific)?[- ]password",
         r"invalidsecondfactor|two[- ]?(?:factor|step)|\b2fa\b|2-step|authorization code.{0,20}(?:instead|required)|client password|device password|generate.{0,30}password",
-        r"授权码|third[- ]party (?:client|app)",
+        r"授权码|third[- ]party (?:client|app)|enter (?:your )?authorization code",
         stages=("auth", "mail_from", "data", "rcpt", ""),
     ),
     says(
@@ -76,10 +76,10 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"does(?:n't| not) (?:support|advertise|offer|announce|allow).{0,20}\bauth(?:entication)?\b(?! (?:mechanism|method|type|plain|login|xoauth))",
         r"server offers no auth|no (?:supported )?auth(?:entication)? (?:extension|advertised|offered|available|capability|support)|smtpnotsupportederror.{0,40}auth\b",
         r"\b(?:502|500|503)\b.{0,60}(?:\bauth\b|command).{0,60}(?:not|un)|auth.{0,20}(?:unrecognized|unknown|disabled)|auth.{0,40}command (?:not|un|disabled)|not support.{0,20}smtp authentication",
-        r"smtp auth\w*.{0,20}(?:unavailable|unsupported)|authentication (?:is )?(?:not enabled|disabled|unavailable)|auth command used when not advertised",
+        r"unrecogni[sz]ed command.{0,10}\bauth\b|smtp auth\w*.{0,20}(?:unavailable|unsupported)|authentication (?:is )?(?:not enabled|disabled|unavailable)|auth command used when not advertised",
         unless=(
             r"mechanism|method|\btype\b|no (?:supported|suitable|compatible|known) auth|5\.7\.57|schema|scheme|starttls first|535|"
-            r"auth (?:plain|login|cram|xoauth)",
+            r"auth (?:plain|login|cram|xoauth)|unauthenticated|send auth",
         ),
         stages=("auth", "ehlo", "tls", "mail_from", "greeting", ""),
     ),
@@ -88,11 +88,11 @@ LOGIN: Final[tuple[Rule, ...]] = (
         Cause.AUTH_MECHANISM_UNSUPPORTED,
         r"(?:no |not |un|incompatible|none of|disabled|invalid|unknown).{0,40}(?:auth\w*|sasl|login)?.{0,16}\b(?:mechanisms?|methods?|schemes?|schemas?|authenticators?)\b",
         r"(?:mechanisms?|methods?|schemes?|auth\w* types?|authenticators?)\b.{0,60}(?:not|un(?:supported|known|recogni[sz]ed|available)|n't|invalid|disabled|exhausted|refus|reject)",
-        r"unrecogni[sz]ed authentication type|unknown authentication type|unsupported authentication|authentication type (?:is )?not|\b5\.7\.4\b|\b5\.5\.4\b.{0,30}auth",
+        r"using 0 possible|unrecogni[sz]ed authentication type|unknown authentication type|unsupported authentication|authentication type (?:is )?not|\b5\.7\.4\b|\b5\.5\.4\b.{0,30}auth",
         r"no (?:suitable|supported|compatible|common|matching|known|worthy) (?:auth|sasl|mech)|no known auth|did not find any.{0,30}auth|\b504\b.{0,60}(?:auth|mech|parameter)|supports? (?:only|auth)",
         r"auth(?:entication)? (?:plain|login|cram-?md5|xoauth2|oauthbearer|ntlm|digest-?md5|gssapi)\b.{0,40}(?:not|un|n't|disabled)|(?:xoauth2|oauthbearer|cram-md5|ntlm|digest-md5).{0,40}(?:not (?:supported|available|offered)|unsupported)",
         stages=("auth", "ehlo", "mail_from", "tls", ""),
-        unless=(r"\b5\.7\.57\b|535",),
+        unless=(r"\b5\.7\.57\b",),
     ),
     says(
         _SENDGRID,
@@ -101,8 +101,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"(?:must|need to|please|should) (?:first )?(?:authenticate|log ?in|be (?:logged|authenticated)|sign in)|(?:authentication|login|auth) (?:is )?(?:required|needed|necessary|first)",
         r"not (?:yet )?(?:authenticated|logged[ -]?in)|client (?:was )?not authenticated|(?:smtp )?auth (?:is )?(?:required|needed)|require\w* (?:authentication|auth\b|login)|authenticat\w+ (?:before|first)",
         r"without auth|unauthenticated|anonymous (?:mail|sender|access)|send hello first|no (?:credentials|login|authentication) (?:was |were )?(?:provided|given|sent|supplied)|credentials (?:are )?(?:missing|required)|missing credentials",
-        r"\b530\b.{0,30}auth|authrequired|smtp authentication is|login denied for anonymous",
-        unless=(r"authentication (?:failed|unsuccessful)|not accepted|535|dmarc|dkim|\bspf\b|sender domain|starttls|5\.7\.26|unauthenticated (?:e?-?mail|message)|recipient rate",),
+        r"send auth(?: command)? first|\b530\b.{0,30}auth|authrequired|smtp authentication is|login denied for anonymous",
+        unless=(r"authentication (?:failed|unsuccessful)|not accepted|535|dmarc|dkim|\bspf\b|sender domain|starttls|5\.7\.26|unauthenticated (?:e?-?mail|message)|recipient rate|\brelay",),
     ),
     says(
         "Exchange Online: a token that Exchange knows, but not for this mailbox",
@@ -178,7 +178,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
     says(
         _GMAIL,
         Cause.RATE_LIMITED,
-        r"rate[- ]?limit|throttl|too many (?:messages|e-?mails|mails|login|logins|attempts|failed|auth\w*|requests|recipients|errors|commands|invalid|bad|wrong|incorrect)|too (?:fast|quickly|frequent\w*|often)|receiving (?:mail|messages) (?:too|at a rate)",
+        r"too much mail|rate[- ]?limit|throttl|too many (?:messages|e-?mails|mails|login|logins|attempts|failed|auth\w*|requests|recipients|errors|commands|invalid|bad|wrong|incorrect)|too (?:fast|quickly|frequent\w*|often)|receiving (?:mail|messages) (?:too|at a rate)",
         r"(?:hourly|per[- ](?:hour|minute|second)|an? (?:hour|minute|second)|this hour|sending rate|message rate|connection rate|submission ?rate).{0,60}|(?:exceed\w*|over|high|maximum|max).{0,30}\brates?\b|unusual(?:ly high)? rate|slow down|back ?off|try (?:again )?later.{0,20}rate",
         r"\b4\.7\.28\b|\b[45]\.2\.23[0-9]\b|\b4\.4\.5\b|submissionratelimit|\b421\b.{0,40}(?:too many|message|defer)|temporarily deferred|ts0[0-9]|\b4\.7\.(?:500|650|651)\b|messages? (?:limit|count).{0,30}(?:connection|session)|(?:connection|session).{0,30}message limit|\b450\b.{0,10}too",
         unless=(r"greylist|graylist|greylisting",),
@@ -270,7 +270,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"need fully-qualified|fully[- ]qualified|\b(?:helo|ehlo)\b.{0,80}(?:reject|invalid|not|require|first|bad|argument|error|fail|name|refus|deny)|(?:invalid|bad|reject\w*|improper|send|polite).{0,30}\b(?:helo|ehlo|hello)\b|(?:multiple|missing|duplicate|invalid|malformed|no|bad) (?:from|to|date|message-id|subject|header)s?\b.{0,10}(?:header|field|address)?|missing header|headers? (?:is |are )?(?:missing|malformed|invalid|not compliant)|not compliant|nested mail|need (?:mail|rcpt|helo|ehlo)|mail from.{0,20}first|no valid recipients|smtp protocol|protocol (?:error|violation)|pipelining|improper (?:use|command)|synchroni[sz]ation|unexpected (?:response|reply|code)|expected (?:response )?code|invalid character|control character|eprotocol|textproto|short response|malformed (?:response|reply|address|mime|header)|bad (?:address|response)|invalid address|(?:address|mailbox).{0,20}(?:syntax|malformed|not valid rfc)|null character",
         unless=(
             r"relay|recipient.{0,30}(?:rejected|unknown|not)|user unknown|\b5\.1\.1\b|mailbox unavailable|no such user|spam|does not exist|unknown user|sender verify|blocked|"
-            r"expected (?:response )?code \d* ?(?:but|,|\().{0,60}\d{3}.{0,40}(?:auth|quota|limit|spam|denied|relay)|no response|returned an error",
+            r"bad recipient|bad destination|\b5\.1\.[36]\b|expected (?:response )?code \d* ?(?:but|,|\().{0,60}\d{3}.{0,40}(?:auth|quota|limit|spam|denied|relay)|no response|returned an error",
         ),
     ),
     says(

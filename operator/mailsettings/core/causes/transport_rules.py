@@ -40,8 +40,9 @@ PROXY: Final[tuple[Rule, ...]] = (
         r"\bprox(?:y|ies)\b.{0,100}(?:fail|error|reject|refus|closed|forbidden|denied|not allowed|unreachable|timed? ?out|bad gateway|invalid|unexpected|returned|respon|\b50[0234]\b|\b403\b)",
         r"proxyprotocolexception|proxyconnect|http connect.{0,40}(?:fail|refus|\b[45][0-9]{2}\b)|connect tunnel failed|tunneling socket",
         r"not allowed by ruleset|general socks server failure",
-        unless=(r"mfe proxy|proxy[- ]?protocol header|reverse proxy",),
+        unless=(r"mfe proxy|proxy[- ]?protocol header|reverse proxy|smtp.{0,20}proxy ready",),
     ),
+    Rule(Cause.PROXY_FAILURE, "whatever goes wrong at the proxy", stages=frozenset({"proxy"})),
 )
 
 DNS: Final[tuple[Rule, ...]] = (
@@ -69,9 +70,9 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"host ?name.{0,60}(?:not match|mismatch|doesn'?t match|did not match|not matched|verification fail|wrong)|hostname mismatch",
         r"certificate.{0,30}(?:is|was|are)? ?(?:only )?(?:valid|issued) for.{0,200}\bnot\b",
         r"cannot validate certificate for .{0,80}because it doesn'?t contain any ip sans",
-        r"peer certificate cn.{0,40}did not match|remotecertificatenamemismatch|certificate name mismatch|cn_mismatch|common name",
+        r"peer certificate cn.{0,40}did not match|remotecertificatenamemismatch|certificate name mismatch|cn_mismatch|common name.{0,60}(?:match|mismatch|differ|does|invalid|not)",
         r"doesn'?t contain any ip sans|no (?:alternative certificate )?subject name match|target principal name is incorrect|ip address mismatch",
-        r"no name matching|no subject alternative|certificate.{0,60}(?:not match|doesn'?t match|mismatch)|sec_e_wrong_principal|ssl_error_bad_cert_domain",
+        r"no name matching|no subject alternative|verify (?:the )?identity of server|certificate.{0,60}(?:not match|doesn'?t match|mismatch)|sec_e_wrong_principal|ssl_error_bad_cert_domain",
         r"certificate subject name.{0,100}not match|bad cert(?:ificate)? domain|hostname verification|server identity|err_cert_common_name_invalid",
     ),
     says(
@@ -118,7 +119,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         Cause.START_TLS_EXPECTED,
         r"wrong[ _]version[ _]number|unknown[ _]protocol|first record does not look like a tls|not an ssl/tls record|not_ssl_record|http[ _]request|packet length too long|record layer failure",
         r"unrecognized ssl message|plaintext connection|unsupported or unrecognized ssl|unexpected packet format|frame size|corrupted frame|invalid framing|corrupt message|invalidcontenttype",
-        r"oversized record|record overflow|ssl3_get_record|tls_get_more_records|wrong ssl version|unexpected tls packet|non-tls|not (?:a )?tls|plain ?text (?:response|traffic)",
+        r"\b(?:tls|ssl)\b.{0,200}(?:oversized record)|oversized record|record overflow|ssl3_get_record|tls_get_more_records|wrong ssl version|unexpected tls packet|non-tls|not (?:a )?tls|plain ?text (?:response|traffic)",
         r"an unexpected tls|bad record type|unexpected message|ssl_error_rx_record_too_long|invalid token supplied|message received was unexpected or badly formatted|sec_e_invalid_token",
     ),
     says(
@@ -130,8 +131,8 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"requires? (?:a )?(?:secure|encrypted|tls|ssl|encryption)|unencrypted connection|connection is not (?:secure|encrypted)|plaintext authentication (?:disallowed|not allowed|is not)|cleartext (?:password|authentication)",
         r"unencrypted (?:connection|auth|login)|encryption required for|non[- ]?(?:secure|encrypted|tls) connection|refuse to authenticate|insecure (?:connection|channel)|must be encrypted",
         unless=(
-            r"does(?:n't| not) (?:support|offer|advertise|announce)|not (?:supported|advertised|offered|available|announced)|unsupported|no starttls|host does not",
-            r"or the client was not authenticated|or not authenticated|5\.7\.57|server offers|no longer|\btls ?v?1\.[0-3]",
+            r"neither|does(?:n't| not) (?:support|offer|advertise|announce)|not (?:supported|advertised|offered|available|announced)|unsupported|no starttls|host does not",
+            r"(?:or the client was not authenticated)(?!.{0,80}starttls)|5\.7\.57|server offers|no longer|\btls ?v?1\.[0-3]",
             r"starttls (?:failed|error)",
         ),
     ),
@@ -148,7 +149,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"(?:not|n't|without|no|lacks?|missing).{0,60}\b(?:support\w*|offer\w*|advertis\w*|announce\w*|has|have|provide\w*)?.{0,16}\bstart ?tls\b",
         r"(?:does not|doesn'?t|did not|didn'?t).{0,20}(?:support|offer|advertise).{0,20}(?:secure|ssl|tls|encrypt)|secure connections\b",
         r"upgrade.{0,30}(?:tls|starttls|secure).{0,30}(?:not|fail|impossible)|require_tls|tls (?:is )?not (?:available|supported|offered)|etls\b",
-        r"starttls.{0,40}(?:50[0234]|454)|tls (?:required|mandatory|demanded|requested).{0,40}(?:not|no |n't)",
+        r"starttls.{0,40}(?:50[0234]|454)|tls (?:required|mandatory|demanded|requested).{0,40}(?:not|no |n't|neither)",
         unless=(r"must issue",),
     ),
     says(
@@ -156,9 +157,9 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         Cause.IMPLICIT_TLS_EXPECTED,
         r"(?:\\x15|\\x16|\\u0015|\\u0016)\\?x?0?3|invalid greeting|greeting never received|bad greeting|no greeting|unexpected greeting",
         r"smtps|ssl (?:is )?(?:required|wrapped)|port 465|:465\b|implicit[ _](?:tls|ssl)|speaks? tls|tls on connect|wrapper ?mode",
-        r"non[- ]smtp|lost connection.{0,30}initial|while receiving the initial server greeting|server greeting",
+        r"(?:empty|short|no) response|response code.{0,30}empty|non[- ]smtp|lost connection.{0,30}initial|while receiving the initial server greeting|server greeting",
         stages=("greeting", "connect", "tls", "ehlo"),
-        unless=(r"refused|unreachable|no route|5[0-9]{2} |\b4[0-9]{2} ", r"etimedout.{0,30}connect|dial tcp"),
+        unless=(r"refused|unreachable|no route|\b[45][0-9]{2} [a-z#]", r"etimedout.{0,30}connect|dial tcp"),
     ),
 )
 
@@ -181,6 +182,7 @@ SOCKET: Final[tuple[Rule, ...]] = (
         Cause.PORT_BLOCKED,
         r"(?::|port\W{0,4}|, ?|\s)25\b.{0,80}(?:time|etimedout|timed)|(?:time|etimedout|timed).{0,120}(?::|port\W{0,4}|, ?)25\b",
         stages=("connect", ""),
+        unless=(r"refused",),
     ),
     says(
         _ERRNO,
