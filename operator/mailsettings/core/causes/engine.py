@@ -42,6 +42,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *transport_rules.CERTIFICATE,
     *transport_rules.TLS_MODE,
     *oauth_rules.OAUTH_WORDS,
+    *smtp_rules.DOMAIN,
     *smtp_rules.LIMITS,
     *smtp_rules.LOGIN,
     *smtp_rules.SENDER,

@@ -23,6 +23,7 @@ _NUMBERS_THAT_NEED_WORDS: Final = (
     says(_ENTRA, Cause.CODE_REUSED_OR_EXPIRED, r"aadsts70000\b.{0,100}\bcode\b", unless=(r"\b(?:refresh|scope)",)),
     says(_ENTRA, Cause.WRONG_ACCOUNT_TYPE, r"\bmicrosoft account users only|/consumers endpoint|'?consumer'? ?accounts? only"),
     says(_ENTRA, Cause.WRONG_ACCOUNT_TYPE, r"not enabled for consumers|useraudience"),
+    says(_ENTRA, Cause.GRANT_NOT_ALLOWED, r"aadsts70002\b.{0,80}must be marked as|aadsts7000218\b"),
     says(_ENTRA, Cause.CONSENT_REQUIRED, r"aadsts70000\b.{0,200}scopes requested (?:are unauthorized|.{0,20}not authorized)"),
     says(_ENTRA, Cause.INVALID_SCOPE, r"aadsts(?:900144|90014)\b.{0,80}\bscope\b"),
     says(_ENTRA, Cause.CLIENT_ID_UNKNOWN, r"aadsts(?:900144|90014)\b.{0,80}\bclient_id\b"),
@@ -167,6 +168,19 @@ _GOOGLE_WORDS: Final = (
 )
 
 _TOKENS: Final = (
+    says(
+        "Keycloak, Google: the account behind the grant",
+        Cause.ACCOUNT_BLOCKED,
+        r"(?:account|user).{0,30}(?:disabled|locked|deleted|suspended|deactivated|not fully set up|blocked)",
+        stages=OAUTH,
+    ),
+    says(
+        "Keycloak and others: the password grant",
+        Cause.BAD_CREDENTIALS,
+        r"(?:invalid|wrong|bad|incorrect) (?:resource owner |user )?(?:credentials|password|username)",
+        stages=OAUTH,
+        unless=(r"client",),
+    ),
     says(
         _GOOGLE_SAID,
         Cause.REFRESH_TOKEN_REVOKED,

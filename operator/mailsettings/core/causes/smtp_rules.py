@@ -63,10 +63,10 @@ LOGIN: Final[tuple[Rule, ...]] = (
     says(
         _GMAIL,
         Cause.ACCOUNT_BLOCKED,
-        r"web ?browser|weblogin ?required|(?:log|sign) ?in (?:via|with|through|using|at).{0,20}(?:browser|web)|verify (?:your|that you|it'?s you)|suspicious (?:activity|login|sign)|captcha|unusual",
+        r"web ?browser|weblogin ?required|(?:log|sign) ?in (?:via|with|through|using|at).{0,20}(?:browser|web)|verify (?:your (?:account|identity|phone)|that you|it'?s you)|suspicious (?:activity|login|sign)|captcha|unusual",
         r"account.{0,60}(?:locked|disabled|suspended|blocked|not active|inactive|not activated|deactivated|frozen|closed|under review|restricted|on hold|not subscribed|paused|terminated|banned|expired|hacked|compromised|limited)",
         r"(?:locked|disabled|suspended|blocked|deactivated|inactive|frozen).{0,20}(?:account|user\b)|user.{0,30}(?:locked|disabled|suspended|blocked|not active)|accountdisabled|account not subscribed",
-        r"hosting.{0,30}suspended|sending (?:is |has been )?(?:paused|disabled|suspended)|outbound spam|\b5\.1\.8\b|\b5\.7\.50[12]\b|bad outbound sender|not activated",
+        r"not (?:yet )?(?:been )?activated|hosting.{0,30}suspended|sending (?:is |has been )?(?:paused|disabled|suspended)|outbound spam|\b5\.1\.8\b.{0,10}access denied|\b5\.7\.50[12]\b|bad outbound sender|not activated",
         unless=(r"recipient|mailbox disabled|\b5\.2\.1\b|rcpt|email account that you tried to reach|user you are trying",),
     ),
     says(
@@ -76,7 +76,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"does(?:n't| not) (?:support|advertise|offer|announce|allow).{0,20}\bauth(?:entication)?\b(?! (?:mechanism|method|type|plain|login|xoauth))",
         r"server offers no auth|no (?:supported )?auth(?:entication)? (?:extension|advertised|offered|available|capability|support)|smtpnotsupportederror.{0,40}auth\b",
         r"\b(?:502|500|503)\b.{0,60}(?:\bauth\b|command).{0,60}(?:not|un)|auth.{0,20}(?:unrecognized|unknown|disabled)|auth.{0,40}command (?:not|un|disabled)|not support.{0,20}smtp authentication",
-        r"unrecogni[sz]ed command.{0,10}\bauth\b|smtp auth\w*.{0,20}(?:unavailable|unsupported)|authentication (?:is )?(?:not enabled|disabled|unavailable)|auth command used when not advertised",
+        r"send hello first|unrecogni[sz]ed command.{0,10}\bauth\b|smtp auth\w*.{0,20}(?:unavailable|unsupported)|authentication (?:is )?(?:not enabled|disabled|unavailable)|auth command used when not advertised",
         unless=(
             r"mechanism|method|\btype\b|no (?:supported|suitable|compatible|known) auth|5\.7\.57|schema|scheme|starttls first|535|"
             r"auth (?:plain|login|cram|xoauth)|unauthenticated|send auth",
@@ -88,7 +88,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         Cause.AUTH_MECHANISM_UNSUPPORTED,
         r"(?:no |not |un|incompatible|none of|disabled|invalid|unknown).{0,40}(?:auth\w*|sasl|login)?.{0,16}\b(?:mechanisms?|methods?|schemes?|schemas?|authenticators?)\b",
         r"(?:mechanisms?|methods?|schemes?|auth\w* types?|authenticators?)\b.{0,60}(?:not|un(?:supported|known|recogni[sz]ed|available)|n't|invalid|disabled|exhausted|refus|reject)",
-        r"using 0 possible|unrecogni[sz]ed authentication type|unknown authentication type|unsupported authentication|authentication type (?:is )?not|\b5\.7\.4\b|\b5\.5\.4\b.{0,30}auth",
+        r"using 0 possible|find an authenticator supported|unrecogni[sz]ed authentication type|unknown authentication type|unsupported authentication|authentication type (?:is )?not|\b5\.7\.4\b|\b5\.5\.4\b.{0,30}auth",
         r"no (?:suitable|supported|compatible|common|matching|known|worthy) (?:auth|sasl|mech)|no known auth|did not find any.{0,30}auth|\b504\b.{0,60}(?:auth|mech|parameter)|supports? (?:only|auth)",
         r"auth(?:entication)? (?:plain|login|cram-?md5|xoauth2|oauthbearer|ntlm|digest-?md5|gssapi)\b.{0,40}(?:not|un|n't|disabled)|(?:xoauth2|oauthbearer|cram-md5|ntlm|digest-md5).{0,40}(?:not (?:supported|available|offered)|unsupported)",
         stages=("auth", "ehlo", "mail_from", "tls", ""),
@@ -100,9 +100,9 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"unauthenticated senders? (?:are )?not allowed",
         r"(?:must|need to|please|should) (?:first )?(?:authenticate|log ?in|be (?:logged|authenticated)|sign in)|(?:authentication|login|auth) (?:is )?(?:required|needed|necessary|first)",
         r"not (?:yet )?(?:authenticated|logged[ -]?in)|client (?:was )?not authenticated|(?:smtp )?auth (?:is )?(?:required|needed)|require\w* (?:authentication|auth\b|login)|authenticat\w+ (?:before|first)",
-        r"without auth|unauthenticated|anonymous (?:mail|sender|access)|send hello first|no (?:credentials|login|authentication) (?:was |were )?(?:provided|given|sent|supplied)|credentials (?:are )?(?:missing|required)|missing credentials",
+        r"without auth|unauthenticated|anonymous (?:mail|sender|access)|no (?:credentials|login|authentication) (?:was |were )?(?:provided|given|sent|supplied)|credentials (?:are )?(?:missing|required)|missing credentials",
         r"send auth(?: command)? first|\b530\b.{0,30}auth|authrequired|smtp authentication is|login denied for anonymous",
-        unless=(r"authentication (?:failed|unsuccessful)|not accepted|535|dmarc|dkim|\bspf\b|sender domain|starttls|5\.7\.26|unauthenticated (?:e?-?mail|message)|recipient rate|\brelay",),
+        unless=(r"authentication (?:failed|unsuccessful)|not accepted|535|sender address rejected|dmarc|dkim|\bspf\b|sender domain|starttls|5\.7\.26|unauthenticated (?:e?-?mail|message)|recipient rate|\brelay",),
     ),
     says(
         "Exchange Online: a token that Exchange knows, but not for this mailbox",
@@ -149,11 +149,26 @@ LOGIN: Final[tuple[Rule, ...]] = (
     ),
 )
 
+DOMAIN: Final[tuple[Rule, ...]] = (
+    says(
+        _RFC7372,
+        Cause.SENDER_DOMAIN_AUTH_FAILED,
+        r"\bdmarc\b|\bspf\b|\bdkim\b|sender policy framework|\b[45]\.7\.(?:2[0-4679]|32|40|509|51[25])\b|domainkeys",
+        r"(?:message|mail|sender|domain|email).{0,60}(?:fails? to pass|not pass|did not pass|does not pass|unauthenticated|not authenticated|failed).{0,40}authenticat|authentication (?:information|checks?)|does not have authentication|unauthenticated (?:e-?mail|mail|message|sender)|sender id\b|arc\b.{0,20}fail|access denied, sending domain|sender domain.{0,40}authenticat",
+    ),
+)
+
 LIMITS: Final[tuple[Rule, ...]] = (
     says(
         "Yahoo Mail: the account's password is refused where an app password is due",
         Cause.APP_PASSWORD_REQUIRED,
         r"#auth00[0-9]",
+    ),
+    says(
+        "hosting providers: too many failed logins lock the account",
+        Cause.ACCOUNT_BLOCKED,
+        r"account (?:has been |is |was )?(?:temporarily )?(?:locked|disabled|blocked|suspended)",
+        stages=("auth", "mail_from", "token"),
     ),
     says(
         _EXCHANGE,
@@ -167,7 +182,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         Cause.QUOTA_EXCEEDED,
         r"(?:daily|monthly|weekly|24[- ]?hour|per[- ]day|plan|account|free|trial|sending|submission|user|message|e-?mail|mail|credits?)s?.{0,40}(?:quota|credits?|limit|allowance|allotment).{0,30}(?:exceeded|reached|used|exhausted|hit|over)",
         r"(?:exceed\w*|reached|over|used up|surpassed|hit|beyond|consumed).{0,60}(?:daily|monthly|weekly|24[- ]?hour|per[- ]day|plan|quota|credits?|trial).{0,40}",
-        r"credits? exceeded|maximum credits|not enough credits|\b[45]\.4\.5\b|dailylimit|quota (?:exceeded|reached|exhausted|used)|over (?:sending )?quota|submission ?quota|recipient ?limit|submissionquotaexceeded",
+        r"messaging limits?|credits? exceeded|maximum credits|not enough credits|\b[45]\.4\.5\b|dailylimit|quota (?:exceeded|reached|exhausted|used)|over (?:sending )?quota|submission ?quota|recipient ?limit|submissionquotaexceeded",
         r"(?:too many|maximum|max(?:imum)? (?:number|limit)|limit).{0,40}recipients|recipients.{0,40}(?:limit|too many|maximum|exceed)|\b[45]\.5\.3\b|recipient (?:count|number).{0,20}exceed|messages? (?:per|a) day|limit.{0,30}(?:per|a|24) ?(?:day|hours?\b.{0,8}day)",
         unless=(
             r"\b(?:hour|minute|second)\b|hourly|rate|mailbox (?:is )?(?:full|over|size)|\b[45]\.2\.2\b|storage|recipient'?s? (?:mailbox|over|inbox)|over quota.{0,10}(?:mailbox|inbox)|throttled|"
@@ -180,7 +195,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         Cause.RATE_LIMITED,
         r"too much mail|rate[- ]?limit|throttl|too many (?:messages|e-?mails|mails|login|logins|attempts|failed|auth\w*|requests|recipients|errors|commands|invalid|bad|wrong|incorrect)|too (?:fast|quickly|frequent\w*|often)|receiving (?:mail|messages) (?:too|at a rate)",
         r"(?:hourly|per[- ](?:hour|minute|second)|an? (?:hour|minute|second)|this hour|sending rate|message rate|connection rate|submission ?rate).{0,60}|(?:exceed\w*|over|high|maximum|max).{0,30}\brates?\b|unusual(?:ly high)? rate|slow down|back ?off|try (?:again )?later.{0,20}rate",
-        r"\b4\.7\.28\b|\b[45]\.2\.23[0-9]\b|\b4\.4\.5\b|submissionratelimit|\b421\b.{0,40}(?:too many|message|defer)|temporarily deferred|ts0[0-9]|\b4\.7\.(?:500|650|651)\b|messages? (?:limit|count).{0,30}(?:connection|session)|(?:connection|session).{0,30}message limit|\b450\b.{0,10}too",
+        r"\b4\.7\.28\b|\b[45]\.2\.23[0-9]\b|\b4\.4\.5\b|submissionratelimit|\b421\b.{0,40}(?:too many|message|defer)|(?<!recipient address rejected: )temporarily deferred|ts0[0-9]|\b4\.7\.(?:500|650|651)\b|messages? (?:limit|count).{0,30}(?:connection|session)|(?:connection|session).{0,30}message limit|\b450\b.{0,10}too",
         unless=(r"greylist|graylist|greylisting",),
     ),
     says(_POSTFIX, Cause.RATE_LIMITED, r"(?:sending|mail|message|email).{0,30}limit (?:exceeded|reached)", stages=ENVELOPE | {"auth"}, unless=(r"size|mailbox|quota",)),
@@ -197,7 +212,7 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"mail from must equal|must (?:be )?(?:the same|equal|match).{0,40}(?:user|login|auth|account|sender)|(?:user|login|account)\b.{0,40}(?:cannot|can't|may not|not allowed to|is not) send|spoof|on behalf|alias.{0,30}not|发件人|not (?:your|one of your) (?:e-?mail )?address",
         unless=(
             r"verif|not configured|domain (?:not found|does not exist|must exist)|need fully-qualified|undeliverable|mx|dmarc|dkim|\bspf\b|unauthenticated sender|sandbox|blacklist|blocklist|reputation|"
-            r"relay(?:ing)? (?:access )?(?:denied|not)|5\.7\.26|hostname|helo|rfc 5322|dns|not a valid|5\.1\.8|tls|auth\w* required|lookup|blocked using|resolve",
+            r"relay(?:ing)? (?:access )?(?:denied|not)|5\.7\.26|hostname|helo|rfc 5322|dns|not a valid|tls|auth\w* required|lookup|blocked using|resolve",
         ),
     ),
     says(
@@ -207,12 +222,6 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"(?:un|not )(?:verified|validated|confirmed|registered).{0,30}(?:sender|domain|address|identity|from)|identities failed the check|verify (?:your |the |a )?(?:sender|domain|e-?mail|from|identity)|please add your own domain|sandbox|authori[sz]ed recipients",
         r"(?:sender|sending|from) (?:domain|address|signature).{0,40}(?:not (?:found|exist|defined|allowed)|verif|valid)|sender signature|domain.{0,30}(?:not verified|unverified|is not (?:allowed|active|registered|enabled) (?:to send|on|for|in your))|not a verified|mailfromdomainnotverified|test purposes only|trial account|pending (?:approval|review)",
         unless=(r"could not be verified|unverified address: (?!sender)|recipient address rejected|certificate|sender verify failed|verification failed|callout|hostname|dmarc|dkim|\bspf\b",),
-    ),
-    says(
-        _RFC7372,
-        Cause.SENDER_DOMAIN_AUTH_FAILED,
-        r"\bdmarc\b|\bspf\b|\bdkim\b|sender policy framework|\b[45]\.7\.(?:2[0-79]|26|32|40|509|51[25])\b|domainkeys",
-        r"(?:message|mail|sender|domain|email).{0,60}(?:fails? to pass|not pass|did not pass|does not pass|unauthenticated|not authenticated|failed).{0,40}authenticat|authentication (?:information|checks?)|does not have authentication|unauthenticated (?:e-?mail|mail|message|sender)|sender id\b|arc\b.{0,20}fail|access denied, sending domain|sender domain.{0,40}authenticat",
     ),
 )
 
@@ -230,7 +239,7 @@ MAIL: Final[tuple[Rule, ...]] = (
     says(
         "RFC 6647 §2",
         Cause.GREYLISTED,
-        r"gr[ea]y[- ]?list|postgrey|deferred.{0,20}first|first (?:time|contact|attempt)|try again in [0-9]+ (?:second|minute)|retry (?:in|after) [0-9]+ ?(?:s|min)|come back later|please (?:re)?try.{0,20}(?:in|after) (?:a few|some|[0-9])|unknown (?:sender|ip).{0,20}try later|not yet authori[sz]ed to deliver",
+        r"gr[ea]y[- ]?list|postgrey|recipient address rejected: temporarily|deferred.{0,20}first|first (?:time|contact|attempt)|try again in [0-9]+ (?:second|minute)|retry (?:in|after) [0-9]+ ?(?:s|min)|come back later|please (?:re)?try.{0,20}(?:in|after) (?:a few|some|[0-9])|unknown (?:sender|ip).{0,20}try later|not yet authori[sz]ed to deliver",
     ),
     says(
         _RFC5321,
@@ -242,20 +251,20 @@ MAIL: Final[tuple[Rule, ...]] = (
     says(
         "Spamhaus and others: what a broken look-up returns",
         Cause.SERVER_MISCONFIGURED,
-        r"open resolver|returnc/pub|excessive number of queries|127\.255\.255|(?:rbl|dnsbl|blocklist).{0,40}(?:look-?up|query).{0,20}(?:error|fail|refused)|error:? .{0,20}resolver",
+        r"open resolver|returnc/pub|excessive number of queries|127\.255\.255|(?:temporary )?lookup failure|(?:rbl|dnsbl|blocklist).{0,40}(?:look-?up|query).{0,20}(?:error|fail|refused)|error:? .{0,20}resolver",
     ),
     says(
         _POSTFIX,
         Cause.SERVER_MISCONFIGURED,
         r"queue file write error|server configuration (?:error|problem)|configuration (?:error|problem)|misconfigur|milter|content[- ]filter.{0,30}(?:unavailable|fail|refused)|\b[45]\.3\.5\b|no certificate (?:loaded|available|configured)|no server certs|can't load|could not load|unable to load|tls not available due to (?:local|temporary)|tls (?:currently )?(?:unavailable|not available).{0,20}local|internal (?:server )?configuration",
-        r"address verification.{0,20}in progress.{0,5}misconf|mail system.{0,20}misconfig|loops? back to (?:my|itself)|too many hops|mail loop|routing loop|hop count|\b[45]\.4\.6\b|unable to (?:open|write|create) (?:queue|spool|log|file|database)|insufficient (?:system )?(?:storage|disk|resources)|clamav|clamd|amavis|spamd|policy (?:service|server).{0,20}(?:error|fail|unavailable)|database (?:error|unavailable)|lookup (?:failure|error) .{0,20}(?:mysql|ldap|table)|no ssl certificate",
-        unless=(r"insufficient system storage|client host rejected",),
+        r"address verification.{0,20}in progress.{0,5}misconf|mail system.{0,20}misconfig|loops? back to (?:my|itself)|too many hops|mail loop|routing loop|hop count|\b[45]\.4\.6\b|unable to (?:open|write|create) (?:queue|spool|log|file|database)|clamav|clamd|amavis|spamd|policy (?:service|server).{0,20}(?:error|fail|unavailable)|database (?:error|unavailable)|lookup (?:failure|error) .{0,20}(?:mysql|ldap|table)|no ssl certificate",
+        unless=(r"insufficient system|client host rejected",),
     ),
     says(
         _LISTS,
         Cause.IP_BLOCKED,
         r"spamhaus|spamcop|barracuda|sorbs|\b(?:dns|r)bl\b|dnsbl|(?:black|block|deny)[- ]?list|blocked using|blocked.{0,30}\bips?\b|\bips?\b.{0,80}(?:blocked|banned|listed|rejected|denied|not allowed|refused|reputation|blacklist|not authori[sz]ed|bad)|abuseat|zen\.|s3140|s3150|sc-00[0-9]|cbl\b|uceprotect|proofpoint|mimecast|sender ?score|senderbase",
-        r"banned|(?:client host|your host|your ip|sending ip|mail server ip|source ip|ip address|client).{0,60}(?:blocked|rejected|refused|denied|reputation|listed)|(?:traffic )?not accepted from this ip|no (?:reverse|ptr)|reverse dns|\bptr\b|\brdns\b|\b5\.7\.(?:1|25|511|60[5-9]|606|70[38]|750)\b.{0,60}\bip\b|\b[45]\.7\.25\b|cannot find your (?:reverse )?hostname|dynamic ip|residential|network is on our block|poor reputation|low reputation of the sending ip|reputation of .{0,20}\bip\b",
+        r"banned|not allowed to connect|refused to talk|(?:client host|your host|your ip|sending ip|mail server ip|source ip|ip address|client).{0,60}(?:blocked|rejected|refused|denied|reputation|listed)|(?:traffic )?not accepted from this ip|no (?:reverse|ptr)|reverse dns|\bptr\b|\brdns\b|\b5\.7\.(?:1|25|511|60[5-9]|606|70[38]|750)\b.{0,60}\bip\b|\b[45]\.7\.25\b|cannot find your (?:reverse )?hostname|dynamic ip|residential|network is on our block|poor reputation|low reputation of the sending ip|reputation of .{0,20}\bip\b",
     ),
     says(
         _RFC3463,
@@ -270,7 +279,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"need fully-qualified|fully[- ]qualified|\b(?:helo|ehlo)\b.{0,80}(?:reject|invalid|not|require|first|bad|argument|error|fail|name|refus|deny)|(?:invalid|bad|reject\w*|improper|send|polite).{0,30}\b(?:helo|ehlo|hello)\b|(?:multiple|missing|duplicate|invalid|malformed|no|bad) (?:from|to|date|message-id|subject|header)s?\b.{0,10}(?:header|field|address)?|missing header|headers? (?:is |are )?(?:missing|malformed|invalid|not compliant)|not compliant|nested mail|need (?:mail|rcpt|helo|ehlo)|mail from.{0,20}first|no valid recipients|smtp protocol|protocol (?:error|violation)|pipelining|improper (?:use|command)|synchroni[sz]ation|unexpected (?:response|reply|code)|expected (?:response )?code|invalid character|control character|eprotocol|textproto|short response|malformed (?:response|reply|address|mime|header)|bad (?:address|response)|invalid address|(?:address|mailbox).{0,20}(?:syntax|malformed|not valid rfc)|null character",
         unless=(
             r"relay|recipient.{0,30}(?:rejected|unknown|not)|user unknown|\b5\.1\.1\b|mailbox unavailable|no such user|spam|does not exist|unknown user|sender verify|blocked|"
-            r"bad recipient|bad destination|\b5\.1\.[36]\b|expected (?:response )?code \d* ?(?:but|,|\().{0,60}\d{3}.{0,40}(?:auth|quota|limit|spam|denied|relay)|no response|returned an error",
+            r"bad recipient|bad destination|sendfailed|<[^>]{1,80}>:? invalid address|\b5\.1\.[36]\b|expected (?:response )?code \d* ?(?:but|,|\().{0,60}\d{3}.{0,40}(?:auth|quota|limit|spam|denied|relay)|no response|returned an error",
         ),
     ),
     says(
@@ -287,7 +296,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         _RFC3463,
         Cause.RECIPIENT_REJECTED,
         r"(?:recipient|user|mailbox|address|account|rcpt|alias|addressee|destination)s?\b.{0,80}(?:not (?:found|exist|known|listed|valid|local|available|here|accepted|recogni[sz]ed)|n't (?:exist|found|have)|unknown|does ?n.t|doesn'?t|unavailable|invalid|reject|refused|disabled|inactive|no longer|unrouteable|undeliverable|null mx|bad|denied|ambiguous|restricted|malformed|discontinued|closed|suspended)",
-        r"(?:no such|unknown|invalid|nonexistent|non-existent|bad|inactive|disabled|unrouteable|unroutable|unverified|illegal|all|no|unavailable|rejected|undeliverable).{0,20}\b(?:user|recipient|mailbox|address(?:es)?|account|person|local part|domain)\b|\b[45]\.1\.(?:0|1|2|3|6|10)\b|\b[45]\.2\.1\b|(?:could not|cannot|can't) (?:be )?deliver|unrouteable|nullmx|null mx|smtprecipientsrefused|recipientsrefused|resolver\.adr|no mailbox here|email address could not be found|boîte aux lettres|destinataire|empfänger|destinatario|gmail.{0,20}nosuchuser|nosuchuser|user not found|does not like recipient|undisclosed|sendfailedexception: invalid addresses|\bhost (?:or domain name )?not found",
+        r"missing final|<[^>]{1,80}>:? invalid address|(?:no such|unknown|invalid|nonexistent|non-existent|bad|inactive|disabled|unrouteable|unroutable|unverified|illegal|all|no|unavailable|rejected|undeliverable).{0,20}\b(?:user|recipient|mailbox|address(?:es)?|account|person|local part|domain)\b|\b[45]\.1\.(?:0|1|2|3|6|10)\b|\b[45]\.2\.1\b|(?:could not|cannot|can't) (?:be )?deliver|unrouteable|nullmx|null mx|smtprecipientsrefused|recipientsrefused|resolver\.adr|no mailbox here|email address could not be found|boîte aux lettres|destinataire|empfänger|destinatario|gmail.{0,20}nosuchuser|nosuchuser|user not found|does not like recipient|undisclosed|sendfailedexception: invalid addresses|\bhost (?:or domain name )?not found",
         stages=("rcpt", "data", "mail_from", ""),
         unless=(r"sender (?:address|domain|verify)|relay|temporar|sorry.{0,10}later|tls|connect",),
     ),

@@ -93,6 +93,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"certificate.{0,60}(?:not trusted|untrusted|invalid|could not be (?:validated|verified)|is not valid|cannot be verified|rejected)",
         r"remotecertificatechainerrors|remote certificate|certificate chain|untrustedroot|untrusted root|partialchain|revocation|sec_e_untrusted_root",
         r"not trusted|cafile|ca[- ]?bundle|ca cert(?:ificate)?s?\b|capath|curl.{0,12}\((?:60|77)\)|peer'?s certificate|x509:|error adding trust|certificate unknown|certificate_unknown|bad[_ ]certificate|no trusted",
+        unless=(r"sender|recipient|callout|domain verif",),
     ),
 )
 
@@ -157,7 +158,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         Cause.IMPLICIT_TLS_EXPECTED,
         r"(?:\\x15|\\x16|\\u0015|\\u0016)\\?x?0?3|invalid greeting|greeting never received|bad greeting|no greeting|unexpected greeting",
         r"smtps|ssl (?:is )?(?:required|wrapped)|port 465|:465\b|implicit[ _](?:tls|ssl)|speaks? tls|tls on connect|wrapper ?mode",
-        r"(?:empty|short|no) response|response code.{0,30}empty|non[- ]smtp|lost connection.{0,30}initial|while receiving the initial server greeting|server greeting",
+        r"ssl://.{0,80}tim|(?:empty|short|no) response|response code.{0,30}empty|non[- ]smtp|lost connection.{0,30}initial|while receiving the initial server greeting|server greeting",
         stages=("greeting", "connect", "tls", "ehlo"),
         unless=(r"refused|unreachable|no route|\b[45][0-9]{2} [a-z#]", r"etimedout.{0,30}connect|dial tcp"),
     ),
