@@ -1,4 +1,4 @@
-"""What a person should know and do about each cause: one table, which the commands and the documentation are made of."""
+"""What a person should know and do about each cause: one table, of which the commands and the pages are made."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,8 +67,8 @@ CATALOG: Final[dict[Cause, Entry]] = {
     ),
     Cause.CONNECTION_TIMEOUT: Entry(
         "The server does not answer in time",
-        "Check `connection.host` and `connection.port`, then NetworkPolicies, egress gateways and firewalls between the "
-        "cluster and the server. If the server is only slow, raise `connection.timeout`.",
+        "Check `connection.host` and `connection.port`, then NetworkPolicies, egress gateways and firewalls between "
+        "the cluster and the server. If the server is only slow, raise `connection.timeout`.",
         _ADMIN,
         _LATER,
     ),
@@ -80,8 +80,8 @@ CATALOG: Final[dict[Cause, Entry]] = {
     ),
     Cause.PROXY_FAILURE: Entry(
         "The proxy did not make the connection",
-        "Check `connection.proxy`: protocol, host and port. The proxy must allow CONNECT to the mail server's port; HTTP "
-        "proxies often allow 443 only.",
+        "Check `connection.proxy`: protocol, host and port. The proxy must allow CONNECT to the mail server's port; "
+        "HTTP proxies often allow 443 only.",
         _ADMIN,
     ),
     Cause.PROXY_AUTH_REQUIRED: Entry(
@@ -113,15 +113,15 @@ CATALOG: Final[dict[Cause, Entry]] = {
     ),
     Cause.CERTIFICATE_UNTRUSTED: Entry(
         "The server's certificate is not trusted",
-        "For a private certification authority set `connection.tls.caBundle` to its certificate. If the server sends no "
-        "intermediate certificate, have its chain completed.",
+        "For a private certification authority set `connection.tls.caBundle` to its certificate. If the server sends "
+        "no intermediate certificate, have its chain completed.",
         _TENANT,
         commands=("openssl s_client -starttls smtp -showcerts -connect HOST:587",),
     ),
     Cause.CERTIFICATE_NAME_MISMATCH: Entry(
         "The certificate is for another name",
-        "Set `connection.host` to a name that the certificate bears, or `connection.tls.serverName` to it where the host "
-        "must stay an address or an alias.",
+        "Set `connection.host` to a name that the certificate bears, or `connection.tls.serverName` to it where the "
+        "host must stay an address or an alias.",
         _TENANT,
     ),
     Cause.CERTIFICATE_EXPIRED: Entry(
@@ -131,33 +131,33 @@ CATALOG: Final[dict[Cause, Entry]] = {
     ),
     Cause.AUTH_NOT_OFFERED: Entry(
         "The server offers no login on this connection",
-        "Use the submission port (587 with `StartTLS`, 465 with `Implicit`): many servers offer AUTH only after TLS. If "
-        "the server wants no login, remove `auth`.",
+        "Use the submission port (587 with `StartTLS`, 465 with `Implicit`): many servers offer AUTH only after TLS. "
+        "If the server wants no login, remove `auth`.",
         _TENANT,
     ),
     Cause.AUTH_MECHANISM_UNSUPPORTED: Entry(
         "The server does not know this way to log in",
-        "Choose the other member of `auth`: `basic` for PLAIN, LOGIN and CRAM-MD5, `oauth2` for XOAUTH2 and OAUTHBEARER. "
-        "Exchange Online says so too where TLS is missing.",
+        "Choose the other member of `auth`: `basic` for PLAIN, LOGIN and CRAM-MD5, `oauth2` for XOAUTH2 and "
+        "OAUTHBEARER. Exchange Online says so too where TLS is missing.",
         _TENANT,
     ),
     Cause.AUTH_REQUIRED: Entry(
         "The server wants a login first",
-        "Set `auth`. If it is set, check that the login was not skipped: port, TLS mode, and at Exchange Online whether "
-        "SMTP AUTH is enabled for the mailbox.",
+        "Set `auth`. If it is set, check that the login was not skipped: port, TLS mode, and at Exchange Online "
+        "whether SMTP AUTH is enabled for the mailbox.",
         _TENANT,
     ),
     Cause.BAD_CREDENTIALS: Entry(
         "User name or password refused",
-        "Check the user name and the Secret's value for a wrong account, an old password, quotes or a line break at the "
-        "end. SendGrid's user name is `apikey`; Amazon SES has SMTP credentials of its own.",
+        "Check the user name and the Secret's value for a wrong account, an old password, quotes or a line break at "
+        "the end. SendGrid's user name is `apikey`; Amazon SES has SMTP credentials of its own.",
         _TENANT,
         commands=("kubectl get secret NAME -o jsonpath='{.data.password}' | base64 -d | xxd",),
     ),
     Cause.APP_PASSWORD_REQUIRED: Entry(
         "The provider wants an app password",
-        "Create an app password at the provider and put it into the Secret, or use OAuth2. Google: two-step verification "
-        "must be on, then https://myaccount.google.com/apppasswords.",
+        "Create an app password at the provider and put it into the Secret, or use OAuth2. Google: two-step "
+        "verification must be on, then https://myaccount.google.com/apppasswords.",
         _TENANT,
     ),
     Cause.BASIC_AUTH_DISABLED: Entry(
@@ -221,15 +221,15 @@ CATALOG: Final[dict[Cause, Entry]] = {
     ),
     Cause.TOKEN_EXPIRED: Entry(
         "The access token is past its time",
-        "It is renewed by itself. An application that shows this has kept an old token: it must read the mounted file at "
-        "each connection.",
+        "It is renewed by itself. An application that shows this has kept an old token: it must read the mounted file "
+        "at each connection.",
         _TENANT,
         _LATER,
     ),
     Cause.REFRESH_TOKEN_EXPIRED: Entry(
         "The refresh token ran out",
-        "Authorize again. Google: publish the app, since in testing its refresh tokens live seven days. Microsoft: they "
-        "end after 90 days without use, and after a day for a single-page application.",
+        "Authorize again. Google: publish the app, since in testing its refresh tokens live seven days. Microsoft: "
+        "they end after 90 days without use, and after a day for a single-page application.",
         _TENANT,
         commands=("kubectl mailsettings authorize NAME",),
     ),
@@ -248,8 +248,8 @@ CATALOG: Final[dict[Cause, Entry]] = {
     ),
     Cause.ADMIN_CONSENT_REQUIRED: Entry(
         "Only an administrator can allow it",
-        "Microsoft: an Entra administrator grants admin consent on the app's API permissions page, or assigns the user. "
-        "Google: a Workspace administrator trusts the client ID under API controls.",
+        "Microsoft: an Entra administrator grants admin consent on the app's API permissions page, or assigns the "
+        "user. Google: a Workspace administrator trusts the client ID under API controls.",
         _ADMIN,
     ),
     Cause.CLIENT_SECRET_INVALID: Entry(
@@ -316,8 +316,8 @@ CATALOG: Final[dict[Cause, Entry]] = {
     Cause.DOMAIN_WIDE_DELEGATION_MISSING: Entry(
         "The Google service account may not act for the user",
         "A Workspace administrator adds the service account's numeric client ID with the scope "
-        "`https://mail.google.com/` under Security, API controls, Domain-wide delegation. `auth.oauth2.username` must be "
-        "a user of that Workspace, not an alias or a group.",
+        "`https://mail.google.com/` under Security, API controls, Domain-wide delegation. `auth.oauth2.username` must "
+        "be a user of that Workspace, not an alias or a group.",
         _ADMIN,
     ),
     Cause.SENDER_NOT_ALLOWED: Entry(
@@ -374,8 +374,8 @@ CATALOG: Final[dict[Cause, Entry]] = {
     ),
     Cause.CONTENT_REJECTED: Entry(
         "A filter refused the message",
-        "Look at what the server's text names: attachment type, links, wording, reputation. Ask its postmaster where it "
-        "names nothing.",
+        "Look at what the server's text names: attachment type, links, wording, reputation. Ask its postmaster where "
+        "it names nothing.",
         _TENANT,
     ),
     Cause.GREYLISTED: Entry(
@@ -410,8 +410,8 @@ CATALOG: Final[dict[Cause, Entry]] = {
     ),
     Cause.PROTOCOL_ERROR: Entry(
         "The dialogue breaks the SMTP rules",
-        "Check that a mail server listens on that port, and that addresses, headers and the client's host name are well "
-        "formed (no bare line feeds, one From header, a full host name).",
+        "Check that a mail server listens on that port, and that addresses, headers and the client's host name are "
+        "well formed (no bare line feeds, one From header, a full host name).",
         _TENANT,
     ),
     Cause.CLOCK_SKEW: Entry(

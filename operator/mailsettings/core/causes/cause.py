@@ -27,7 +27,7 @@ class Cause(StrEnum):
     )
     PORT_BLOCKED = (
         "PortBlocked",
-        "Host, cloud or network provider stops outbound SMTP ports; seen as time-out, refusal or 'network unreachable'.",
+        "Host, cloud or network provider stops outbound SMTP ports; seen as time-out, refusal or network unreachable.",
     )
     PROXY_FAILURE = (
         "ProxyFailure",

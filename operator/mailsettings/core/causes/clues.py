@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_plus
 
-MAX_LENGTH: Final = 16_384
+STAGES: Final = (
+    *("dns", "proxy", "connect", "greeting", "tls", "ehlo", "auth", "mail_from", "rcpt", "data"),
+    *("consent", "token"),
+)
+"""The steps of a session, and those of OAuth2, by the names that rules use."""
+
+PROVIDERS: Final = ("Office365", "Google", "SendGrid", "Custom")
+LOGINS: Final = ("basic", "oauth2", "none")
+
+MAX_LENGTH: Final = 8_192
 """Of a text, in characters. Of a longer one both ends are read: exceptions tell their cause first or last."""
 
 
@@ -19,11 +28,11 @@ class Failure:
     raw: str = field(repr=False)
     """An SMTP reply, the text of an exception, or a token endpoint's answer, in any form. May hold secrets."""
     stage: str = ""
-    """The step that failed: dns, proxy, connect, greeting, tls, ehlo, auth, mail_from, rcpt, data, token, consent."""
+    """The step that failed, one of `STAGES`, or as the operator's probe calls it; empty: not known."""
     provider: str = ""
-    """Office365, Google, SendGrid or Custom."""
+    """One of `PROVIDERS`; empty: not known."""
     auth: str = ""
-    """basic, oauth2 or none."""
+    """One of `LOGINS`; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ def read(failure: Failure) -> Clues:
     text = text + " " + " ".join(_challenges(text))
     lower = text.lower().translate(_PLAIN)
     return Clues(
-        stage=_stage(failure.stage),
+        stage=known_stage(failure.stage),
         provider=failure.provider.strip().lower(),
         auth=failure.auth.strip().lower(),
         said=" ".join(_once(lower).replace("\\", "").split()),
@@ -97,7 +106,8 @@ def _bounded(text: str) -> str:
     return text if len(text) <= MAX_LENGTH else f"{text[:half]}\n{text[-half:]}"
 
 
-def _stage(name: str) -> str:
+def known_stage(name: str) -> str:
+    """A stage by the name that rules use."""
     plain = name.strip().lower().replace("-", "_")
     return _STAGES.get(plain, plain)
 
@@ -120,7 +130,9 @@ def _challenges(text: str) -> list[str]:
     found = []
     for run in _CHALLENGE.findall(text)[:4]:
         try:
-            decoded = base64.b64decode(run[:2048] + "=" * (-len(run[:2048]) % 4), altchars=b"-_" if "-" in run else None)
+            decoded = base64.b64decode(
+                run[:2048] + "=" * (-len(run[:2048]) % 4), altchars=b"-_" if "-" in run else None
+            )
         except (ValueError, binascii.Error):
             continue
         found.append(decoded.decode("utf-8", "replace"))

@@ -39,6 +39,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *transport_rules.PROXY,
     *smtp_rules.EXCHANGE_LOGIN,
     *transport_rules.DNS,
+    *transport_rules.WRONG_PORT,
     *transport_rules.CERTIFICATE,
     *transport_rules.TLS_MODE,
     *oauth_rules.OAUTH_WORDS,

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
-from mailsettings.core.causes.rule import ENVELOPE, OAUTH, Rule
+from mailsettings.core.causes.rule import Rule
 
 _RFC3463: Final = "RFC 3463 §3, with the IANA registry of enhanced status codes"
 _RFC4954: Final = "RFC 4954 §6"
@@ -105,5 +105,3 @@ BY_STAGE: Final[tuple[Rule, ...]] = (
     Rule(Cause.SERVER_TEMPORARY, "nothing is known of it"),
 )
 """The last one always holds."""
-
-STAGES: Final = (*("dns", "proxy", "connect", "greeting", "tls", "ehlo", "auth"), *sorted(ENVELOPE), *sorted(OAUTH))
