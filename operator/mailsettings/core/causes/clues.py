@@ -73,6 +73,8 @@ _AT_A_BOUNDARY: Final = re.compile(
     r"\s{0,4}['\"]?([245][0-9]{2})(?=[\s,;:'\"|)\]}>-]|$)"
 )
 _REPLY: Final = re.compile(r"(?<![\w.])([245][0-9]{2})[- ]#?([245]\.[0-9]{1,2}\.[0-9]{1,4}(?![\w.]))?")
+_WRAPPER: Final = re.compile(r"[^.]{4,120}\. the server response was: (?=\S{3})")
+"""What .NET makes of a reply code by itself, before the reply's own words."""
 _CHALLENGE: Final = re.compile(r"\beyj[\w+/-]{8,}={0,2}", re.IGNORECASE)
 _ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u00[0-9a-f]{2}", re.IGNORECASE)
 
@@ -87,7 +89,7 @@ def read(failure: Failure) -> Clues:
         stage=known_stage(failure.stage),
         provider=failure.provider.strip().lower(),
         auth=failure.auth.strip().lower(),
-        said=" ".join(_once(lower).replace("\\", "").split()),
+        said=_WRAPPER.sub("", " ".join(_once(lower).replace("\\", "").split())),
         codes=tuple(dict.fromkeys(int(code) for code in _codes(lower))),
         enhanced=tuple(dict.fromkeys(_ENHANCED.findall(lower))),
         aadsts=tuple(dict.fromkeys(int(number) for number in _numbers(lower))),

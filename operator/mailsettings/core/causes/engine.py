@@ -50,6 +50,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *smtp_rules.RELAY,
     *smtp_rules.MAIL,
     *transport_rules.SOCKET,
+    *smtp_rules.LATER,
 )
 """The first that holds decides."""
 

@@ -31,7 +31,13 @@ def _at(cause: Cause, *stages: str) -> Rule:
 
 BY_ENHANCED_CODE: Final[tuple[Rule, ...]] = (
     _enhanced(r"5\.7\.8", Cause.BAD_CREDENTIALS, source=_RFC4954),
-    _enhanced(r"5\.7\.9", Cause.BASIC_AUTH_DISABLED, source=_RFC4954),
+    Rule(
+        Cause.APP_PASSWORD_REQUIRED,
+        "Gmail SMTP errors and codes",
+        enhanced=re.compile(r"5\.7\.9"),
+        providers=frozenset({"google"}),
+    ),
+    _enhanced(r"5\.7\.9", Cause.AUTH_MECHANISM_UNSUPPORTED, source=_RFC4954),
     _enhanced(r"5\.7\.11", Cause.START_TLS_EXPECTED, source=_RFC4954),
     _enhanced(r"4\.7\.12", Cause.BAD_CREDENTIALS, source=_RFC4954),
     _enhanced(r"5\.7\.1[34]", Cause.ACCOUNT_BLOCKED),
@@ -65,7 +71,7 @@ BY_ENHANCED_CODE: Final[tuple[Rule, ...]] = (
 
 BY_REPLY_CODE: Final[tuple[Rule, ...]] = (
     _reply(Cause.BAD_CREDENTIALS, 535, source=_RFC4954),
-    _reply(Cause.BASIC_AUTH_DISABLED, 534, source=_RFC4954),
+    _reply(Cause.AUTH_MECHANISM_UNSUPPORTED, 534, source=_RFC4954),
     _reply(Cause.START_TLS_EXPECTED, 523, 538, source=_RFC4954),
     _reply(Cause.AUTH_REQUIRED, 530, source=_RFC4954),
     _reply(Cause.START_TLS_NOT_OFFERED, 454, 500, 502, 503, stages=frozenset({"tls"}), source="RFC 3207 §4"),

@@ -141,6 +141,8 @@ _ENTRA_WORDS: Final = (
         Cause.TENANT_NOT_FOUND,
         r"\btenant\b.{0,80}(?:not found|does not exist|not valid)",
         r"specified tenant identifier",
+        r"invalid tenant",
+        r"endpoints_resolution_error",
     ),
     says(
         _ENTRA,
@@ -295,6 +297,7 @@ _GOOGLE_WORDS: Final = (
         _GOOGLE,
         Cause.REDIRECT_URI_MISMATCH,
         r"redirect_uri_mismatch",
+        r"redirect[ _]?uri.{0,80}(?:malformed|n't match)",
         r"redirect[ _]?uri.{0,120}(?:mismatch|not match|not registered|invalid|not (?:valid|"
         r"allowed|whitelisted|permitted)|differ)",
         r"(?:invalid|mismatch\w*|incorrect|unregistered|wrong|bad).{0,30}redirect[ _]?uri",

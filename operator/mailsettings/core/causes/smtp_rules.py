@@ -26,7 +26,7 @@ EXCHANGE_LOGIN: Final[tuple[Rule, ...]] = (
         _EXCHANGE,
         Cause.SMTP_AUTH_DISABLED_TENANT,
         r"smtp ?client ?auth\w*.{0,40}disabled for the (?:tenant|organi[sz]ation)",
-        r"disabled for the tenant",
+        r"disabled for the ten",
         r"smtp_auth_disabled",
         r"smtpclientauthenticationdisabled.{0,20}(?:tenant|transportconfig|organi[sz]ation)",
         unless=(r"disabled for the mailbox",),
@@ -60,6 +60,7 @@ EXCHANGE_LOGIN: Final[tuple[Rule, ...]] = (
         r"accept\w*|using)?.{0,10}basic auth",
         r"\b5\.7\.30\b",
         r"less secure app",
+        r"basic auth\w*.{0,20}disabl",
         r"(?:password|legacy|plain) auth\w*.{0,40}(?:disabled|no longer|not supported|retired)",
         r"oauth2?.{0,20}(?:is )?(?:required|needed|only)",
         r"must use (?:oauth|xoauth2|modern auth)",
@@ -163,6 +164,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"(?:mechanisms?|methods?|schemes?|auth\w* types?|authenticators?)\b.{0,60}(?:not|"
         r"un(?:supported|known|recogni[sz]ed|available)|n't|invalid|disabled|exhausted|refus|reject)",
         r"using 0 possible",
+        r"mechanism ?(?:is )?too ?weak",
         r"find an authenticator supported",
         r"unrecogni[sz]ed authentication type",
         r"unknown authentication type",
@@ -350,10 +352,11 @@ DOMAIN: Final[tuple[Rule, ...]] = (
         r"\b[45]\.7\.(?:2[0-4679]|32|40|509|51[25])\b",
         r"domainkeys",
         r"(?:message|mail|sender|domain|email).{0,60}(?:fails? to pass|not pass|did not pass|"
-        r"does not pass|unauthenticated|not authenticated|failed).{0,40}authenticat",
+        r"does not pass).{0,40}authenticat",
+        r"sender is unauthenticated",
         r"authentication (?:information|checks?)",
         r"does not have authentication",
-        r"unauthenticated (?:e-?mail|mail|message|sender)",
+        r"unauthenticated (?:e-?mail|mail|message)",
         r"sender id\b",
         r"arc\b.{0,20}fail",
         r"access denied, sending domain",
@@ -363,6 +366,20 @@ DOMAIN: Final[tuple[Rule, ...]] = (
 )
 
 LIMITS: Final[tuple[Rule, ...]] = (
+    says(
+        _GMAIL,
+        Cause.RATE_LIMITED,
+        r"\b421 4\.7\.0\b.{0,20}try again later",
+        providers=("google",),
+    ),
+    says(
+        _RFC3463,
+        Cause.MAILBOX_FULL,
+        r"(?:user|mailbox|recipient|account|inbox)\b.{0,40}quota",
+        r"\bquota\b.{0,40}(?:user|mailbox|recipient|inbox)",
+        stages=("rcpt",),
+        unless=(r"daily", r"month", r"\bday\b", r"hour", r"sending", r"recipients", r"messages", r"\b[45]\.4\.5\b"),
+    ),
     says(
         "Yahoo Mail: the account's password is refused where an app password is due",
         Cause.APP_PASSWORD_REQUIRED,
@@ -581,6 +598,7 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"trial account",
         r"pending (?:approval|review)",
         unless=(
+            r"sender address rejected: domain",
             r"could not be verified",
             r"unverified address: (?!sender)",
             r"recipient address rejected",
@@ -814,6 +832,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"not compliant",
         r"nested mail",
         r"need (?:mail|rcpt|helo|ehlo)",
+        r"no recipients",
         r"mail from.{0,20}first",
         r"no valid recipients",
         r"smtp protocol",
@@ -852,7 +871,7 @@ MAIL: Final[tuple[Rule, ...]] = (
             r"\b5\.1\.[36]\b",
             r"expected (?:response )?code \d* ?(?:but|,|\().{0,60}\d{3}.{0,40}(?:auth|quota|limit|"
             r"spam|denied|relay)",
-            r"no response",
+            r"(?:no|empty) response",
             r"returned an error",
         ),
     ),
@@ -967,6 +986,9 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"\b4[0-9]{2} 4\.7\.1\b.{0,60}(?:try again|later)",
         stages=ENVELOPE,
     ),
+)
+
+LATER: Final[tuple[Rule, ...]] = (
     says(
         _RFC5321,
         Cause.SERVER_TEMPORARY,
