@@ -23,9 +23,9 @@ standard error, and the rest goes on."""
 
 EPILOG: Final = """\
 examples:
-  # one failure
-  {program} diagnose '535 5.7.3 Authentication unsuccessful'
-  {program} diagnose --provider Office365 --stage auth --auth oauth2 -o json
+  # one failure: here (in quotes, if it has blanks), or on standard input
+  {program} diagnose --stage token AADSTS7000222
+  {program} diagnose --stage auth --provider Office365 --auth oauth2
 
   # many failures, for a program
   {program} diagnose --output json --json-lines
@@ -45,13 +45,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stage",
         default="",
+        metavar="NAME",
         help="the step that failed: dns, proxy, connect, greeting, tls, ehlo, auth, mail_from, rcpt, data, consent or "
         "token",
     )
-    parser.add_argument("--provider", default="", help="Office365, Google, SendGrid or Custom")
-    parser.add_argument("--auth", default="", help="basic, oauth2 or none")
+    parser.add_argument("--provider", default="", metavar="NAME", help="Office365, Google, SendGrid or Custom")
+    parser.add_argument("--auth", default="", metavar="KIND", help="basic, oauth2 or none")
     parser.add_argument("--json-lines", action="store_true", help="standard input is JSON lines (default: found out)")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="json: one object a line")
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        metavar="FORMAT",
+        help="text or json: one object a line",
+    )
 
 
 def complain(options: argparse.Namespace) -> str | None:

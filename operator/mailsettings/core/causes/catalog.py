@@ -216,7 +216,7 @@ CATALOG: Final[dict[Cause, Entry]] = {
         _ADMIN,
         commands=(
             "New-ServicePrincipal -AppId CLIENT_ID -ObjectId OBJECT_ID",
-            "Add-MailboxPermission -Identity MAILBOX -User OBJECT_ID -AccessRights FullAccess",
+            "Add-MailboxPermission MAILBOX -User OBJECT_ID -AccessRights FullAccess",
         ),
     ),
     Cause.TOKEN_EXPIRED: Entry(

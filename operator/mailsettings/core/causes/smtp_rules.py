@@ -219,7 +219,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
             r"5\.7\.26",
             r"unauthenticated (?:e?-?mail|message)",
             r"recipient rate",
-            r"\brelay",
+            r"\brelay(?!ed)\w*.{0,20}(?:denied|not|access|prohib)",
         ),
     ),
     says(
