@@ -104,7 +104,10 @@ def test_every_cause_says_what_to_do_and_has_a_section(cause: Cause) -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_reasons_mean_the_cause_of_their_name(reason: Reason) -> None:
-    if reason.value in [*Cause]:
+    """But for the one that tells of the refresh token."""
+    if reason is Reason.TOKEN_EXPIRED:
+        assert CAUSES[reason] is Cause.REFRESH_TOKEN_EXPIRED
+    elif reason.value in [*Cause]:
         assert CAUSES[reason].value == reason.value
 
 

@@ -1,14 +1,14 @@
 """From any text of a failure to its cause."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from mailsettings.core.causes import fallback, oauth_rules, smtp_rules, transport_rules
 from mailsettings.core.causes.cause import Cause
-from mailsettings.core.causes.clues import Clues, Failure, read
+from mailsettings.core.causes.clues import Failure, read
 from mailsettings.core.causes.rule import Rule
+from mailsettings.core.rules import first
 
 
 class Basis(StrEnum):
@@ -65,11 +65,7 @@ def diagnose(failure: Failure) -> Diagnosis:
     """The cause of a failure. Every text has one; the answer says what it rests on."""
     clues = read(failure)
     for basis, rules in ((Basis.RULE, RULES), *_FALLBACKS):
-        rule = _first(rules, clues)
+        rule = first(rules, clues)
         if rule is not None:
             return Diagnosis(rule.cause, basis, rule.source)
     raise AssertionError("the last rule of the last table holds always")
-
-
-def _first(rules: Iterable[Rule], clues: Clues) -> Rule | None:
-    return next((rule for rule in rules if rule.holds(clues)), None)

@@ -7,6 +7,7 @@ from typing import Final
 
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.clues import Clues
+from mailsettings.core.rules import is_in
 
 BEFORE_LOGIN: Final = frozenset({"dns", "proxy", "connect", "greeting", "tls", "ehlo"})
 ENVELOPE: Final = frozenset({"mail_from", "rcpt", "data"})
@@ -39,9 +40,9 @@ class Rule:
     def holds(self, clues: Clues) -> bool:
         """Whether every condition does."""
         return (
-            (self.stages is None or clues.stage in self.stages)
-            and (self.providers is None or clues.provider in self.providers)
-            and (self.auths is None or clues.auth in self.auths)
+            is_in(clues.stage, self.stages)
+            and is_in(clues.provider, self.providers)
+            and is_in(clues.auth, self.auths)
             and (self.codes is None or not self.codes.isdisjoint(clues.codes))
             and (self.aadsts is None or not self.aadsts.isdisjoint(clues.aadsts))
             and (self.enhanced is None or any(map(self.enhanced.fullmatch, clues.enhanced)))
