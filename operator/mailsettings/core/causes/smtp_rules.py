@@ -112,6 +112,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"\b5\.7\.50[12]\b",
         r"bad outbound sender",
         r"not activated",
+        stages=("auth", "mail_from", "data", "token", "ehlo", "greeting", "connect", ""),
         unless=(
             r"recipient",
             r"mailbox disabled",
@@ -120,6 +121,13 @@ LOGIN: Final[tuple[Rule, ...]] = (
             r"email account that you tried to reach",
             r"user you are trying",
         ),
+    ),
+    says(
+        "at RCPT a blocked account is the recipient's, unless the reply speaks to the client",
+        Cause.ACCOUNT_BLOCKED,
+        r"(?:your|sender'?s?|sending|hosting)\b.{0,40}\b(?:locked|disabled|suspended|blocked|deactivated|restricted|inactive)",
+        stages=("rcpt",),
+        unless=(r"\bips?\b", r"host", r"network", r"message", r"mail server"),
     ),
     says(
         _RFC4954,
@@ -226,6 +234,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         "Exchange Online: a token that Exchange knows, but not for this mailbox",
         Cause.MAILBOX_NOT_PERMITTED,
         r"mailbox logon failure",
+        r"mailbox cannot be accessed",
         r"mapiexceptionlogonfailed",
         r"logonfailed",
         r"cannot open mailbox",
@@ -366,6 +375,13 @@ DOMAIN: Final[tuple[Rule, ...]] = (
 )
 
 LIMITS: Final[tuple[Rule, ...]] = (
+    says(
+        "hosting providers' words for the quota of what is sent",
+        Cause.QUOTA_EXCEEDED,
+        r"(?:limit|quota).{0,60}(?:outgoing|sent|sending) (?:messages|e-?mails?)",
+        r"(?:outgoing|sent|sending) (?:messages?|e-?mails?|mails?).{0,30}(?:limit|quota|exceeded)",
+        unless=(r"hour", r"minute", r"second"),
+    ),
     says(
         _GMAIL,
         Cause.RATE_LIMITED,
@@ -760,7 +776,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"mimecast",
         r"sender ?score",
         r"senderbase",
-        r"banned",
+        r"banned(?! content| file| attachment)",
         r"not allowed to connect",
         r"refused to talk",
         r"(?:client host|your host|your ip|sending ip|mail server ip|source ip|ip address|"
@@ -830,6 +846,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"missing header",
         r"headers? (?:is |are )?(?:missing|malformed|invalid|not compliant)",
         r"not compliant",
+        r"rfc[ -]compliant",
         r"nested mail",
         r"need (?:mail|rcpt|helo|ehlo)",
         r"no recipients",
@@ -909,6 +926,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"conversion",
         stages=ENVELOPE | {""},
         unless=(
+            r"invalid mailbox",
             r"recipient.{0,30}(?:unknown|not (?:found|exist)|rejected|does not)",
             r"relay",
             r"user unknown",
@@ -961,6 +979,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         unless=(
             r"sender (?:address|domain|verify)",
             r"relay",
+            r"in progress",
             r"temporar",
             r"sorry.{0,10}later",
             r"tls",
@@ -992,6 +1011,7 @@ LATER: Final[tuple[Rule, ...]] = (
     says(
         _RFC5321,
         Cause.SERVER_TEMPORARY,
+        r"in progress",
         r"temporar",
         r"try (?:again )?later",
         r"try again",
