@@ -20,6 +20,7 @@ from mailsettings.core.causes.engine import RULES, Basis, diagnose
 from mailsettings.core.causes.reasons import CAUSES
 from mailsettings.core.causes.records import to_document
 from mailsettings.core.causes.rule import Rule
+from mailsettings.core.rules import first
 
 ROOT: Final = Path(__file__).parents[2]
 DATA: Final = ROOT / "tests" / "data"
@@ -132,6 +133,22 @@ def test_every_reason_that_a_person_must_act_on_has_a_cause_or_is_the_operators_
 def test_every_rule_says_where_it_comes_from() -> None:
     tables = (*RULES, *fallback.BY_ENHANCED_CODE, *fallback.BY_REPLY_CODE, *fallback.BY_STAGE)
     assert all(rule.source for rule in tables)
+
+
+def test_every_rule_decides_about_something() -> None:
+    """A wording, or a number by itself: a rule that never does is not tested, or stands behind one that takes all."""
+    texts = [failure(record) for record in (*REAL, *WORDINGS)]
+    texts += [Failure(f"AADSTS{number}", "token") for rule in RULES for number in sorted(rule.aadsts or ())]
+    decisive = {id(first(RULES, read(text))) for text in texts}
+    assert [rule for rule in RULES if id(rule) not in decisive] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"), sorted((number, rule.cause) for rule in RULES for number in rule.aadsts or ())
+)
+def test_numbers_are_enough(number: int, cause: Cause) -> None:
+    assert diagnose(Failure(f"AADSTS{number}", "token", "Office365", "oauth2")).cause is cause
+    assert diagnose(Failure(f'{{"error": "x", "error_codes": [{number}]}}', "token")).cause is cause
 
 
 def test_every_rule_has_a_condition_on_the_text_but_the_one_for_proxies() -> None:

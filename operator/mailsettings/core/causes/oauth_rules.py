@@ -370,7 +370,7 @@ _TOKENS: Final = (
         r"(?:token|grant|refresh).{0,60}(?:revoked|withdrawn|invalidated)",
         r"refresh[ _]token.{0,60}(?:invalid|not found|unknown|malformed|not valid|"
         r"does not exist|doesn't exist|not recogni[sz]ed|already used|reuse)",
-        r"(?:invalid|unknown|bad|no|missing|malformed|incorrect).{0,12}refresh[ _]?token",
+        r"\b(?:invalid|unknown|bad|no|missing|malformed|incorrect)\b.{0,12}refresh[ _]?token",
         r"session not active",
         r"token is not active",
         r"stale token",

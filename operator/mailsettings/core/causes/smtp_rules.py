@@ -512,17 +512,6 @@ LIMITS: Final[tuple[Rule, ...]] = (
             r"greylisting",
         ),
     ),
-    says(
-        _POSTFIX,
-        Cause.RATE_LIMITED,
-        r"(?:sending|mail|message|email).{0,30}limit (?:exceeded|reached)",
-        stages=ENVELOPE | {"auth"},
-        unless=(
-            r"size",
-            r"mailbox",
-            r"quota",
-        ),
-    ),
 )
 
 SENDER: Final[tuple[Rule, ...]] = (

@@ -36,12 +36,6 @@ PROXY: Final[tuple[Rule, ...]] = (
     ),
     says(
         _SOCKS,
-        Cause.PROXY_AUTH_REQUIRED,
-        r"socks.{0,40}(?:no acceptable|no accepted|authentication)",
-        r"no acceptable.{0,16}methods?",
-    ),
-    says(
-        _SOCKS,
         Cause.PROXY_FAILURE,
         r"socks.{0,3}[45]?a?\b.{0,120}(?:fail|error|reject|refus|closed|malformed|not allowed|"
         r"unreachable|expired|invalid|unsupported|denied|timed? ?out|reply)",
@@ -234,6 +228,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"unknown[ _]ca\b",
         r"unknown issuer",
         r"certificate[ _]verify[ _]failed",
+        r"unable to connect with tls encryption",
         r"certificate (?:verification|validation|verify)(?: has)? fail",
         r"verify error",
         r"verify failed",
@@ -319,11 +314,6 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"tls version.{0,30}(?:not|unsupported|too)",
         r"\b4\.7\.66\b",
         unless=(r"wrong[ _]version[ _]number",),
-    ),
-    says(
-        "Exchange Online documentation: TLS 1.0 and 1.1 are refused",
-        Cause.TLS_PROTOCOL_VERSION,
-        r"\b[45]\.7\.66\b",
     ),
     says(
         _RFC3207,
