@@ -1,4 +1,4 @@
-"""The command line of the operator's image: run the operator, or render what is made from the models."""
+"""The command line of the operator's image: run it, diagnose a failure, or render what is made from the code."""
 
 import argparse
 import asyncio
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from mailsettings import diagnose
 from mailsettings.config import PREFIX, Config
 
 DEFAULT_LIVENESS = "http://0.0.0.0:8080/healthz"
@@ -45,10 +46,20 @@ def _parser() -> argparse.ArgumentParser:
         help="where to answer liveness checks, or 'none' (default: %(default)s)",
     )
     run.set_defaults(command=_run)
+    diagnosing = commands.add_parser(
+        "diagnose",
+        help=diagnose.SUMMARY,
+        description=diagnose.DESCRIPTION,
+        epilog=diagnose.EPILOG.format(program="mailsettings-operator"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    diagnose.add_arguments(diagnosing)
+    diagnosing.set_defaults(command=_diagnose, parser=diagnosing)
     render = commands.add_parser(
         "render",
-        help="write the CRDs and the reference from the models",
-        description="Writes crds/, docs/reference.md and the admission policies that are made from the models.",
+        help="write the CRDs and the documentation that is made from the code",
+        description="Writes crds/, docs/reference.md, docs/troubleshooting.md and the admission policies that are\n"
+        "made from the models.",
         epilog="examples:\n  python -m mailsettings render\n  python -m mailsettings render --check",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -90,6 +101,13 @@ def _run(options: argparse.Namespace) -> int:
             print(f"mailsettings-operator: {described(cause)}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    complaint = diagnose.complain(options)
+    if complaint is not None:
+        options.parser.error(complaint)
+    return diagnose.run(options)
 
 
 def _render(options: argparse.Namespace) -> int:

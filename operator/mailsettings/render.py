@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from mailsettings.api import admission, crd, reference
+from mailsettings.core.causes import document
 
 _YAML_NOTE: Final = "# Made from operator/mailsettings/api by: make crds\n"
 
@@ -15,6 +16,7 @@ def files() -> dict[Path, str]:
         Path("manifests/admission/basic-auth-warning.yaml"): _YAML_NOTE
         + crd.to_yaml(*admission.basic_warning_documents()),
         Path("docs/reference.md"): reference.render(),
+        Path("docs/troubleshooting.md"): document.render(),
     }
 
 

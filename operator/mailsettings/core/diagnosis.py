@@ -10,6 +10,7 @@ from mailsettings.api.conditions import Reason
 from mailsettings.api.providers import TlsMode
 from mailsettings.core.probe import ProbeFailure, ProbeRequest, Stage
 from mailsettings.core.redact import redact
+from mailsettings.core.rules import decisive, is_in, pattern, sentences
 from mailsettings.core.sasl import Challenge, Mechanism, initial_response, parse_challenge
 from mailsettings.core.server import BearerToken
 
@@ -158,11 +159,11 @@ class _Rule:
         """Whether every condition does."""
         fault, server = case.fault, case.request.server
         return (
-            _is_in(fault.kind, self.kinds)
-            and _is_in(fault.stage, self.stages)
-            and _is_in(fault.code, self.codes)
-            and _is_in(server.port, self.ports)
-            and _is_in(server.tls_mode, self.tls)
+            is_in(fault.kind, self.kinds)
+            and is_in(fault.stage, self.stages)
+            and is_in(fault.code, self.codes)
+            and is_in(server.port, self.ports)
+            and is_in(server.tls_mode, self.tls)
             and (self.enhanced is None or self.enhanced.fullmatch(case.enhanced_code or "") is not None)
             and (self.text is None or self.text.search(case.said) is not None)
             and self.has_login in (None, case.request.credentials is not None)
@@ -178,12 +179,11 @@ def diagnose(fault: Fault, request: ProbeRequest) -> ProbeFailure:
     status is not written for nothing.
     """
     case = _case(fault, request)
-    rule = next(rule for rule in _RULES if rule.holds(case))
-    sentences = f"{rule.happened} {rule.remedy}".rstrip().format_map(case.words)
+    rule = decisive(_RULES, case)
     return ProbeFailure(
         stage=fault.stage,
         reason=rule.reason,
-        message=f"{_LABELS[fault.stage]}: {sentences}",
+        message=f"{_LABELS[fault.stage]}: {sentences(rule.happened, rule.remedy, case.words)}",
         code=fault.code,
         enhanced_code=case.enhanced_code,
     )
@@ -197,10 +197,6 @@ def _case(fault: Fault, request: ProbeRequest) -> _Case:
     # What a reply means must not hang on the login: a user may be called "relay".
     _, said = _parse_text(fault.text)
     return _Case(fault, request, enhanced_code, said, text, _parse_challenge(fault.challenge, request))
-
-
-def _is_in(value: object, values: frozenset[object] | None) -> bool:
-    return values is None or value in values
 
 
 def _where(host: str, port: int) -> str:
@@ -317,10 +313,6 @@ def _codes(*codes: int | range) -> frozenset[int]:
     return frozenset(number for code in codes for number in (code if isinstance(code, range) else (code,)))
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.IGNORECASE)
-
-
 _PLAIN_FIRST: Final = frozenset({TlsMode.DISABLED, TlsMode.START_TLS})
 _IMPLICIT: Final = frozenset({TlsMode.IMPLICIT})
 _DISABLED: Final = frozenset({TlsMode.DISABLED})
@@ -331,7 +323,7 @@ _CHECK_TOKEN: Final = (
     "Check that the token is for this very mailbox and bears the scope and audience that the mail server wants, and "
     "that the provider lets this account and application use SMTP."
 )
-_WANTS_TLS: Final = _pattern(r"STARTTLS|\bTLS\b|encrypt|secure connection")
+_WANTS_TLS: Final = pattern(r"STARTTLS|\bTLS\b|encrypt|secure connection")
 
 _BEFORE_AND_AT_CONNECT: Final = (
     _Rule(
@@ -494,7 +486,7 @@ _AT_AUTH_BY_TOKEN: Final = (
         kinds=_one(FaultKind.REPLY),
         stages=_at(Stage.AUTH),
         codes=_PERMANENT,
-        text=_pattern(r"(?:line|response|command|token|argument).{0,10} too long"),
+        text=pattern(r"(?:line|response|command|token|argument).{0,10} too long"),
         by_token=True,
     ),
     _Rule(
@@ -628,7 +620,7 @@ _AT_AUTH: Final = (
         kinds=_one(FaultKind.REPLY),
         stages=_at(Stage.AUTH),
         codes=_codes(535, 550),
-        text=_pattern(r"\bdisabled\b|security defaults|did not meet the criteria|not supported"),
+        text=pattern(r"\bdisabled\b|security defaults|did not meet the criteria|not supported"),
     ),
     *_AT_AUTH_BY_TOKEN,
     _Rule(
@@ -683,7 +675,7 @@ _AT_ENVELOPE: Final = (
         kinds=_one(FaultKind.REPLY),
         stages=_ENVELOPE,
         codes=_PERMANENT,
-        text=_pattern(r"authenticat|log ?in first|not logged in"),
+        text=pattern(r"authenticat|log ?in first|not logged in"),
         has_login=False,
     ),
     _Rule(
@@ -701,7 +693,7 @@ _AT_ENVELOPE: Final = (
         kinds=_one(FaultKind.REPLY),
         stages=_ENVELOPE,
         codes=_PERMANENT,
-        text=_pattern(
+        text=pattern(
             r"send ?as\b|sender address rejected|not owned by|verified sender|sender identity|"
             r"sender.{0,40}not (?:allowed|authorized|permitted|verified)"
         ),
@@ -713,7 +705,7 @@ _AT_ENVELOPE: Final = (
         kinds=_one(FaultKind.REPLY),
         stages=_at(Stage.RCPT),
         codes=_TEMPORARY | _PERMANENT,
-        text=_pattern(r"\brelay"),
+        text=pattern(r"\brelay"),
         has_login=False,
     ),
     _Rule(
@@ -723,7 +715,7 @@ _AT_ENVELOPE: Final = (
         kinds=_one(FaultKind.REPLY),
         stages=_at(Stage.RCPT),
         codes=_TEMPORARY | _PERMANENT,
-        text=_pattern(r"\brelay(?:ing)?\b.{0,20}(?:denied|not|prohibited)|unable to relay"),
+        text=pattern(r"\brelay(?:ing)?\b.{0,20}(?:denied|not|prohibited)|unable to relay"),
     ),
     _Rule(
         Reason.SERVER_TEMPORARY,

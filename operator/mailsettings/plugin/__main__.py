@@ -7,8 +7,10 @@ from typing import Final
 
 from mailsettings.plugin.authorize.command import AUTHORIZE
 from mailsettings.plugin.command import PROGRAM, USAGE, Command
+from mailsettings.plugin.diagnose.command import DIAGNOSE
+from mailsettings.plugin.explain.command import EXPLAIN
 
-COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE,)
+COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE, DIAGNOSE, EXPLAIN)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,6 +35,7 @@ from mailsettings.core.oauth2.request import (
     TokenRequest,
 )
 from mailsettings.core.redact import MARK, redact
+from mailsettings.core.rules import decisive, is_in, pattern, sentences
 
 
 class FailureKind(StrEnum):
@@ -277,10 +278,10 @@ def diagnose_redirect(
 
 
 def _judged(case: _Case) -> TokenFault:
-    rule = next(rule for rule in RULES if rule.holds(case))
+    rule = decisive(RULES, case)
     return TokenFault(
         reason=rule.reason,
-        message=f"{rule.happened} {rule.remedy}".rstrip().format_map(case.words),
+        message=sentences(rule.happened, rule.remedy, case.words),
         retry_after=case.retry_after,
         error=case.redacted(case.failure.error),
         is_transient=not rule.reason.needs_person if rule.is_transient is None else rule.is_transient,
@@ -329,8 +330,8 @@ _RUN: Final = re.compile(r"\beyJ[\w.~+/=-]+|(?<![\w./:~+=-])(?!https?://)[\w.~+/
 def legible(text: str, secrets: Sequence[str], private_keys: Sequence[str] = ()) -> str:
     """A provider's text fit to be shown: on one line, without secrets and what changes from call to call, bounded."""
     clean = _redacted("".join(map(_visible, text)), secrets, private_keys)
-    for pattern, replacement in ((_QUERY, r"\1"), (_RUN, MARK), (_PER_CALL, ""), (_MOMENT, "")):
-        clean = pattern.sub(replacement, clean)
+    for expression, replacement in ((_QUERY, r"\1"), (_RUN, MARK), (_PER_CALL, ""), (_MOMENT, "")):
+        clean = expression.sub(replacement, clean)
     clean = " ".join(clean.split()).replace('"', "'").strip(" .,;")
     return clean if len(clean) <= MAX_TEXT_LENGTH else f"{clean[: MAX_TEXT_LENGTH - 1]}…"
 
@@ -376,19 +377,15 @@ class Rule:
         failure = case.failure
         return (
             failure.kind in self.kinds
-            and _is_in(case.request.family, self.families)
-            and _is_in(case.grant, self.grants)
-            and _is_in(case.auth, self.auths)
-            and _is_in(failure.status, self.statuses)
-            and _is_in(failure.error, self.errors)
-            and _is_in(failure.suberror, self.suberrors)
+            and is_in(case.request.family, self.families)
+            and is_in(case.grant, self.grants)
+            and is_in(case.auth, self.auths)
+            and is_in(failure.status, self.statuses)
+            and is_in(failure.error, self.errors)
+            and is_in(failure.suberror, self.suberrors)
             and (self.codes is None or not self.codes.isdisjoint(case.codes))
             and (self.text is None or self.text.search(failure.description) is not None)
         )
-
-
-def _is_in(value: object, values: frozenset[object] | None) -> bool:
-    return values is None or value in values
 
 
 def _kinds(*kinds: FailureKind) -> frozenset[FailureKind]:
@@ -401,10 +398,6 @@ def _set(*errors: str) -> frozenset[str]:
 
 def _codes(*numbers: int) -> frozenset[int]:
     return frozenset(numbers)
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.IGNORECASE)
 
 
 _MICROSOFT: Final = frozenset({Family.MICROSOFT})
@@ -750,7 +743,7 @@ _CLIENT: Final = (
         "{where} knows no such client: {said}.",
         "Check auth.oauth2.clientID.",
         errors=_set("invalid_client", "unauthorized_client"),
-        text=_pattern(
+        text=pattern(
             r"client was not found|client not found|unknown client|no such client|invalid[ _]client[ _]id|"
             r"client (?:is|was) (?:deleted|disabled)|client is not enabled"
         ),
@@ -762,7 +755,7 @@ _CLIENT: Final = (
         families=_GOOGLE,
         grants=_SERVICE_ACCOUNT,
         errors=_set("invalid_grant", "invalid_client"),
-        text=_pattern(r"signature"),
+        text=pattern(r"signature"),
     ),
     Rule(
         Reason.CLIENT_UNKNOWN,
@@ -771,7 +764,7 @@ _CLIENT: Final = (
         families=_GOOGLE,
         grants=_SERVICE_ACCOUNT,
         errors=_set("invalid_grant", "invalid_client"),
-        text=_pattern(r"account not found|client (?:was )?not found"),
+        text=pattern(r"account not found|client (?:was )?not found"),
     ),
     Rule(
         Reason.WRONG_ACCOUNT,
@@ -780,7 +773,7 @@ _CLIENT: Final = (
         families=_GOOGLE,
         grants=_SERVICE_ACCOUNT,
         errors=_set("invalid_grant"),
-        text=_pattern(r"email or user id|invalid (?:impersonation|principal|sub)"),
+        text=pattern(r"email or user id|invalid (?:impersonation|principal|sub)"),
     ),
     Rule(
         Reason.CLIENT_NOT_PERMITTED,
@@ -832,7 +825,7 @@ _REDIRECT_URI: Final = (
         _REGISTER,
         grants=_CODE,
         errors=_set("invalid_grant", "invalid_request", "unauthorized_client"),
-        text=_pattern(r"redirect[ _]?ur[il]"),
+        text=pattern(r"redirect[ _]?ur[il]"),
     ),
 )
 
@@ -987,7 +980,7 @@ _ACCOUNT: Final = (
         "The account cannot be used: {said}.",
         "Have it enabled, then authorize again.",
         errors=_set("invalid_grant", "access_denied"),
-        text=_pattern(r"(?:account|user)\b.{0,30}\b(?:disabled|deleted|suspended|locked|not enabled)"),
+        text=pattern(r"(?:account|user)\b.{0,30}\b(?:disabled|deleted|suspended|locked|not enabled)"),
     ),
 )
 
@@ -1025,7 +1018,7 @@ _REFRESH_TOKEN: Final = (
         _AUTHORIZE,
         grants=_REFRESH,
         errors=_set("invalid_grant"),
-        text=_pattern(r"revoked|reuse|already (?:been )?used|invalidated"),
+        text=pattern(r"revoked|reuse|already (?:been )?used|invalidated"),
     ),
     Rule(
         Reason.TOKEN_EXPIRED,
@@ -1033,7 +1026,7 @@ _REFRESH_TOKEN: Final = (
         _AUTHORIZE,
         grants=_REFRESH,
         errors=_set("invalid_grant"),
-        text=_pattern(r"expired|inactiv|not active|max(?:imum)? lifetime"),
+        text=pattern(r"expired|inactiv|not active|max(?:imum)? lifetime"),
     ),
     Rule(
         Reason.SCOPE_INVALID,

@@ -1,0 +1,163 @@
+"""What can be read in the text of a failure, whoever wrote it: codes, numbers, and its words on one line."""
+
+import base64
+import binascii
+import html
+import re
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote_plus
+
+STAGES: Final = (
+    *("dns", "proxy", "connect", "greeting", "tls", "ehlo", "auth", "mail_from", "rcpt", "data"),
+    *("consent", "token"),
+)
+"""The steps of a session, and those of OAuth2, by the names that rules use."""
+
+PROVIDERS: Final = ("Office365", "Google", "SendGrid", "Custom")
+LOGINS: Final = ("basic", "oauth2", "none")
+
+MAX_LENGTH: Final = 8_192
+"""Of a text, in characters. Of a longer one both ends are read: exceptions tell their cause first or last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure, as it was met. Only `raw` is needed."""
+
+    raw: str = field(repr=False)
+    """An SMTP reply, the text of an exception, or a token endpoint's answer, in any form. May hold secrets."""
+    stage: str = ""
+    """The step that failed, one of `STAGES`, or as the operator's probe calls it; empty: not known."""
+    provider: str = ""
+    """One of `PROVIDERS`; empty: not known."""
+    auth: str = ""
+    """One of `LOGINS`; empty: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clues:
+    """A failure, taken apart."""
+
+    stage: str
+    provider: str
+    auth: str
+    said: str = field(repr=False)
+    """The words, in lower case, on one line, without codes between lines. For matching only: may hold secrets."""
+    codes: tuple[int, ...] = ()
+    """SMTP reply codes, in the order of the text. Source: RFC 5321 §4.2."""
+    enhanced: tuple[str, ...] = ()
+    """Enhanced status codes, likewise. Source: RFC 3463 §2."""
+    aadsts: tuple[int, ...] = ()
+    """Microsoft's error numbers, likewise."""
+
+
+_STAGES: Final = {
+    "resolve": "dns",
+    "mail": "mail_from",
+    "mailfrom": "mail_from",
+    "mail from": "mail_from",
+    "rcpt to": "rcpt",
+    "rcpt_to": "rcpt",
+    "starttls": "tls",
+    "helo": "ehlo",
+}
+"""What else the stages are called."""
+
+_ENHANCED: Final = re.compile(r"(?<![\w.])([245]\.[0-9]{1,2}\.[0-9]{1,4})(?![\w]|\.[0-9])")
+_AADSTS: Final = re.compile(r"\baadsts[ :=]{0,3}([0-9]{4,8})\b")
+_ERROR_CODES: Final = re.compile(r"\berror_codes\b.{0,3}:.{0,3}\[\s{0,20}([0-9]{4,8})\b")
+_BEFORE_ENHANCED: Final = re.compile(r"(?<![\w.])([45][0-57][0-9])[\W_]{1,6}#?[245]\.[0-9]{1,2}\.[0-9]{1,4}(?!\w)")
+_AT_A_BOUNDARY: Final = re.compile(
+    r"(?:^|[\n|'\"(\[{=<>,;]|:\s|\b(?:said|response|reply|code|error|status|answered|returned|with|got|server)\b[:,]?)"
+    r"\s{0,4}['\"]?([45][0-57][0-9])(?=[\s,;:'\"|)\]}>-]|$)"
+)
+_REPLY: Final = re.compile(r"(?<![\w.])([45][0-57][0-9])[- ]#?([245]\.[0-9]{1,2}\.[0-9]{1,4}(?![\w.]))?")
+_WRAPPER: Final = re.compile(r"[^.]{4,120}\. the server response was: (?=\S{3})")
+"""What .NET makes of a reply code by itself, before the reply's own words."""
+_CHALLENGE: Final = re.compile(r"\beyj[\w+/-]{8,}={0,2}", re.IGNORECASE)
+_ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u00[0-9a-f]{2}", re.IGNORECASE)
+
+
+def read(failure: Failure) -> Clues:
+    """Takes a failure apart. The time it takes grows with the text's length only as far as `MAX_LENGTH`."""
+    text = _bounded(failure.raw)
+    text = _unescaped(text)
+    text = text + " " + " ".join(_challenges(text))
+    lower = text.lower().translate(_PLAIN)
+    return Clues(
+        stage=known_stage(failure.stage),
+        provider=failure.provider.strip().lower(),
+        auth=failure.auth.strip().lower(),
+        said=_WRAPPER.sub("", " ".join(_once(lower).replace("\\", "").split())),
+        codes=tuple(dict.fromkeys(int(code) for code in _codes(lower))),
+        enhanced=tuple(dict.fromkeys(_ENHANCED.findall(lower))),
+        aadsts=tuple(dict.fromkeys(int(number) for number in _numbers(lower))),
+    )
+
+
+_PLAIN: Final = str.maketrans(
+    {"\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'", "`": "'", '"': " ", "\0": " "}
+    | {"\N{LEFT DOUBLE QUOTATION MARK}": " ", "\N{RIGHT DOUBLE QUOTATION MARK}": " ", "\N{NO-BREAK SPACE}": " "}
+    | {"\N{NON-BREAKING HYPHEN}": "-", "\N{EN DASH}": "-"}
+)
+
+
+def _bounded(text: str) -> str:
+    half = MAX_LENGTH // 2
+    return text if len(text) <= MAX_LENGTH else f"{text[:half]}\n{text[-half:]}"
+
+
+def known_stage(name: str) -> str:
+    """A stage by the name that rules use."""
+    plain = name.strip().lower().replace("-", "_")
+    return _STAGES.get(plain, plain)
+
+
+def _unescaped(text: str) -> str:
+    """JSON's and logs' escapes, HTML's entities, and the query of a redirect, as a person would read them."""
+    text = _ESCAPES.sub(_character, text)
+    if "&" in text:
+        text = html.unescape(text)
+    return unquote_plus(text) if "error_description=" in text or "%20" in text else text
+
+
+def _character(match: re.Match[str]) -> str:
+    escape = match[0].lower()
+    return chr(int(escape[2:], 16)) if escape.startswith("\\u") else "\n"
+
+
+def _challenges(text: str) -> list[str]:
+    """The error challenges of XOAUTH2 and OAUTHBEARER (RFC 7628 §3.2.2), which are JSON in base64."""
+    found = []
+    for run in _CHALLENGE.findall(text)[:4]:
+        try:
+            decoded = base64.b64decode(
+                run[:2048] + "=" * (-len(run[:2048]) % 4), altchars=b"-_" if "-" in run else None
+            )
+        except (ValueError, binascii.Error):
+            continue
+        found.append(decoded.decode("utf-8", "replace"))
+    return [each for each in found if '"status"' in each]
+
+
+def _once(lower: str) -> str:
+    """With the codes that a server repeats on every line (RFC 5321 §4.2.1, RFC 2034 §4) only where they come first."""
+    seen: set[str] = set()
+
+    def keep_first(match: re.Match[str]) -> str:
+        codes = " ".join(filter(None, match.groups()))
+        if codes in seen:
+            return " "
+        seen.add(codes)
+        return f"{codes} "
+
+    return _REPLY.sub(keep_first, lower)
+
+
+def _codes(lower: str) -> list[str]:
+    return [*_BEFORE_ENHANCED.findall(lower), *_AT_A_BOUNDARY.findall(lower)]
+
+
+def _numbers(lower: str) -> list[str]:
+    return [*_AADSTS.findall(lower), *_ERROR_CODES.findall(lower)]

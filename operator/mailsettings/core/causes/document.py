@@ -1,0 +1,66 @@
+"""`docs/troubleshooting.md`, written from the table of causes."""
+
+import textwrap
+from typing import Final
+
+from mailsettings.core.causes.catalog import CATALOG, Entry, Mover, Retry
+from mailsettings.core.causes.cause import Cause
+
+_COLUMNS: Final = 120
+
+_INTRODUCTION: Final = """\
+<!-- Made from operator/mailsettings/core/causes by: make crds -->
+# Troubleshooting
+
+Why mail cannot be sent, and what to do. Every failure has one of these causes, whatever the words that a server or a
+library has for it. Hand a failure of your own to `kubectl mailsettings diagnose` (in the operator's image
+`mailsettings-operator diagnose`), and it names the cause:
+
+```console
+$ kubectl mailsettings diagnose --provider Office365 --stage auth \\
+    '535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is
+    disabled for the Tenant.'
+$ kubectl mailsettings explain SmtpAuthDisabledTenant
+```
+
+Where no rule knows the words, the cause is what the codes of the reply, or else the step that failed, most often mean,
+and the diagnosis says so.
+"""
+
+_MOVES: Final = {
+    Mover.TENANT: "yours, who wrote the settings",
+    Mover.ADMIN: "the administrator's, of the cluster, the network, the directory or the mail server",
+    Mover.PROVIDER: "the mail provider's, or of whoever runs the other server",
+}
+_RETRIES: Final = {
+    Retry.NO: "Trying again changes nothing before that.",
+    Retry.LATER: "It may pass by itself; trying again later is worth while.",
+}
+
+
+def render() -> str:
+    """The whole page."""
+    rows = [f"| [{cause}](#{cause.lower()}) | {entry.title} | {entry.mover} |" for cause, entry in CATALOG.items()]
+    table = "\n".join(("| Cause | What is wrong | Whose move |", "|---|---|---|", *rows))
+    return "\n".join((_INTRODUCTION, table, *(_section(cause, entry) for cause, entry in CATALOG.items())))
+
+
+def _section(cause: Cause, entry: Entry) -> str:
+    paragraphs = [
+        f"\n## {cause}",
+        f"**{entry.title}.** {_escaped(cause.meaning)}",
+        _escaped(entry.remedy),
+        *(["```shell\n" + "\n".join(entry.commands) + "\n```"] if entry.commands else []),
+        f"The next move is {_MOVES[entry.mover]}. {_RETRIES[entry.retry]}",
+    ]
+    return "\n\n".join(map(_wrapped, paragraphs)) + "\n"
+
+
+def _wrapped(paragraph: str) -> str:
+    if paragraph.startswith(("```", "\n## ")):
+        return paragraph
+    return textwrap.fill(paragraph, _COLUMNS, break_long_words=False, break_on_hyphens=False)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("*", r"\*")

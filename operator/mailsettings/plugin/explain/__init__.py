@@ -1,0 +1,1 @@
+"""`kubectl mailsettings explain`."""

@@ -1,0 +1,215 @@
+"""`diagnose` of the operator's image and of the plugin, and the plugin's `explain`."""
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from mailsettings import __main__ as operator
+from mailsettings import diagnose
+from mailsettings.core.causes.cause import Cause
+from mailsettings.core.causes.records import MAX_LINE
+from mailsettings.plugin import __main__ as plugin
+
+Program = Callable[[list[str]], int]
+PROGRAMS: Final = [pytest.param(operator.main, id="operator"), pytest.param(plugin.main, id="plugin")]
+PROGRAM: Final = pytest.mark.parametrize("program", PROGRAMS)
+RECORD: Final = '{"id": "f1", "stage": "auth", "provider": "Google", "auth": "basic", "raw": "535 5.7.8 no hunter2"}'
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
+    def say(text: str | bytes) -> None:
+        data = text if isinstance(text, bytes) else text.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+
+    return say
+
+
+@PROGRAM
+def test_a_text_gets_cause_remedy_and_link(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    reply = "535 5.7.139 SmtpClientAuthentication is disabled for the Tenant hunter2"
+    assert program(["diagnose", "--stage", "auth", "--provider", "Office365", reply]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("SmtpAuthDisabledTenant: ")
+    assert "Set-TransportConfig -SmtpClientAuthenticationDisabled $false" in said
+    assert "docs/troubleshooting.md#smtpauthdisabledtenant" in said
+    assert "hunter2" not in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+@PROGRAM
+def test_a_fallback_is_told(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program(["diagnose", "--stage", "rcpt", "550 qqq"]) == 0
+    assert "No rule knows these words" in capsys.readouterr().out
+
+
+@PROGRAM
+def test_json_lines_are_answered_one_by_one(
+    program: Program, say: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(f'{RECORD}\n\n{{"id": 7, "raw": "421 Too many connections"}}\n{{"raw": "552 mailbox full", "stage": null}}')
+    assert program(["diagnose", "--output", "json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(answer.get("id"), answer["cause"]) for answer in answers] == [
+        ("f1", "BadCredentials"),
+        (7, "TooManyConnections"),
+        (None, "MailboxFull"),
+    ]
+    assert {"title", "remedy", "commands", "retry", "mover", "docs", "basis", "fallback", "source"} <= set(answers[0])
+
+
+@PROGRAM
+def test_bad_lines_are_told_and_do_not_end_the_run(
+    program: Program, say: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = ["hunter2", "[]", '{"stage": "auth"}', '{"raw": 5}', '{"raw": "x", "auth": {}}', "[" * 100_000]
+    say("\n".join([*bad, RECORD]))
+    assert program(["diagnose", "-o", "json"]) == 1
+    said = capsys.readouterr()
+    assert [json.loads(line)["id"] for line in said.out.splitlines()] == ["f1"]
+    complaints = said.err.splitlines()
+    assert [line.split(":")[0] for line in complaints] == [f"line {number}" for number in range(1, 7)]
+    assert "there is no field raw" in complaints[2]
+    assert "the field raw is no string" in complaints[3]
+    assert "hunter2" not in said.err
+
+
+def test_json_lines_can_be_forced(say: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    say("nonsense\n")
+    assert operator.main(["diagnose", "--json-lines"]) == 1
+    assert capsys.readouterr().err.startswith("line 1: ")
+
+
+def test_a_token_endpoints_answer_is_one(say: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    say('{\n  "error": "invalid_client",\n  "error_description": "AADSTS7000222: expired"\n}\n')
+    assert operator.main(["diagnose", "--stage", "token", "-o", "json"]) == 0
+    (answer,) = capsys.readouterr().out.splitlines()
+    assert json.loads(answer)["cause"] == "ClientSecretExpired"
+
+
+def test_text_of_many_is_a_line_each(say: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    say(f'{RECORD}\n{{"id": "\\u001b[31m", "raw": "x", "stage": "dns"}}\n')
+    assert operator.main(["diagnose"]) == 0
+    assert capsys.readouterr().out == "f1: BadCredentials\n [31m: DnsNotFound\n"
+
+
+def test_bytes_that_are_no_text_do_no_harm(say: Callable[[bytes], None], capsys: pytest.CaptureFixture[str]) -> None:
+    say(b"\xff\xfe\x00 535 authentication failed \x80")
+    assert operator.main(["diagnose", "--stage", "auth", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cause"] == "BadCredentials"
+
+
+def test_nothing_is_no_failure(say: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    say(" \n")
+    assert operator.main(["diagnose"]) == 2
+    assert "There is no failure" in capsys.readouterr().err
+
+
+@PROGRAM
+@pytest.mark.parametrize(
+    "arguments",
+    [["--stage", "x"], ["--provider", "x"], ["--auth", "x"], ["text", "--json-lines"], ["-o", "yaml"]],
+    ids=" ".join,
+)
+def test_usage_errors_end_with_2(program: Program, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status: object = program(["diagnose", *arguments])
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
+    assert "usage: " in capsys.readouterr().err
+
+
+# --- streams ---
+
+
+class Endless(io.StringIO):
+    """Lines without an end, which counts the characters that were taken."""
+
+    def __init__(self, line: str, limit: int) -> None:
+        super().__init__()
+        self.line, self.left, self.taken = line, limit, 0
+
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]  # noqa: ARG002
+        if self.left <= 0:
+            return ""
+        self.left -= 1
+        self.taken += 1
+        return self.line
+
+
+def options(**given: object) -> argparse.Namespace:
+    defaults = {"text": None, "stage": "", "provider": "", "auth": "", "json_lines": False, "output": "json"}
+    return argparse.Namespace(**{**defaults, **given})
+
+
+class Reader(io.StringIO):
+    """Notes how many lines had been read when the first answer came."""
+
+    def __init__(self, source: Endless) -> None:
+        super().__init__()
+        self.source = source
+        self.read_before: int | None = None
+
+    def write(self, text: str, /) -> int:
+        if self.read_before is None:
+            self.read_before = self.source.taken
+        return len(text)
+
+
+def test_streams_are_not_gathered() -> None:
+    source = Endless(f"{RECORD}\n", 500)
+    result = Reader(source)
+    assert diagnose.diagnose(options(), diagnose.Streams(source, result, io.StringIO())) == 0
+    assert source.taken == 500
+    assert result.read_before == 1
+
+
+def test_one_failure_is_read_only_so_far() -> None:
+    source = Endless("x" * 1000 + "\n", 10_000)
+    assert diagnose.diagnose(options(), diagnose.Streams(source, io.StringIO(), io.StringIO())) == 0
+    assert source.taken < 200
+
+
+def test_a_line_that_is_too_long_is_passed_over() -> None:
+    source = io.StringIO(f'{RECORD}\n{{"raw": "{"x" * (3 * MAX_LINE)}"}}\n{RECORD}\n')
+    result, complaints = io.StringIO(), io.StringIO()
+    assert diagnose.diagnose(options(), diagnose.Streams(source, result, complaints)) == 1
+    assert complaints.getvalue() == f"line 2: it is longer than {MAX_LINE} characters\n"
+    assert len(result.getvalue().splitlines()) == 2
+
+
+# --- explain ---
+
+
+def test_explain_tells_of_a_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plugin.main(["explain", "securityDEFAULTS"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("SecurityDefaults: Entra security defaults block the sign-in\n")
+    assert "What to do: Use auth.oauth2." in said
+    assert "Whose move: the admin's." in said
+    assert said.endswith("More: docs/troubleshooting.md#securitydefaults\n")
+
+
+def test_explain_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plugin.main(["explain"]) == 0
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines()] == list(Cause)
+    assert max(map(len, said.splitlines())) <= 100
+    assert plugin.main(["explain", "-o", "json"]) == 0
+    assert [entry["cause"] for entry in json.loads(capsys.readouterr().out)] == list(Cause)
+
+
+def test_explain_of_one_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plugin.main(["explain", "PortBlocked", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mover"] == "admin"
+
+
+def test_explain_of_no_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plugin.main(["explain", "Nonsense"]) == 1
+    assert "There is no such cause" in capsys.readouterr().err
