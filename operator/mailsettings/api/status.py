@@ -70,6 +70,8 @@ class Effective(StatusModel):
     """Disabled, StartTLS or Implicit."""
     auth: str
     """None, Basic or OAuth2."""
+    proxy: str | None = None
+    """The object's own proxy: http://proxy.acme.example:3128; absent without one, and for what is inherited."""
 
 
 class Binding(StatusModel):
@@ -83,7 +85,7 @@ class ProbeFailureStatus(StatusModel):
     """Why the last probe failed."""
 
     stage: str
-    """The step of the SMTP dialogue: resolve, connect, greeting, tls, ehlo, auth, mail, rcpt or data."""
+    """The step of the SMTP dialogue: resolve, proxy, connect, greeting, tls, ehlo, auth, mail, rcpt or data."""
     cause: str
     """The ProbeSucceeded condition's reason."""
     code: Count | None = None

@@ -13,6 +13,7 @@ class Stage(StrEnum):
     """A step of the SMTP dialogue, in the order of the dialogue."""
 
     RESOLVE = "resolve"
+    PROXY = "proxy"
     CONNECT = "connect"
     GREETING = "greeting"
     TLS = "tls"

@@ -81,6 +81,8 @@ def probe_subject(
     )
     content = asdict(request)
     content["server"]["timeout"] = settings.server.timeout.total_seconds()
+    if settings.server.proxy is None:
+        del content["server"]["proxy"]  # so that settings without one are not all tested anew when the operator is
     if settings.token is not None:
         content["credentials"] = settings.token.fingerprint
     token = settings.token.serial if settings.token is not None else None

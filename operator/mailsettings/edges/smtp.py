@@ -166,6 +166,8 @@ class _Dialogue:
             level=self._request.level,
             policy=self._policy,
             within=server.timeout,
+            proxy=server.proxy,
+            entered=self._enter,
         )
         client = _Client(
             sock=connection,
@@ -182,6 +184,9 @@ class _Dialogue:
         finally:
             client.close()
             connection.close()
+
+    def _enter(self, stage: Stage) -> None:
+        self.stage = stage
 
     async def _context(self) -> ssl.SSLContext | None:
         server = self._server
@@ -401,8 +406,14 @@ _FAULTS: Final[tuple[tuple[type[Exception], Callable[[Any, Stage], Fault]], ...]
     ),
     (
         network.EgressDeniedError,
-        lambda error, stage: Fault(stage, FaultKind.EGRESS_DENIED, detail=error.denial.text),
+        lambda error, _stage: Fault(Stage.CONNECT, FaultKind.EGRESS_DENIED, detail=error.denial.text),
     ),
+    (
+        network.ProxyDeniedError,
+        lambda error, _stage: Fault(Stage.PROXY, FaultKind.PROXY_DENIED, detail=error.denial.text),
+    ),
+    (network.ProxyLoginError, lambda error, _stage: Fault(Stage.PROXY, FaultKind.PROXY_LOGIN, detail=str(error))),
+    (network.ProxyError, lambda error, _stage: Fault(Stage.PROXY, FaultKind.PROXY_FAILURE, detail=str(error))),
     (network.ConnectionRefused, _of_kind(FaultKind.REFUSED)),
     (network.ConnectionTimeout, _of_kind(FaultKind.TIMEOUT)),
     (

@@ -77,6 +77,7 @@ async def authorize(
         level=resolved.effective.source,
         digest=services.digest,
         custom_cloud=services.custom_cloud,
+        proxy=resolved.server.proxy,
     )
     await further_consents(services, record, place, subject)
     try:

@@ -125,7 +125,7 @@ async def _asked(
 
     def connect(host: str, port: int, within_s: float) -> socket.socket:
         within = min(CONNECT_LIMIT, timedelta(seconds=within_s))
-        attempt = network.connect(host, port, level=level, policy=provider_policy, within=within)
+        attempt = network.connect(host, port, level=level, policy=provider_policy, within=within, proxy=request.proxy)
         return _in_loop(attempt, loop, within_s)
 
     client = ProviderClient(request.endpoint, connect=connect, ca_bundle=ca_bundle, deadline=ends_at)
