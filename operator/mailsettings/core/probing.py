@@ -6,15 +6,17 @@ probes nothing that has been probed, and any change of spec, Secret or ConfigMap
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
-from mailsettings.api.status import ProbeFailureStatus, ProbeStatus
+from mailsettings.api.providers import PROVIDERS, MailboxLimits
+from mailsettings.api.status import CertificateStatus, ProbedServer, ProbeFailureStatus, ProbeStatus, StageStatus
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed, unknown
-from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, TestMail
+from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, ServerFacts, TestMail
 from mailsettings.core.schedule import delay_until_next_probe
 
 
@@ -32,6 +34,21 @@ class ProbeSubject:
     """The annotation by which a person asks for a probe."""
     token: str | None = None
     """The name of the OAuth2 token that is presented; no part of the fingerprint: a renewed token is no change."""
+    limits: MailboxLimits | None = None
+    """What the provider permits the mailbox."""
+    asked_for: bool = False
+    """Whether a person is waiting for it."""
+
+    @property
+    def credential(self) -> tuple[str, str | None]:
+        """The same for subjects of which one probe is enough; a token's fingerprint tells only what it is for."""
+        return self.fingerprint, self.token
+
+    @property
+    def mailbox(self) -> str | None:
+        """What the provider counts by; None: there is no login."""
+        login = self.request.credentials
+        return None if login is None else f"{login.username}@{self.request.server.host}".lower()
 
     def is_same_test(self, other: "ProbeSubject") -> bool:
         """Whether one result serves both."""
@@ -55,6 +72,7 @@ def probe_subject(
     uid: str,
     generation: int,
     requested_at: str | None,
+    cluster: str = "unnamed",
 ) -> ProbeSubject | None:
     """What a probe of these settings tests; None: probes are disabled.
 
@@ -65,13 +83,14 @@ def probe_subject(
         uid: of the object.
         generation: of the object.
         requested_at: the annotation by which a person asks for a probe.
+        cluster: the cluster's name in the test mail.
     """
     plan = settings.effective.probe
     if plan.mode is ProbeMode.DISABLED:
         return None
     mail = None
     if plan.mode is ProbeMode.SEND and plan.recipient is not None:
-        mail = TestMail(sender=settings.effective.mail_from, recipient=plan.recipient, settings=described_as)
+        mail = TestMail(settings.effective.mail_from, plan.recipient, settings=described_as, cluster=cluster)
     request = ProbeRequest(
         server=settings.server,
         mode=plan.mode,
@@ -81,10 +100,23 @@ def probe_subject(
     )
     content = asdict(request)
     content["server"]["timeout"] = settings.server.timeout.total_seconds()
+    if settings.server.proxy is None:
+        del content["server"]["proxy"]  # so that settings without one are not all tested anew when the operator is
+    if mail is not None:
+        del content["mail"]["cluster"]  # only words
     if settings.token is not None:
         content["credentials"] = settings.token.fingerprint
     token = settings.token.serial if settings.token is not None else None
-    return ProbeSubject(uid, generation, request, plan.interval, digest(content), requested_at, token)
+    return ProbeSubject(
+        uid=uid,
+        generation=generation,
+        request=request,
+        interval=plan.interval,
+        fingerprint=digest(content),
+        requested_at=requested_at,
+        token=token,
+        limits=PROVIDERS[settings.effective.provider].limits,
+    )
 
 
 def remembered(status: ProbeStatus | None) -> ProbeStatus | None:
@@ -97,6 +129,8 @@ def remembered(status: ProbeStatus | None) -> ProbeStatus | None:
             parse_time(status.next_probe_time)
         if status.failure is not None:
             Reason(status.failure.cause)
+        if status.server is not None and status.server.certificate is not None:
+            parse_time(status.server.certificate.expires_at)
     except ValueError:
         return None
     return status if status.mode in _PASSED else None
@@ -106,12 +140,18 @@ def due_at(subject: ProbeSubject, status: ProbeStatus | None) -> datetime | None
     """When the next probe is due; None: at once."""
     if status is None or status.fingerprint != subject.fingerprint or status.next_probe_time is None:
         return None
-    if subject.requested_at is not None and subject.requested_at != status.last_handled_request:
+    if is_asked_for(subject, status):
         return None
     if _deserves_retry(subject, status):
         return None
     # The interval may be shorter by now than it was then.
     return min(parse_time(status.next_probe_time), parse_time(status.last_probe_time) + subject.interval)
+
+
+def is_asked_for(subject: ProbeSubject, status: ProbeStatus | None) -> bool:
+    """Whether there is a request that has not been acted on."""
+    handled = status.last_handled_request if status is not None else None
+    return subject.requested_at is not None and subject.requested_at != handled
 
 
 def _deserves_retry(subject: ProbeSubject, status: ProbeStatus) -> bool:
@@ -148,6 +188,31 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
         generation=subject.generation,
         token=subject.token,
         failure=_failure_status(failure) if failure else None,
+        message_id=finished.result.message_id,
+        server=_probed_server(finished.result.server),
+        stages=[StageStatus(name=str(each.stage), duration=_ms(each.duration)) for each in finished.result.stages]
+        or None,
+    )
+
+
+def _ms(duration: timedelta) -> str:
+    return f"{round(duration.total_seconds() * 1000)}ms"
+
+
+def _probed_server(facts: ServerFacts) -> ProbedServer | None:
+    if facts == ServerFacts():
+        return None
+    first = min(facts.chain, key=lambda certificate: certificate.expires_at, default=None)
+    return ProbedServer(
+        tls_version=facts.tls_version,
+        cipher=facts.cipher,
+        certificate=CertificateStatus(
+            subject=first.subject, issuer=first.issuer, expires_at=format_time(first.expires_at)
+        )
+        if first
+        else None,
+        mechanisms=list(facts.mechanisms) if facts.mechanisms is not None else None,
+        size=facts.size,
     )
 
 
@@ -186,7 +251,24 @@ def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool 
         return _PENDING
     if status.failure is not None:
         return failed(Reason(status.failure.cause), status.failure.message)
-    return passed(Reason.PROBE_PASSED, _PASSED[status.mode])
+    return passed(Reason.PROBE_PASSED, f"{_PASSED[status.mode]}{_warning(status)}")
+
+
+CERTIFICATE_WARNING: Final = timedelta(days=14)
+"""How long before its end a certificate is warned of."""
+
+
+def _warning(status: ProbeStatus) -> str:
+    """About a certificate that was close to its end when it was seen; the next probe looks again."""
+    certificate = status.server.certificate if status.server else None
+    if certificate is None:
+        return ""
+    if parse_time(certificate.expires_at) - parse_time(status.last_probe_time) >= CERTIFICATE_WARNING:
+        return ""
+    return (
+        f" Warning: the certificate of {certificate.subject or 'the server'} ends at {certificate.expires_at}; have it "
+        "renewed before that, or mail can no longer be sent."
+    )
 
 
 _UNTESTED = unknown(Reason.SUSPENDED, "The settings have never been tested, and suspend holds probes back.")

@@ -146,6 +146,7 @@ def _subject(services: Services, resolved: ResolvedSettings | None) -> TokenSubj
         level=resolved.effective.source,
         digest=services.digest,
         custom_cloud=services.custom_cloud,
+        proxy=resolved.server.proxy,
     )
 
 

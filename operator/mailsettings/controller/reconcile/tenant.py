@@ -84,6 +84,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
         binding=_binding(held, secret_name),
         oauth2=assessment.authorization.status,
         probe=probing.status,
+        test_mails=probing.mails,
     )
     await write_status(services, record, before, after, findings)
     settle(services, record, probing, assessment.authorization)
@@ -285,8 +286,8 @@ def _probe(
     """Of an own server; what is inherited is probed once for all."""
     if assessment.effective is not None and assessment.effective.source is Source.SYSTEM:
         services.probes.forget(record.key)
-        return Probing()
-    return probe(services, record, assessment.resolved, before.probe, suspend=suspend)
+        return Probing(mails=before.test_mails)
+    return probe(services, record, assessment.resolved, before, suspend=suspend)
 
 
 def _effective_status(
@@ -295,7 +296,7 @@ def _effective_status(
     """What is in force: after a bad edit, and while changes are held back, still what the Secret holds."""
     if assessment.effective is None or (suspend and held and before.effective is not None):
         return before.effective if held else None
-    return effective_status(assessment.effective)
+    return effective_status(assessment.effective, inherited=assessment.effective.source is Source.SYSTEM)
 
 
 def _binding(held: list[DeliveredSecret], secret_name: str) -> Binding | None:
