@@ -7,8 +7,9 @@ from typing import Final
 
 from mailsettings.plugin.authorize.command import AUTHORIZE
 from mailsettings.plugin.command import PROGRAM, USAGE, Command
+from mailsettings.plugin.validate.command import VALIDATE
 
-COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE,)
+COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE, VALIDATE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

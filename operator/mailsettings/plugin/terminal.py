@@ -40,6 +40,10 @@ class Terminal:
         """One paragraph of progress, wrapped."""
         self._write(self.progress, self._wrapped(text), style)
 
+    def say_line(self, text: str, style: Style | None = None) -> None:
+        """One line of progress, however long."""
+        self._write(self.progress, plain(text), style)
+
     def show(self, text: str) -> None:
         """A text to copy, such as an address: as it is, however long, between empty lines."""
         self._write(self.progress, "", None)
@@ -56,6 +60,10 @@ class Terminal:
     def tell(self, text: str, style: Style | None = None) -> None:
         """The result, wrapped."""
         self._write(self.result, self._wrapped(text), style)
+
+    def tell_line(self, text: str, style: Style | None = None) -> None:
+        """A part of the result in one line, however long, so that other programs can read it by lines."""
+        self._write(self.result, plain(text), style)
 
     def tell_document(self, text: str) -> None:
         """The result, for a program."""
