@@ -69,6 +69,9 @@ def test_help_has_examples_that_parse_and_is_readable(
         ["authorize", "a", "-o", "yaml"],
         ["validate"],
         ["validate", "mail.yaml"],
+        ["status", "a", "-A"],
+        ["status", "-n", "a", "--cluster"],
+        ["status", "-o", "name"],
     ],
     ids=" ".join,
 )

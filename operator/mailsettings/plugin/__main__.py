@@ -7,9 +7,10 @@ from typing import Final
 
 from mailsettings.plugin.authorize.command import AUTHORIZE
 from mailsettings.plugin.command import PROGRAM, USAGE, Command
+from mailsettings.plugin.status.command import STATUS
 from mailsettings.plugin.validate.command import VALIDATE
 
-COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE, VALIDATE)
+COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE, STATUS, VALIDATE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
