@@ -67,6 +67,8 @@ class Attempt:
     subject: TokenSubject
     terms: ConsentTerms
     held: HeldConsent
+    rotation: str | None = None
+    """The annotation by which a person asks for a renewal: a token that is new needs none for that."""
 
 
 class ConsentRunner:
@@ -187,7 +189,7 @@ class ConsentRunner:
         if fault is not None:
             return fault
         try:
-            await self._tokens.adopt(attempt.place, StoredToken.of(token, attempt.subject, sent=None))
+            await self._tokens.adopt(attempt.place, _adoptable(token, attempt))
         except ApiError as error:
             self._logger.error("a token for %s could not be stored: %s", attempt.key, error)  # noqa: TRY400
             return _unkept(attempt.subject)
@@ -255,6 +257,10 @@ class ConsentRunner:
         except TimeoutError:
             return False
         return True
+
+
+def _adoptable(token: Token, attempt: Attempt) -> StoredToken:
+    return StoredToken.of(token, attempt.subject, sent=None, request=attempt.rotation)
 
 
 def _about(attempt: Attempt) -> str:

@@ -90,7 +90,7 @@ async def authorize(
         await _announce(services, record, failed.fault.reason, failed.fault.message)
     elif failed is not None:
         failure = lifecycle.record(failed, failure, services.digest, seed=record.uid)
-    refused = lifecycle.is_refused(stored, probed)
+    urgency = lifecycle.urgency_of(stored, failure, probed, record.rotation)
     page = _page(services, record, subject)
     decision = lifecycle.decide(
         stored,
@@ -98,12 +98,13 @@ async def authorize(
         failure,
         now=now,
         seed=record.uid,
-        refused=refused,
+        urgency=urgency,
         awaited=lifecycle.awaited_consent(subject, page, dropped=held is not None and held.dropped),
         unstored=services.renewals.refused(record.key),
     )
     if decision.due is not None and decision.due <= now:
-        services.renewals.start(record.key, Renewal(place, subject, stored.serial if stored else None))
+        renewal = Renewal(place, subject, stored.serial if stored else None, request=record.rotation)
+        services.renewals.start(record.key, renewal)
     elif decision.due is not None:
         services.enqueue_after(record.key, (decision.due - now).total_seconds())
     if stored is not None and stored.is_live(now):

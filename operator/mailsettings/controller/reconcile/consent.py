@@ -60,7 +60,8 @@ async def further_consents(
         step = next_step(held.consent, terms, uid=record.uid, flows=services.flows, now=datetime.now(UTC))
         try:
             if asks is not None and terms is not None:
-                await _take(services, Attempt(record.key, place, asks, terms, held), step, uid=record.uid)
+                attempt = Attempt(record.key, place, asks, terms, held, record.rotation)
+                await _take(services, attempt, step, uid=record.uid)
             else:
                 await _end(services, record, held, step)
         except ApiError as error:
