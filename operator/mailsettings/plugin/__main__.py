@@ -7,11 +7,12 @@ from typing import Final
 
 from mailsettings.plugin.authorize.command import AUTHORIZE
 from mailsettings.plugin.command import PROGRAM, USAGE, Command
+from mailsettings.plugin.imports.command import IMPORT
 from mailsettings.plugin.rotate.command import ROTATE
 from mailsettings.plugin.status.command import STATUS
 from mailsettings.plugin.validate.command import VALIDATE
 
-COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE, ROTATE, STATUS, VALIDATE)
+COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE, IMPORT, ROTATE, STATUS, VALIDATE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,8 +10,8 @@ DEFAULT_TIMEOUT: Final = timedelta(seconds=60)
 
 DESCRIPTION: Final = """\
 Has the operator get a new access token now, ahead of its time, and waits until
-it has it: to try a new client secret, or after a token has got out. Applications
-get the new token in their Secret. What the old one permits ends when it runs
+it is there: to try a new client secret, or after a token has got out.
+Applications get the new token in their Secret. The old one ends when it runs
 out, or as the provider has it.
 
 You need the right to patch the settings; the operator does the work."""

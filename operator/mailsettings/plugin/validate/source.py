@@ -62,6 +62,11 @@ _resolve("int", "[-+]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]+|[1-9][0-9_
 _resolve("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
+def is_plain_text(text: str) -> bool:
+    """Whether it is a text to kubectl also without quotes, as far as its form is concerned."""
+    return not any(pattern.match(text) for _, pattern in _Loader.yaml_implicit_resolvers[None])
+
+
 def documents(text: str) -> Iterator[Document]:
     """The documents of a text, YAML or JSON, without those that are empty.
 
