@@ -242,3 +242,19 @@ def test_a_terminal_without_unicode_gets_none(
         assert running.wait() == 1
         assert running.out.startswith(f"x MailServerSettings {namespace}/mail  SecretNotFound\n")
         assert running.out.isascii()
+
+
+def test_names_and_namespaces_are_completed(
+    operator: OperatorProcess, kube: Kube, namespace: str, somebody: Callable[..., Person], installed: Cluster
+) -> None:
+    create(kube, namespace, "notifications")
+    create(kube, namespace)
+    with somebody("view").runs("__complete", "status", "n") as running:
+        assert running.wait() == 0
+        assert running.out == "notifications\n:4\n"
+    with somebody("view").runs("__complete", "status", "-n", "") as running:
+        running.wait()
+        assert running.out == ":4\n", "whoever may not list namespaces is offered none"
+    with Person(installed.kubeconfig, somebody().folder).runs("__complete", "status", "-n", namespace[:-1]) as running:
+        running.wait()
+        assert namespace in running.out.splitlines()

@@ -72,6 +72,8 @@ def test_help_has_examples_that_parse_and_is_readable(
         ["status", "a", "-A"],
         ["status", "-n", "a", "--cluster"],
         ["status", "-o", "name"],
+        ["completion"],
+        ["completion", "csh"],
         ["import", "mail.json"],
         ["import", "--from", "other", "mail.json"],
         ["rotate"],
