@@ -1,6 +1,7 @@
 """The plugin's command line: help, usage, what is printed and where."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -20,10 +21,10 @@ from mailsettings.plugin.terminal import Style, Terminal
 ROOT: Final = Path(__file__).parents[2]
 
 
-def plugin(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def plugin(*arguments: str, stdin: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), "HOME": "/nonexistent", **environment}
     command = [sys.executable, "-m", "mailsettings.plugin", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False)
 
 
 def test_installing_gives_the_program_that_kubectl_looks_for() -> None:
@@ -42,7 +43,8 @@ def test_help_has_examples_that_parse_and_is_readable(
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
-    examples = [line.split()[2:] for line in text.splitlines() if line.startswith("  kubectl mailsettings ")]
+    shown = [line.partition("kubectl mailsettings ")[2] for line in text.splitlines() if line.startswith("  ")]
+    examples = [shlex.split(line.partition(" > ")[0]) for line in shown if line]
     assert len(examples) >= 2
     for example in examples:
         options = _parser().parse_args(example)
@@ -65,6 +67,17 @@ def test_help_has_examples_that_parse_and_is_readable(
         ["authorize", "a", "--redirect-uri", "http://acme.example:8400"],
         ["authorize", "a", "--timeout", "5"],
         ["authorize", "a", "-o", "yaml"],
+        ["validate"],
+        ["validate", "mail.yaml"],
+        ["status", "a", "-A"],
+        ["status", "-n", "a", "--cluster"],
+        ["status", "-o", "name"],
+        ["completion"],
+        ["completion", "csh"],
+        ["import", "mail.json"],
+        ["import", "--from", "other", "mail.json"],
+        ["rotate"],
+        ["rotate", "a", "--timeout", "5"],
     ],
     ids=" ".join,
 )

@@ -14,14 +14,17 @@ from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import (
     Decision,
     FailedRenewal,
+    Urgency,
     authorize_command,
     awaited_consent,
     decide,
+    is_asked_for,
     is_dropped,
     is_refused,
     oauth2_status,
     record,
     still_meant,
+    urgency_of,
 )
 from mailsettings.core.oauth2.request import Token
 from mailsettings.core.oauth2.secrets import OAuth2Secrets
@@ -169,12 +172,50 @@ def probed(token: str, failures: int = 1, reason: Reason = Reason.TOKEN_REFUSED)
 def test_refused_token_is_renewed_once() -> None:
     token = stored()
     assert is_refused(token, probed(token.serial))
-    assert due(decided(token, refused=True)) <= NOW
+    assert due(decided(token, urgency=Urgency.REFUSED)) <= NOW
     assert not is_refused(token, probed("another"))
     assert not is_refused(token, probed(token.serial, failures=2))
     assert not is_refused(token, probed(token.serial, reason=Reason.CONNECTION_TIMEOUT))
     assert not is_refused(None, probed(token.serial))
     assert not is_refused(token, None)
+
+
+def test_a_person_s_request_leads_to_one_renewal_for_each_value() -> None:
+    held = stored(age=timedelta(minutes=1))
+    assert urgency_of(held, None, None, None) is Urgency.USUAL
+    assert urgency_of(held, None, None, "1") is Urgency.ASKED
+    assert due(decided(held, urgency=Urgency.ASKED)) <= NOW
+    got = stored(request="1")
+    assert not is_asked_for("1", got, None)
+    assert is_asked_for("2", got, None)
+    assert not is_asked_for(None, got, None), "the annotation was removed"
+    assert urgency_of(held, None, probed(held.serial), "1") is Urgency.ASKED
+
+
+def test_requests_do_not_lead_to_renewals_without_end() -> None:
+    """A token that is brand-new is left alone for a moment, whoever asks; a clock that was wrong does not matter."""
+    assert due(decided(stored(), urgency=Urgency.ASKED)) == NOW + timedelta(seconds=1)
+    assert due(decided(stored(age=-HOUR), urgency=Urgency.ASKED)) == NOW + timedelta(seconds=1)
+
+
+def test_a_request_does_not_wait_for_the_next_attempt_unless_the_provider_asks_for_time() -> None:
+    old = stored(age=timedelta(minutes=1))
+    assert due(decided(old, failure(REVOKED), urgency=Urgency.ASKED)) <= NOW
+    throttled = TokenFault(Reason.PROVIDER_THROTTLED, "Later.", retry_after=timedelta(minutes=7), is_transient=True)
+    assert due(decided(old, failure(throttled), urgency=Urgency.ASKED)) >= NOW + timedelta(minutes=7)
+
+
+def test_a_request_that_failed_is_not_repeated_and_is_told() -> None:
+    held = stored(request="1")
+    asked = FailedRenewal(subject(), REVOKED, NOW, token=held.serial, request="2")
+    told = record(asked, None, DIGEST, seed="uid")
+    assert not is_asked_for("2", held, told)
+    assert due(decided(held, told)) > NOW
+    later = record(FailedRenewal(subject(), REVOKED, NOW, token=held.serial), told, DIGEST, seed="uid")
+    assert not is_asked_for("2", held, later), "an attempt for no request forgets none"
+    for token, failed, expected in ((held, told, "2"), (held, None, "1"), (None, told, "2"), (None, None, None)):
+        status = oauth2_status(token, subject(), decided(token, failed), NOW)
+        assert status.last_handled_request == expected
 
 
 def test_answer_without_a_refresh_token_keeps_the_old_one() -> None:

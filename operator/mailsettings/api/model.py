@@ -6,7 +6,7 @@ the API server. Unknown fields are ignored here: the API server prunes or refuse
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
@@ -14,6 +14,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from mailsettings.api.scalars import parse_duration
+
+RULE_ERROR: Final = "rule"
+"""The type of the error of a model whose rules are broken; `messages` in its context has those of all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,9 @@ class ApiModel(BaseModel):
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
-        for rule in self.rules:
-            if not rule.holds(self):
-                raise PydanticCustomError("rule", "{message}", {"message": rule.message})
+        broken = [rule.message for rule in self.rules if not rule.holds(self)]
+        if broken:
+            raise PydanticCustomError(RULE_ERROR, "{message}", {"message": broken[0], "messages": broken})
         return self
 
     @classmethod

@@ -97,6 +97,10 @@ ANNOTATION_EXPIRES_AT: Final = f"{GROUP}/expires-at"
 ANNOTATION_PROBE_REQUESTED_AT: Final = f"{GROUP}/probe-requested-at"
 """On settings: a new value asks for one probe now. Any text; a time is usual."""
 
+ANNOTATION_ROTATE_REQUESTED_AT: Final = f"{GROUP}/rotate-requested-at"
+"""On settings with OAuth2: a new value asks for one renewal of the token now. A text of 64 characters at most, of which
+only a change counts; a time is usual."""
+
 ANNOTATION_ALLOW_DELETION: Final = f"{GROUP}/allow-deletion"
 """On a cluster object that tenants inherit from: `"true"` lets it be deleted."""
 

@@ -77,6 +77,12 @@ _METADATA: Final = (
     ),
     (names.ANNOTATION_PROBE_REQUESTED_AT, "annotation", "settings, by you", "a new value asks for one probe now"),
     (
+        names.ANNOTATION_ROTATE_REQUESTED_AT,
+        "annotation",
+        "settings with OAuth2, by you",
+        "a new value asks for one renewal of the token now",
+    ),
+    (
         names.ANNOTATION_ALLOW_DELETION,
         "annotation",
         f"{names.CLUSTER_KIND}, by you",

@@ -204,6 +204,8 @@ class OAuth2Failure(StatusModel):
     """A keyed digest of what was attempted. When it no longer fits, the next attempt is made at once."""
     token: str | None = None
     """Which token was held then, by a name that tells nothing else. When another is held, the failure is past."""
+    request: str | None = None
+    """The value of the annotation mailsettings.dev/rotate-requested-at that was last acted on, in vain."""
 
 
 class WarningCause(StrEnum):
@@ -251,6 +253,8 @@ class OAuth2Status(StatusModel):
     """When the token was got."""
     next_refresh_time: Time | None = None
     """When it is to be renewed; absent while that is under way."""
+    last_handled_request: str | None = None
+    """The value of the annotation mailsettings.dev/rotate-requested-at that was last acted on, with success or not."""
     warnings: Annotated[list[OAuth2Warning], Field(max_length=8)] | None = None
     """What runs out soon; absent while nothing does."""
     failure: OAuth2Failure | None = None

@@ -74,6 +74,8 @@ class Attempt:
     subject: TokenSubject
     terms: ConsentTerms
     held: HeldConsent
+    rotation: str | None = None
+    """The annotation by which a person asks for a renewal: a token that is new needs none for that."""
     stopped: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
     """Set when the settings are gone, or are others by now."""
 
@@ -216,7 +218,7 @@ class ConsentRunner:
         if attempt.stopped.is_set():
             return _lapsed("the settings were changed meanwhile")
         try:
-            await self._tokens.adopt(attempt.place, StoredToken.of(token, attempt.subject, sent=None))
+            await self._tokens.adopt(attempt.place, _adoptable(token, attempt))
         except ApiError as error:
             # Not the API server's text: it may repeat what it refuses.
             why = f"{error.status} {error.reason}".strip()
@@ -307,6 +309,10 @@ class ConsentRunner:
 class _Running:
     attempt: Attempt
     task: asyncio.Task[None]
+
+
+def _adoptable(token: Token, attempt: Attempt) -> StoredToken:
+    return StoredToken.of(token, attempt.subject, sent=None, request=attempt.rotation)
 
 
 def _about(attempt: Attempt) -> str:

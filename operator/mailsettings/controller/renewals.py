@@ -40,6 +40,8 @@ class Renewal:
     subject: TokenSubject
     serial: str | None
     """The token that it is to replace; None: there is none."""
+    request: str | None = None
+    """The annotation by which a person asks for a renewal, as it is now."""
 
 
 class TokenRenewer:
@@ -149,7 +151,9 @@ class TokenRenewer:
         finally:
             self._running.pop(key, None)
         if fault is not None:
-            self._failed[key] = FailedRenewal(renewal.subject, fault, datetime.now(UTC), token=renewal.serial)
+            self._failed[key] = FailedRenewal(
+                renewal.subject, fault, datetime.now(UTC), token=renewal.serial, request=renewal.request
+            )
         self._notify_finished(key)
 
     async def _ask(self, renewal: Renewal) -> "_Answer | TokenFault | None":
@@ -176,7 +180,7 @@ class TokenRenewer:
         except Exception:
             await self._store.release(place, held)
             raise
-        return _Answer(held, StoredToken.of(token, subject, sent=sent, before=held.token))
+        return _Answer(held, StoredToken.of(token, subject, sent=sent, before=held.token, request=renewal.request))
 
     async def _keep(self, key: Key, place: TokenPlace, answer: "_Answer") -> None:
         def refused(error: ApiError) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from mailsettings.api import names
 from mailsettings.api.spec import MailServerSettingsSpec
@@ -21,6 +21,8 @@ from mailsettings.core.tenancy import Namespace
 
 Json = Mapping[str, Any]
 
+MAX_REQUEST_LENGTH: Final = 64
+
 
 @dataclass(slots=True)
 class SettingsRecord:
@@ -31,6 +33,8 @@ class SettingsRecord:
     generation: int
     requested_at: str | None
     """The annotation by which a person asks for a probe."""
+    rotation: str | None
+    """The annotation by which a person asks for a renewal of the token."""
     inherits_from: str | None
     """The cluster object that a tenant's settings inherit from."""
     deleted_at: str | None
@@ -70,12 +74,18 @@ def settings_record(kind: Kind, body: Json) -> SettingsRecord:
         uid=metadata["uid"],
         generation=metadata["generation"],
         requested_at=(metadata.get("annotations") or {}).get(names.ANNOTATION_PROBE_REQUESTED_AT),
+        rotation=_bounded((metadata.get("annotations") or {}).get(names.ANNOTATION_ROTATE_REQUESTED_AT)),
         inherits_from=MailServerSettingsSpec.inherits_from(spec) if kind is Kind.TENANT else None,
         deleted_at=metadata.get("deletionTimestamp"),
         finalized=names.FINALIZER in (metadata.get("finalizers") or ()),
         _spec=_text(spec),
         _status=_text(body.get("status") or {}),
     )
+
+
+def _bounded(request: str | None) -> str | None:
+    """It goes into the status and to the token."""
+    return request[:MAX_REQUEST_LENGTH] if request else None
 
 
 def _text(document: Json) -> bytes:

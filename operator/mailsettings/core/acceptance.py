@@ -1,6 +1,7 @@
 """Whether settings are complete and consistent, and whether a tenant may use what it refers to."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
@@ -28,6 +29,15 @@ _SECRET: Final = {BasicAuth: "password", OAuth2: "access token", type(None): "ma
 
 MAX_ERRORS = 5
 """How many errors of a spec one message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A warning about settings that are accepted."""
+
+    field: str
+    """What it is about, as a path below `spec`."""
+    text: str
 
 
 def parse_spec(
@@ -87,22 +97,30 @@ def accept_cluster(
     """The system's settings and what is to be said of them; `custom_cloud` as `parse_spec` was given it."""
     effective = own_settings(spec, source=Source.SYSTEM, name=name, generation=generation)
     tenants = spec.tenants
-    if tenants is None:
-        return _accepted(_warnings(effective)), effective
-    notes, warnings = [], _warnings(effective)
-    if tenants.provision is Provision.ALWAYS:
+    notes = []
+    if tenants is not None and tenants.provision is Provision.ALWAYS:
         notes.append(f"Every allowed namespace gets the Secret {names.ALWAYS_SECRET_NAME}")
-    if tenants.delivery is Delivery.CREDENTIALS and effective.auth is not None:
-        warnings += _handed_over(effective, custom_cloud)
-    return _accepted(warnings, notes), effective
+    return _accepted(cluster_advice(spec, effective, custom_cloud=custom_cloud), notes), effective
 
 
-def _handed_over(effective: EffectiveSettings, custom_cloud: Cloud | None) -> Iterator[str]:
-    yield "tenants.delivery Credentials gives every allowed namespace a copy of this login"
+def cluster_advice(
+    spec: ClusterMailServerSettingsSpec, effective: EffectiveSettings, *, custom_cloud: Cloud | None = None
+) -> list[Advice]:
+    """What the system's settings are warned of; `effective` is what they come to."""
+    advice, tenants = server_advice(effective), spec.tenants
+    if tenants is not None and tenants.delivery is Delivery.CREDENTIALS and effective.auth is not None:
+        advice += _handed_over(effective, custom_cloud)
+    return advice
+
+
+def _handed_over(effective: EffectiveSettings, custom_cloud: Cloud | None) -> Iterator[Advice]:
+    field = "tenants.delivery"
+    yield Advice(field, f"{field} Credentials gives every allowed namespace a copy of this login")
     if isinstance(effective.auth, OAuth2):
         for scope in default_scopes(effective.provider, effective.auth, custom_cloud=custom_cloud):
             if scope in BEYOND_SENDING:
-                yield f"the access token's scope {scope} {BEYOND_SENDING[scope]}, and so may every such namespace"
+                text = f"the access token's scope {scope} {BEYOND_SENDING[scope]}, and so may every such namespace"
+                yield Advice(field, text)
 
 
 def accept_tenant(
@@ -126,7 +144,7 @@ def accept_tenant(
     """
     if not spec.inherits:
         effective = own_settings(spec, source=Source.TENANT, name=name, generation=generation)
-        return _accepted(_warnings(effective)), effective
+        return _accepted(server_advice(effective)), effective
     if system is None:
         return failed(Reason.SYSTEM_SETTINGS_NOT_FOUND, _not_found(spec)), None
     if system.effective is None:
@@ -154,23 +172,28 @@ def _not_found(spec: MailServerSettingsSpec) -> str:
     )
 
 
-def _warnings(effective: EffectiveSettings) -> list[str]:
+def server_advice(effective: EffectiveSettings) -> list[Advice]:
+    """What settings with a server of their own are warned of, at either level."""
     server, provider = effective.server, PROVIDERS[effective.provider]
+    mode, skip = "connection.tls.mode", "connection.tls.insecureSkipVerify"
+    secret = _SECRET[type(effective.auth)]
     candidates = (
-        (isinstance(effective.auth, BasicAuth) and provider.basic_warning is not None, provider.basic_warning or ""),
+        (
+            isinstance(effective.auth, BasicAuth) and provider.basic_warning is not None,
+            Advice("auth.basic", provider.basic_warning or ""),
+        ),
         (
             effective.auth is not None and server.tls_mode is TlsMode.DISABLED,
-            f"connection.tls.mode Disabled sends the {_SECRET[type(effective.auth)]} in the clear",
+            Advice(mode, f"{mode} Disabled sends the {secret} in the clear"),
         ),
         (
             server.tls_insecure_skip_verify,
-            "connection.tls.insecureSkipVerify lets anyone between here and the server read the "
-            f"{_SECRET[type(effective.auth)]}",
+            Advice(skip, f"{skip} lets anyone between here and the server read the {secret}"),
         ),
     )
-    return [text for applies, text in candidates if applies]
+    return [advice for applies, advice in candidates if applies]
 
 
-def _accepted(warnings: Iterable[str], notes: Iterable[str] = ()) -> Finding:
-    sentences = ["The settings are complete and consistent", *notes, *(f"Warning: {text}" for text in warnings)]
+def _accepted(advice: Iterable[Advice], notes: Iterable[str] = ()) -> Finding:
+    sentences = ["The settings are complete and consistent", *notes, *(f"Warning: {each.text}" for each in advice)]
     return passed(Reason.ACCEPTED, " ".join(f"{sentence}." for sentence in sentences))

@@ -131,6 +131,11 @@ def references(effective: EffectiveSettings) -> list[ObjectRef]:
     return list(dict.fromkeys(value.ref for value in _values(effective)))
 
 
+def referring_fields(effective: EffectiveSettings) -> Iterator[tuple[str, ObjectRef]]:
+    """Which field, as a path below `spec`, refers to which object."""
+    yield from dict.fromkeys((value.field.split()[0], value.ref) for value in _values(effective))
+
+
 def _values(effective: EffectiveSettings) -> Iterator[_Value]:
     if isinstance(effective.auth, BasicAuth):
         yield from _basic_values(effective.auth)

@@ -118,6 +118,20 @@ class KubernetesApi:
                 return None
             raise
 
+    async def get_metadata(self, path: str) -> Json | None:
+        """The metadata of the object at a path, without its content; None: there is none.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        try:
+            found: Json = (await self._request("GET", path, accept=METADATA))["metadata"]
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
+        return found
+
     async def create(self, path: str, body: Json) -> Json:
         """Creates an object in the collection at a path.
 
@@ -194,11 +208,24 @@ class KubernetesApi:
         Raises:
             ApiError: the API server refused.
         """
+        items, version = await self._pages(path, accept=METADATA_LIST, limit=limit, field_selector=field_selector)
+        return [item["metadata"] for item in items], version
+
+    async def list_objects(self, path: str, *, limit: int = 500) -> list[Json]:
+        """Every object in a collection.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        items, _ = await self._pages(path, accept="application/json", limit=limit)
+        return items
+
+    async def _pages(self, path: str, *, accept: str, limit: int, field_selector: str = "") -> tuple[list[Json], str]:
         items: list[Json] = []
         query = {"limit": str(limit), **({"fieldSelector": field_selector} if field_selector else {})}
         while True:
-            page = await self._request("GET", path, query=query, accept=METADATA_LIST)
-            items += [item["metadata"] for item in page.get("items") or ()]
+            page = await self._request("GET", path, query=query, accept=accept)
+            items += page.get("items") or ()
             token = page["metadata"].get("continue")
             if not token:
                 return items, page["metadata"]["resourceVersion"]
@@ -324,6 +351,14 @@ def settings_path(kind: str, namespace: str, name: str) -> str:
     if kind == names.CLUSTER_KIND:
         return cluster_settings_path(name)
     return f"/apis/{names.API_VERSION}/namespaces/{quote(namespace)}/{names.TENANT_PLURAL}/{quote(name)}"
+
+
+def settings_collection_path(kind: str, namespace: str | None = None) -> str:
+    """Of the settings of a kind, in one namespace or in all."""
+    if kind == names.CLUSTER_KIND:
+        return f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}"
+    where = f"namespaces/{quote(namespace)}/" if namespace is not None else ""
+    return f"/apis/{names.API_VERSION}/{where}{names.TENANT_PLURAL}"
 
 
 def cluster_settings_path(name: str) -> str:

@@ -7,15 +7,26 @@ from typing import Final
 
 from mailsettings.plugin.authorize.command import AUTHORIZE
 from mailsettings.plugin.command import PROGRAM, USAGE, Command
+from mailsettings.plugin.completion.command import COMPLETION
 from mailsettings.plugin.diagnose.command import DIAGNOSE
 from mailsettings.plugin.explain.command import EXPLAIN
+from mailsettings.plugin.imports.command import IMPORT
+from mailsettings.plugin.rotate.command import ROTATE
+from mailsettings.plugin.status.command import STATUS
+from mailsettings.plugin.validate.command import VALIDATE
 
-COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE, DIAGNOSE, EXPLAIN)
+COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE, COMPLETION, DIAGNOSE, EXPLAIN, IMPORT, ROTATE, STATUS, VALIDATE)
+
+COMPLETE: Final = "__complete"
+"""The hidden command that shells ask."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit status."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else [*arguments]
+    if words[:1] == [COMPLETE]:
+        return complete_main(words[1:])
+    options = _parser().parse_args(words)
     command: Command = options.command
     complaint = command.complain(options)
     if complaint is not None:
@@ -23,6 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{options.parser.prog}: error: {complaint}\n")
         return USAGE
     return command.run(options)
+
+
+def complete_main(words: Sequence[str] | None = None) -> int:
+    """Answers what can be typed next, to shells, and to kubectl as `kubectl_complete-mailsettings`."""
+    from mailsettings.plugin.completion import words as completion  # noqa: PLC0415 - no command needs it
+
+    return completion.main(COMMANDS, sys.argv[1:] if words is None else words)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -84,7 +84,7 @@ async def authorize(
         failure,
         now=now,
         seed=record.uid,
-        refused=lifecycle.is_refused(stored, probed),
+        urgency=lifecycle.urgency_of(stored, failure, probed, record.rotation),
         awaited=lifecycle.awaited_consent(
             subject,
             page,
@@ -96,7 +96,8 @@ async def authorize(
     found = risks.risks(subject, stored, _client_ends(settings.renewable))
     told = risks.standing(found, now)
     if decision.due is not None and decision.due <= now:
-        services.renewals.start(record.key, Renewal(place, subject, stored.serial if stored else None))
+        renewal = Renewal(place, subject, stored.serial if stored else None, request=record.rotation)
+        services.renewals.start(record.key, renewal)
     # At the end of a token the condition changes, whether the provider answers or not.
     for moment in (decision.due, stored.expires_at if stored else None, risks.next_due(found, now)):
         if moment is not None and moment > now:

@@ -63,7 +63,8 @@ async def further_consents(
             now=datetime.now(UTC),
         )
         with _bearing_refusals(held):
-            await _take(services, Attempt(record.key, place, subject, terms, held), step, uid=record.uid)
+            attempt = Attempt(record.key, place, subject, terms, held, record.rotation)
+            await _take(services, attempt, step, uid=record.uid)
 
 
 async def end_consents(services: Services, record: SettingsRecord) -> None:

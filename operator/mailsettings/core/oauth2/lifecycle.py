@@ -6,6 +6,7 @@ forgets a back-off nor asks a provider again what it has just refused.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Final
 
 from mailsettings.api.conditions import Reason
@@ -40,8 +41,21 @@ class FailedRenewal:
     ended_at: datetime
     token: str | None = None
     """The serial of the token that it was to replace; None: there was none."""
+    request: str | None = None
+    """The annotation by which a person asks for a renewal, as it was when the attempt began."""
     of_consent: bool = False
     """Whether it was a person's attempt, which tells nothing against a token that is held."""
+
+
+class Urgency(Enum):
+    """Why a token is renewed ahead of its time."""
+
+    USUAL = auto()
+    """It is not."""
+    REFUSED = auto()
+    """A mail server has refused this very token."""
+    ASKED = auto()
+    """A person asks for it, and nothing has been attempted for that yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +83,7 @@ def decide(
     *,
     now: datetime,
     seed: str,
-    refused: bool = False,
+    urgency: Urgency = Urgency.USUAL,
     awaited: Finding | None = None,
     unstored: str | None = None,
 ) -> Decision:
@@ -81,14 +95,15 @@ def decide(
         failure: How the last attempts failed, where nothing has changed since, as `still_meant` has it.
         now: The present time.
         seed: What jitter depends on: the object's uid.
-        refused: Whether a mail server has refused this very token.
+        urgency: Whether it is to be renewed ahead of its time.
         awaited: What is said while only a person can give a token, as `awaited_consent` has it.
         unstored: How the API server refuses to store a new token that the operator has got; None: it does not.
     """
     due = None
     if subject.can_renew(stored):
-        due = _due(stored, subject, now=now, seed=seed, refused=refused)
-        due = max(due, parse_time(failure.retry_at)) if failure is not None and failure.retry_at else due
+        due = _due(stored, subject, now=now, seed=seed, urgency=urgency)
+        if failure is not None and failure.retry_at and not _hurries(urgency, failure):
+            due = max(due, parse_time(failure.retry_at))
     return Decision(
         due=due,
         finding=_finding(stored, subject, failure, now, awaited)
@@ -99,9 +114,25 @@ def decide(
     )
 
 
-def _due(stored: StoredToken | None, subject: TokenSubject, *, now: datetime, seed: str, refused: bool) -> datetime:
-    if stored is None or refused or not stored.was_got_by(subject):
+def is_asked_for(requested: str | None, stored: StoredToken | None, failure: OAuth2Failure | None) -> bool:
+    """Whether a person asks for a renewal, and none has been attempted for that yet.
+
+    What has been attempted is written down with the attempt's own outcome, so a crash repeats none that succeeded.
+    """
+    handled = (stored.request if stored is not None else None, failure.request if failure is not None else None)
+    return requested is not None and requested not in handled
+
+
+def _hurries(urgency: Urgency, failure: OAuth2Failure) -> bool:
+    """A person who asks knows why it should go better now; a provider that asks for time gets it all the same."""
+    return urgency is Urgency.ASKED and failure.cause != Reason.PROVIDER_THROTTLED
+
+
+def _due(stored: StoredToken | None, subject: TokenSubject, *, now: datetime, seed: str, urgency: Urgency) -> datetime:
+    if stored is None or urgency is Urgency.REFUSED or not stored.was_got_by(subject):
         return now
+    if urgency is Urgency.ASKED:
+        return min(max(now, stored.issued_at + MIN_INTERVAL), now + MIN_INTERVAL)
     due = max(renew_at(stored.token, seed=seed), stored.issued_at + MIN_INTERVAL)
     return due if due - now <= MAX_SLEEP else now
 
@@ -233,7 +264,24 @@ def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digest
         consecutive_failures=failures,
         attempt=digest(finished.subject.attempt),
         token=token,
+        request=finished.request or (before.request if before else None),
     )
+
+
+def urgency_of(
+    stored: StoredToken | None, failure: OAuth2Failure | None, probe: ProbeStatus | None, requested: str | None
+) -> Urgency:
+    """Whether a token is to be renewed ahead of its time.
+
+    Args:
+        stored: The token that is held.
+        failure: How the last attempts failed.
+        probe: What the status says of the probe.
+        requested: The annotation by which a person asks for a renewal.
+    """
+    if is_asked_for(requested, stored, failure):
+        return Urgency.ASKED
+    return Urgency.REFUSED if is_refused(stored, probe) else Urgency.USUAL
 
 
 def is_refused(stored: StoredToken | None, probe: ProbeStatus | None) -> bool:
@@ -271,6 +319,7 @@ def oauth2_status(
             authorize_url=page.url if page else None,
             redirect_uri=page.redirect_uri if page else None,
             next_refresh_time=format_time(planned) if planned else None,
+            last_handled_request=_last_handled(stored, decision),
             warnings=warnings,
             failure=decision.failure,
         )
@@ -286,6 +335,12 @@ def oauth2_status(
         else None,
         last_refresh_time=format_time(stored.issued_at),
         next_refresh_time=format_time(planned) if planned else None,
+        last_handled_request=_last_handled(stored, decision),
         warnings=warnings,
         failure=decision.failure,
     )
+
+
+def _last_handled(stored: StoredToken | None, decision: Decision) -> str | None:
+    in_vain = decision.failure.request if decision.failure is not None else None
+    return in_vain or (stored.request if stored is not None else None)

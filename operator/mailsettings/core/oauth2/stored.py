@@ -36,6 +36,8 @@ class StoredToken(BaseModel):
     """Since when that end has been known: it stays where renewals do not prolong the refresh token's life."""
     scopes: tuple[str, ...] = ()
     account: str | None = None
+    request: str | None = None
+    """The annotation by which a person asks for a renewal, as it was when this token was asked for."""
 
     @property
     def token(self) -> Token:
@@ -61,7 +63,15 @@ class StoredToken(BaseModel):
         return now < self.expires_at
 
     @classmethod
-    def of(cls, token: Token, subject: TokenSubject, *, sent: str | None, before: "StoredToken | None" = None) -> Self:
+    def of(
+        cls,
+        token: Token,
+        subject: TokenSubject,
+        *,
+        sent: str | None,
+        before: "StoredToken | None" = None,
+        request: str | None = None,
+    ) -> Self:
         """What is to be kept of an answer.
 
         Args:
@@ -69,6 +79,7 @@ class StoredToken(BaseModel):
             subject: What it was got for.
             sent: The refresh token that was sent: without a new one in the answer it stays good.
             before: What was kept until then.
+            request: The annotation by which a person asks for a renewal, as it was when the token was asked for.
         """
         predecessor = before if before is not None and sent is not None and before.refresh_token == sent else None
         ends_at = _refresh_token_end(token, subject.family, sent, predecessor)
@@ -85,6 +96,7 @@ class StoredToken(BaseModel):
             refresh_token_since=_since(token, ends_at, predecessor),
             scopes=token.scopes or (predecessor.scopes if predecessor else ()),
             account=token.account or (predecessor.account if predecessor else None),
+            request=request,
         )
 
     @classmethod

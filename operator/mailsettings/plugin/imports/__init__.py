@@ -1,0 +1,1 @@
+"""`kubectl mailsettings import`: manifests out of another product's mail settings."""

@@ -1,0 +1,1 @@
+"""`kubectl mailsettings rotate`: the operator renews a token now."""

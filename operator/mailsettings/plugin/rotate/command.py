@@ -1,0 +1,66 @@
+"""The command line of `rotate`."""
+
+import argparse
+from datetime import timedelta
+from typing import Final
+
+from mailsettings.plugin.command import PROGRAM, Command, add_cluster_options, add_output_option, duration
+
+DEFAULT_TIMEOUT: Final = timedelta(seconds=60)
+
+DESCRIPTION: Final = """\
+Has the operator get a new access token now, ahead of its time, and waits until
+it is there: to try a new client secret, or after a token has got out.
+Applications get the new token in their Secret. The old one ends when it runs
+out, or as the provider has it.
+
+You need the right to patch the settings; the operator does the work."""
+
+EPILOG: Final = f"""\
+examples:
+  # a tenant's settings, in the context's namespace or another one
+  {PROGRAM} rotate mail
+  {PROGRAM} rotate mail -n shop
+
+  # the system's settings, with one token for all tenants that inherit
+  {PROGRAM} rotate --cluster default
+
+  # for a script
+  {PROGRAM} rotate mail --timeout 2m -o json
+
+exit status: 0 renewed; 1 not, with the reason on standard error; 2 usage"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="of the settings (with --cluster the default is: default)"
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("-n", "--namespace", help="of a MailServerSettings (default: the context's)")
+    where.add_argument("--cluster", action="store_true", help="a ClusterMailServerSettings")
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        default=DEFAULT_TIMEOUT,
+        metavar="DURATION",
+        help="wait no longer than that, such as 90s (default: 60s)",
+    )
+    add_cluster_options(parser)
+    add_output_option(parser, "json")
+
+
+def _complain(options: argparse.Namespace) -> str | None:
+    if options.name is None and not options.cluster:
+        return "name the settings, or say --cluster"
+    return None
+
+
+ROTATE: Final = Command(
+    name="rotate",
+    summary="have an OAuth2 token renewed now",
+    description=DESCRIPTION,
+    epilog=EPILOG,
+    add_arguments=_add_arguments,
+    module="mailsettings.plugin.rotate.run",
+    complain=_complain,
+)

@@ -1,0 +1,1 @@
+"""`kubectl mailsettings validate`: manifests are judged on this machine, as the API server would judge them."""

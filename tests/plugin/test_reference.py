@@ -1,0 +1,42 @@
+"""docs/kubectl.md shows what the plugin does."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from mailsettings.plugin.__main__ import COMMANDS
+from tests.plugin.test_command_line import ROOT, plugin
+from tests.plugin.test_status import GOOD, REFUSED, condition, lines, own
+from tests.unit.test_docs import blocks
+
+PAGE: Final = ROOT / "docs" / "kubectl.md"
+TEXTS: Final = [block.text for block in blocks(PAGE) if block.language == "text"]
+
+
+def test_every_command_is_there() -> None:
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| [")]
+    assert [row.split("`")[1] for row in rows] == [command.name for command in COMMANDS]
+
+
+def test_status() -> None:
+    failing = (condition("ProbeSucceeded", "False", "BadCredentials", REFUSED), GOOD[3])
+    chain = own(*GOOD[:2], *failing, condition("Ready", "False", "BadCredentials"))
+    assert TEXTS[0].splitlines() == lines(chain)
+
+
+def test_validate(tmp_path: Path) -> None:
+    file = tmp_path / "mail.yaml"
+    file.write_text(TEXTS[1])
+    ended = plugin("validate", "-f", str(file))
+    assert ended.returncode == 1
+    assert ended.stdout.replace(f"{tmp_path}/", "") == TEXTS[2]
+
+
+def test_import() -> None:
+    (source,) = [block.text for block in blocks(PAGE) if block.language == "json"]
+    (made,) = [block.text for block in blocks(PAGE) if block.language == "yaml"]
+    ended = plugin("import", "--from", "thingsboard", "-", stdin=source)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, made, "")
+    assert json.loads(source)["password"] == next(yaml.safe_load_all(made))["stringData"]["password"]

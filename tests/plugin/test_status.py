@@ -1,0 +1,221 @@
+"""`kubectl mailsettings status`: from objects to links, and how they look."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pytest
+
+from mailsettings.api import names
+from mailsettings.plugin.status.chain import (
+    Chain,
+    Seen,
+    State,
+    provisioned_chain,
+    secret_name,
+    system_chain,
+    tenant_chain,
+)
+from mailsettings.plugin.status.show import brief, in_ascii, whole
+
+NOW: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+Json = dict[str, Any]
+
+EFFECTIVE: Final = {
+    "source": "Tenant", "settingsName": "mail", "settingsGeneration": 1, "provider": "Custom", "mailFrom": "Acme <a@b>",
+    "host": "smtp.acme.example", "port": 587, "protocol": "smtp", "tls": "StartTLS", "auth": "Basic",
+}  # fmt: skip
+
+
+def condition(kind: str, status: str, reason: str, message: str = "As it should be.") -> Json:
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": "2026-11-22T11:00:00Z",
+        "observedGeneration": 1,
+    }
+
+
+def settings(
+    *conditions: Json, kind: str = names.TENANT_KIND, generation: int = 1, spec: Json | None = None, **status: Any
+) -> Json:
+    metadata = {"name": "mail", "namespace": "shop"} if kind == names.TENANT_KIND else {"name": "default"}
+    return {
+        "kind": kind,
+        "metadata": {**metadata, "generation": generation},
+        "spec": spec or {},
+        "status": {"observedGeneration": 1, "conditions": [*conditions], "effective": EFFECTIVE, **status},
+    }
+
+
+OWN: Final = {"mailFrom": "a@b", "connection": {"host": "smtp.acme.example"}}
+GOOD: Final = (
+    condition("Accepted", "True", "Accepted"),
+    condition("CredentialsResolved", "True", "Resolved"),
+    condition("ProbeSucceeded", "True", "ProbePassed"),
+    condition("Delivered", "True", "Delivered"),
+    condition("Ready", "True", "Ready"),
+)
+SYSTEM: Final = settings(*GOOD[:3], GOOD[4], kind=names.CLUSTER_KIND, tenants={"allowed": 2, "inheriting": 1})
+REFUSED: Final = 'AUTH: the server refused the login with 535 5.7.8 "no". Check the user name and the password.'
+THERE: Final = Seen(metadata={"name": "mail-smtp"})
+
+
+def own(*conditions: Json, secret: Seen = THERE, **status: Any) -> Chain:
+    return tenant_chain(settings(*conditions, spec=OWN, **status), None, secret, NOW, may_read_system=True)
+
+
+def lines(chain: Chain) -> list[str]:
+    shown = [text for text, _ in whole(chain, 80)]
+    assert max(map(len, shown)) <= 80
+    return shown
+
+
+def test_settings_that_work() -> None:
+    chain = own(*GOOD)
+    assert chain.state is State.GOOD
+    assert chain.failing is None
+    assert lines(chain) == [
+        "✓ MailServerSettings shop/mail  Ready",
+        "│ Custom, smtp.acme.example:587, TLS StartTLS, Basic, from Acme <a@b>",
+        "├─ ✓ settings     Accepted",
+        "├─ ✓ credentials  Resolved",
+        "├─ ✓ probe        ProbePassed",
+        "└─ ✓ Secret       Delivered, mail-smtp",
+    ]
+    assert brief(chain)[0] == "✓ MailServerSettings shop/mail  Ready  Secret mail-smtp"
+
+
+def test_the_failing_link_is_marked_and_says_what_to_do() -> None:
+    probe = {
+        "mode": "Authenticate", "lastProbeTime": "2026-11-22T11:57:00Z", "duration": "12ms", "consecutiveFailures": 3,
+        "fingerprint": "x", "generation": 1,
+    }  # fmt: skip
+    chain = own(
+        *GOOD[:2],
+        condition("ProbeSucceeded", "False", "BadCredentials", REFUSED),
+        GOOD[3],
+        condition("Ready", "False", "BadCredentials", f"ProbeSucceeded: {REFUSED}"),
+        probe=probe,
+    )
+    assert chain.state is State.FAILED
+    assert lines(chain)[4:] == [
+        "├─ ✗ probe        BadCredentials, Authenticate, 3m ago, 12ms, 3 failures in a",
+        "│                 row  <-- here",
+        '│    AUTH: the server refused the login with 535 5.7.8 "no". Check the user name',
+        "│    and the password.",
+        "└─ ✓ Secret       Delivered, mail-smtp",
+    ]
+
+
+def test_what_is_inherited_is_said_of_the_system_once() -> None:
+    failing = (
+        condition("ProbeSucceeded", "False", "Refused", REFUSED),
+        condition("Ready", "False", "Refused", REFUSED),
+    )
+    system = settings(*GOOD[:2], *failing, kind=names.CLUSTER_KIND, effective=None)
+    tenant = settings(*GOOD[:2], failing[0], GOOD[3], failing[1], effective=None)
+    chain = tenant_chain(tenant, system, THERE, NOW, may_read_system=True)
+    assert chain.failing is not None
+    assert chain.failing[0].kind == names.CLUSTER_KIND
+    assert [line for line in lines(chain) if REFUSED[:9] not in line and "password" not in line] == [
+        "✗ ClusterMailServerSettings default  Refused",
+        "├─ ✓ settings     Accepted",
+        "├─ ✓ credentials  Resolved",
+        "├─ ✗ probe        Refused  <-- here",
+        "└─ ✗ MailServerSettings shop/mail  Refused",
+        "   ├─ ✓ settings     Accepted",
+        "   └─ ✓ Secret       Delivered, mail-smtp",
+    ]
+
+
+def test_a_system_that_may_not_be_read_is_unknown_and_no_failure() -> None:
+    tenant = settings(*GOOD, effective=None)
+    chain = tenant_chain(tenant, None, Seen(is_readable=False), NOW, may_read_system=False)
+    assert chain.state is State.GOOD
+    assert lines(chain) == [
+        "? ClusterMailServerSettings default",
+        "├─ ? settings     you may not read it",
+        "└─ ✓ MailServerSettings shop/mail  Ready",
+        "   ├─ ✓ settings     Accepted",
+        "   ├─ ✓ credentials  Resolved",
+        "   ├─ ✓ probe        ProbePassed",
+        "   └─ ✓ Secret       Delivered, mail-smtp, you may not read it",
+    ]
+
+
+def test_a_system_that_is_missing_is_the_failing_link() -> None:
+    failing = condition("Accepted", "False", "SystemSettingsNotFound", "There is no such thing.")
+    tenant = settings(failing, condition("Ready", "False", "SystemSettingsNotFound"))
+    chain = tenant_chain(tenant, None, Seen(), NOW, may_read_system=True)
+    assert chain.failing is not None
+    assert (chain.failing[0].title, chain.failing[1].reason) == (
+        "ClusterMailServerSettings default",
+        "SystemSettingsNotFound",
+    )
+
+
+def test_a_secret_that_is_gone_is_waited_for() -> None:
+    chain = own(*GOOD, secret=Seen())
+    assert chain.state is State.WAITING
+    assert chain.failing is not None
+    assert chain.failing[1].reason == "Gone"
+
+
+@pytest.mark.parametrize("document", [settings(*GOOD, spec=OWN, generation=2), {**settings(spec=OWN), "status": None}])
+def test_what_the_operator_has_not_seen_is_waited_for(document: Json) -> None:
+    chain = tenant_chain(document, None, THERE, NOW, may_read_system=True)
+    assert chain.state is State.WAITING
+    assert chain.failing is not None
+    assert chain.failing[1].name == "operator"
+    assert "the operator does not run" in chain.failing[1].message
+
+
+def test_a_status_of_another_version_is_as_if_it_were_not_there() -> None:
+    document = {**settings(spec=OWN), "status": {"conditions": "none"}}
+    assert tenant_chain(document, None, THERE, NOW, may_read_system=True).state is State.WAITING
+
+
+def test_a_token_says_how_long_it_lives_and_what_runs_out() -> None:
+    oauth2 = {
+        "tokenState": "Generated", "account": "a@b", "accessTokenExpiresAt": "2026-11-22T13:00:00Z",
+        "warnings": [{"cause": "ClientSecret", "message": "The client secret runs out."}],
+    }  # fmt: skip
+    chain = own(GOOD[0], condition("Authorized", "True", "Authorized"), *GOOD[1:], oauth2=oauth2)
+    at = lines(chain).index("├─ ✓ token        Authorized, Generated, a@b, runs out in 60m")
+    assert lines(chain)[at + 1] == "│    The client secret runs out."
+
+
+def test_the_system_tells_of_its_tenants() -> None:
+    chain = system_chain(SYSTEM, NOW)
+    assert lines(chain)[-1] == "└─ ✓ tenants      2 allowed, 1 inheriting"
+    status = {
+        **SYSTEM["status"],
+        "tenants": {"allowed": 2, "inheriting": 1, "failures": [{"namespace": "a", "reason": "B"}]},
+    }
+    assert lines(system_chain({**SYSTEM, "status": status}, NOW))[-1].endswith("cannot be served: a: B.")
+
+
+def test_a_namespace_without_settings_lives_on_the_systems() -> None:
+    chain = provisioned_chain("blog", {"name": "default-smtp"}, SYSTEM, NOW)
+    assert chain.state is State.GOOD
+    assert lines(chain)[-2:] == ["└─ ✓ Namespace blog  Ready", "   └─ ✓ Secret       default-smtp"]
+    assert provisioned_chain("blog", {"name": "default-smtp"}, None, NOW).state is State.UNKNOWN
+
+
+def test_warnings_of_settings_that_are_accepted_are_shown() -> None:
+    accepted = condition("Accepted", "True", "Accepted", "Complete. Warning: it goes away. Warning: so does that.")
+    assert lines(own(accepted, *GOOD[1:]))[3] == "│    Warning: it goes away. Warning: so does that."
+
+
+def test_a_secret_has_the_name_that_is_bound_or_wished_for_or_usual() -> None:
+    assert secret_name(settings()) == "mail-smtp"
+    assert secret_name(settings(spec={"output": {"secretName": "x"}})) == "x"
+    assert secret_name(settings(spec={"output": {"secretName": "x"}}, binding={"name": "y"})) == "y"
+
+
+def test_lines_in_ascii() -> None:
+    shown = [in_ascii(line) for line in lines(own(*GOOD))]
+    assert all(map(str.isascii, shown))
+    assert shown[-1] == "`- + Secret       Delivered, mail-smtp"
