@@ -265,6 +265,34 @@ def test_error_challenges_are_read(text: str, cause: Cause) -> None:
     assert diagnose(Failure(text, "auth", "Google", "oauth2")).cause is cause
 
 
+def test_tokens_are_not_decoded() -> None:
+    assert "rs256" not in read(Failure("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln")).said
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (
+            "http://localhost/?error=access_denied&error_description=You+are+not+assigned+to+a+role+for+the+application",
+            Cause.ADMIN_CONSENT_REQUIRED,
+        ),
+        ("You can&#39;t sign in here with a personal account", Cause.WRONG_ACCOUNT_TYPE),
+        (
+            '{"error_description": "You can\\u0027t sign in here\\r\\nwith a personal account"}',
+            Cause.WRONG_ACCOUNT_TYPE,
+        ),
+    ],
+)
+def test_texts_are_read_however_they_are_encoded(text: str, cause: Cause) -> None:
+    assert diagnose(Failure(text, "consent")).cause is cause
+
+
+def test_the_provider_tells_the_same_words_apart() -> None:
+    text = "421 4.7.0 Try again later, closing connection."
+    assert diagnose(Failure(text, "data", "Google")).cause is Cause.RATE_LIMITED
+    assert diagnose(Failure(text, "data", "Custom")).cause is Cause.SERVER_TEMPORARY
+
+
 # --- any text ---
 
 WORDS: Final = sorted({word for record in WORDINGS for word in record["raw"].split()})

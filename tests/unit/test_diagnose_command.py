@@ -67,7 +67,7 @@ def test_json_lines_are_answered_one_by_one(
 def test_bad_lines_are_told_and_do_not_end_the_run(
     program: Program, say: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = ["hunter2", "[]", '{"stage": "auth"}', '{"raw": 5}', '{"raw": "x", "auth": {}}', "[" * 100_000]
+    bad = ["hunter2", "[]", '{"stage": "auth"}', '{"raw": null}', '{"raw": "x", "auth": {}}', "[" * 100_000]
     say("\n".join([*bad, RECORD]))
     assert program(["diagnose", "-o", "json"]) == 1
     said = capsys.readouterr()
@@ -96,6 +96,12 @@ def test_text_of_many_is_a_line_each(say: Callable[[str], None], capsys: pytest.
     say(f'{RECORD}\n{{"id": "\\u001b[31m", "raw": "x", "stage": "dns"}}\n')
     assert operator.main(["diagnose"]) == 0
     assert capsys.readouterr().out == "f1: BadCredentials\n [31m: DnsNotFound\n"
+
+
+def test_ids_come_back_cut(say: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    say(json.dumps({"id": "x" * 5000, "raw": "535"}))
+    assert operator.main(["diagnose", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == "x" * 200
 
 
 def test_bytes_that_are_no_text_do_no_harm(say: Callable[[bytes], None], capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,11 +161,15 @@ class Reader(io.StringIO):
         super().__init__()
         self.source = source
         self.read_before: int | None = None
+        self.flushed = 0
 
     def write(self, text: str, /) -> int:
         if self.read_before is None:
             self.read_before = self.source.taken
         return len(text)
+
+    def flush(self) -> None:
+        self.flushed += 1
 
 
 def test_streams_are_not_gathered() -> None:
@@ -168,6 +178,7 @@ def test_streams_are_not_gathered() -> None:
     assert diagnose.diagnose(options(), diagnose.Streams(source, result, io.StringIO())) == 0
     assert source.taken == 500
     assert result.read_before == 1
+    assert result.flushed >= 500
 
 
 def test_one_failure_is_read_only_so_far() -> None:
