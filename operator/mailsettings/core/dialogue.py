@@ -24,7 +24,7 @@ MAX_LINES: Final = 24
 """Of one reply."""
 
 MAX_REPLY: Final = 4096
-"""Of a reply, in characters; real ones are shorter. A longer one is not searched for secrets, so none of it is shown."""
+"""Of a reply, in characters; real ones are shorter. A longer one is not searched for secrets: none of it is shown."""
 
 _SHOWN_MECHANISM: Final = re.compile(r"[A-Za-z0-9_-]{1,20}")
 """Source: RFC 4422 §3.1."""
