@@ -761,3 +761,19 @@ def test_no_loop_floods_a_mailbox(operator: OperatorProcess, kube: Kube, namespa
         forget()
     assert len(smtp.mails) == MAX_MAILS
     assert current()["status"]["testMails"]["sent"] == MAX_MAILS
+
+
+def test_a_mail_is_counted_before_it_is_sent(
+    operator: OperatorProcess, kube: Kube, namespace: str, script: Script
+) -> None:
+    """An operator that dies while it sends, again and again, knows of each of these mails."""
+    server = script({"MAIL": hang})
+    probe = {"mode": "Send", "recipient": "ops@acme.example"}
+    create(kube, namespace, spec_for(server.port, timeout="1m", probe=probe))
+    for number in (1, 2):
+        kube.wait(lambda: sum(line.startswith("MAIL") for line in server.lines) == number, "the mail")  # noqa: B023
+        operator.kill()
+        status = (kube.settings("mail", namespace) or {})["status"]
+        assert status["testMails"]["sent"] == number
+        assert "probe" not in status
+        operator.start()

@@ -351,3 +351,17 @@ async def test_a_second_address_is_tried_when_the_proxy_does_not_reach_the_first
             policy=listed(port),
         )
     assert [head.split(b" ")[1] for head in heads] == [b"127.0.0.8:2525", b"127.0.0.9:2525"]
+
+
+async def test_the_name_of_a_proxy_that_is_not_listed_is_not_even_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise tenants could have any name looked up, and tell somebody by it what they like."""
+    looked_up: list[object] = []
+
+    def look_up(host: str, *_rest: object, **_options: object) -> list[object]:
+        looked_up.append(host)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    asked = request(2525, host="mail.acme.example", proxy=Proxy(HTTP, "proxy.acme.example", 3128))
+    assert (await failure(asked)).reason is Reason.EGRESS_DENIED
+    assert looked_up == []
