@@ -389,7 +389,9 @@ def test_cluster_object_needs_the_rights_in_the_operators_namespace(
         bind(kube, account, namespace, role, kind="Role", where=NAMESPACE)
         with admin.runs(*arguments) as running:
             url = running.wait_url()
-            assert len(own_secrets(kube, NAMESPACE)) == 1
+            (asked,) = own_secrets(kube, NAMESPACE)
+            (owner,) = (kube.get("Secret", asked, NAMESPACE) or {})["metadata"]["ownerReferences"]
+            assert (owner["kind"], owner["name"]) == (names.CLUSTER_KIND, name)
             visit(log_in(provider, url))
             assert running.wait() == 0
         assert own_secrets(kube, NAMESPACE) == []

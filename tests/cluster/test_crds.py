@@ -136,6 +136,7 @@ REFUSALS: Final = (
         _oauth2(clientAuth={"federation": {"audience": "api://AzureADTokenExchange"}}),
     ),
     Refusal("spec.auth", "auth: set exactly one", {"auth": {}}),
+    Refusal("spec.auth.oauth2", "auth.oauth2.grant: Password hands", _oauth2(grant="Password")),
     Refusal("spec.auth.oauth2", "auth.oauth2.clientID: grant", _oauth2(clientID=None)),
     Refusal("spec.auth.oauth2", "auth.oauth2.clientAuth: grant", _oauth2(clientAuth=None)),
     Refusal(

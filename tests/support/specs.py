@@ -256,7 +256,9 @@ _GRANT_FIELDS: Final[dict[str, dict[str, st.SearchStrategy[Json]]]] = {
     "ServiceAccount": {"serviceAccountKeyRef": _REF},
     "AuthorizationCode": {"clientID": _CLIENT_ID},
     "DeviceCode": {"clientID": _CLIENT_ID},
+    "Password": {"clientID": _CLIENT_ID},
 }
+_GRANTS: Final = tuple(grant for grant in _GRANT_FIELDS if grant != "Password")
 
 
 def _oauth2(
@@ -266,7 +268,7 @@ def _oauth2(
     whole = st.fixed_dictionaries(fixed, optional={**optional, "scopes": _SCOPES})
     return _mostly(
         whole,
-        _object(_OAUTH2_ODD, {"username": _USERNAME, "grant": _leaf(tuple(_GRANT_FIELDS), ("Password", "", 1))}),
+        _object(_OAUTH2_ODD, {"username": _USERNAME, "grant": _leaf(_GRANTS, ("Password", "", 1))}),
         6,
     )
 
@@ -286,6 +288,7 @@ _OAUTH2_BY_PROVIDER: Final = {
     "Custom": st.one_of(
         *(_oauth2(grant, {"tokenURI": _TOKEN_URI}, {}) for grant in ("ClientCredentials", "RefreshToken")),
         _oauth2("RefreshToken", {"tokenURI": _ENDPOINT}, {"revocationURI": _ENDPOINT}),
+        _oauth2("Password", {"tokenURI": _TOKEN_URI}, {}),
         *(
             _consent(grant, endpoint, {"accountCheck": _ACCOUNT_CHECK})
             for grant, endpoint in _CONSENT_ENDPOINTS.items()

@@ -124,7 +124,7 @@ async def test_many_at_once_do_not_pass_the_limit(scene: Scene) -> None:
     scene.see(f"{names.CONSENT_PREFIX}seen")
     scene.kept.may_create.clear()
     accepting = [asyncio.create_task(scene.accept()) for _ in range(2 * MAX_OPEN)]
-    await asyncio.wait(accepting, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(accepting, timeout=10, return_when=asyncio.FIRST_COMPLETED)
     scene.kept.may_create.set()
     ended = await asyncio.gather(*accepting, return_exceptions=True)
     refused = [each for each in ended if isinstance(each, ProblemError)]

@@ -12,6 +12,8 @@ class Grant(StrEnum):
     CLIENT_CREDENTIALS = "ClientCredentials"
     SERVICE_ACCOUNT = "ServiceAccount"
     REFRESH_TOKEN = "RefreshToken"
+    PASSWORD = "Password"
+    """Refused by a rule of its own, which says why; no settings that are accepted have it."""
 
 
 CONSENT_GRANTS: Final = (Grant.AUTHORIZATION_CODE, Grant.DEVICE_CODE)

@@ -89,7 +89,7 @@ exchanged with each access token is not in it."""
 
 ANNOTATION_TOKEN: Final = f"{GROUP}/token"
 """On a delivered Secret: which access token it holds, as `FINGERPRINT/SERIAL`. Neither tells anything about it: the one
-is a keyed digest of the configuration that the token belongs to, the other a random name."""
+is a digest of what the spec says openly of whom the token belongs to, the other a random name."""
 
 ANNOTATION_EXPIRES_AT: Final = f"{GROUP}/expires-at"
 """On a Secret with a client secret or a service account's key: when that runs out, as RFC 3339 has dates and times."""

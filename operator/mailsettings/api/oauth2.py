@@ -152,8 +152,7 @@ class OAuth2(ApiModel):
     grant: Annotated[Grant, Lax]
     """How the operator comes to tokens: AuthorizationCode, a person consents in a browser; DeviceCode, a person enters
     a code at the provider, on any device; ClientCredentials, the application is the account; ServiceAccount, Google's,
-    which the domain lets act for the mailbox; RefreshToken, one that was got elsewhere. There is no Password: that
-    grant hands the account's password to the client, fails with every second factor, and RFC 9700 forbids it."""
+    which the domain lets act for the mailbox; RefreshToken, one that was got elsewhere. Password is refused."""
     client_id: Annotated[ClientId | None, Field(alias="clientID")] = None
     """The client (application) that is registered at the provider. Grant ServiceAccount has it in its key."""
     client_auth: ClientAuth | None = None
@@ -183,6 +182,12 @@ class OAuth2(ApiModel):
     back to this Secret only when its content changes."""
 
     rules = (
+        Rule(
+            cel=f"self.grant != '{Grant.PASSWORD}'",
+            holds=lambda s: s.grant is not Grant.PASSWORD,
+            message="auth.oauth2.grant: Password hands the account's password to the client, fails with every second "
+            "factor, and RFC 9700 forbids it; use AuthorizationCode",
+        ),
         Rule(
             cel=f"(self.grant == '{Grant.SERVICE_ACCOUNT}') != has(self.clientID)",
             holds=lambda s: (s.grant is Grant.SERVICE_ACCOUNT) != (s.client_id is not None),

@@ -1,4 +1,4 @@
-"""Keyed digests: fingerprints of secret content, safe to show because nobody can test guesses against them."""
+"""Digests: keyed ones of secret content, safe to show because nobody can test guesses against them, and plain ones."""
 
 import hashlib
 import hmac

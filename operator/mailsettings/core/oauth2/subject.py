@@ -181,6 +181,8 @@ class TokenSubject:
                 return requests.ClientCredentials(self._client(federation))
             case Grant.REFRESH_TOKEN | Grant.AUTHORIZATION_CODE | Grant.DEVICE_CODE:
                 return requests.RefreshToken(self._client(federation), _given(refresh_token))
+            case Grant.PASSWORD:
+                raise AssertionError("settings with grant Password are refused")
 
     def _client(self, federation: Federation) -> requests.Client:
         return requests.Client(_given(self.oauth2.client_id), self._client_auth(federation))
