@@ -9,6 +9,7 @@ import pytest
 from mailsettings.api.conditions import Reason
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.core.clock import format_time
+from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.consent import (
     KEPT,
     MAX_VALUE_BYTES,
@@ -28,8 +29,13 @@ from mailsettings.core.oauth2.consent import (
     next_step,
 )
 from mailsettings.core.oauth2.faults import TokenFault
+from mailsettings.core.oauth2.request import Token
+from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.oauth2.state import LIFE, Flows
+from mailsettings.core.oauth2.stored import StoredToken
+from mailsettings.core.oauth2.subject import TokenSubject, token_subject
 from mailsettings.core.oauth2.terms import ConsentTerms, begin, consent_terms
+from mailsettings.core.server import Source
 
 FLOWS: Final = Flows(b"k" * 32)
 NOW: Final = datetime(2026, 11, 22, 16, 40, tzinfo=UTC)
@@ -85,6 +91,10 @@ def refused(of: Consent, asked: ConsentTerms | None = None, *, now: datetime = N
     return found.fault
 
 
+def subject_of(asked: ConsentTerms) -> TokenSubject:
+    return token_subject(asked.provider, asked.oauth2, OAuth2Secrets(), level=Source.TENANT, digest=Digester(b"k" * 32))
+
+
 # The question
 
 
@@ -135,6 +145,17 @@ def test_page_and_redirect_uri_of_each_provider() -> None:
     assert page.redirect_uri == f"{EXTERNAL}/oauth2/callback/id.acme.example:8443"
     assert terms().page(UID, "") is None
     assert terms(DEVICE).page(UID, EXTERNAL) is None
+
+
+def test_another_external_address_changes_what_is_to_be_registered_and_nothing_that_is_held() -> None:
+    before, after = (terms().page(UID, url) for url in (EXTERNAL, "https://moved.acme.example"))
+    assert before is not None
+    assert after is not None
+    assert before.redirect_uri != after.redirect_uri
+    assert step(answered(redirect_uri=before.redirect_uri, callback_flow=FLOW.hex(), state=state(holder="browser")))
+    token = Token("access", NOW, NOW + LIFE, refresh_token="refresh")
+    held = StoredToken.of(token, subject_of(terms()), sent=None)
+    assert held.belongs_to(subject_of(terms())), "the address is no part of what a token belongs to"
 
 
 # The answer
