@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
@@ -9,12 +10,13 @@ from pydantic import ValidationError
 from mailsettings.api import names
 from mailsettings.api.conditions import ConditionType
 from mailsettings.api.status import Condition, ServerStatus
+from mailsettings.controller.keys import Key
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.clock import format_time
 from mailsettings.core.conditions import Findings, conditions, summarize, transitions
 from mailsettings.core.oauth2.risks import announcements
-from mailsettings.edges.kubernetes import ApiError, settings_status_path
+from mailsettings.edges.kubernetes import ApiError, settings_path, settings_status_path
 
 S = TypeVar("S", bound=ServerStatus)
 
@@ -54,7 +56,7 @@ async def write_status(
     body = {"apiVersion": names.API_VERSION, "kind": str(key.kind), "metadata": metadata, "status": status}
     try:
         path = settings_status_path(key.kind, key.namespace, key.name)
-        applied = await services.api.apply(path, body, force=True)
+        applied = await _applied(services, key, body, new)
         # Server-side apply leaves what others have written, also where it makes the operator's words untrue.
         if strays := [*_strays(status, _own(applied["status"])), *_stray_conditions(new, applied["status"])]:
             version = applied["metadata"]["resourceVersion"]
@@ -67,6 +69,30 @@ async def write_status(
     record.set_status(status)
     warnings = announcements(before.oauth2, after.oauth2, generation=record.generation)
     await services.events.record(key, record.uid, [*transitions(old, new), *warnings])
+
+
+async def _applied(services: Services, key: Key, body: dict[str, Any], new: list[Condition]) -> dict[str, Any]:
+    """The object with the status applied.
+
+    What others have written into a part that is to go would be left there without what the part needs, and be refused:
+    then it goes first.
+
+    Raises:
+        ApiError: the API server refused.
+    """
+    path = settings_status_path(key.kind, key.namespace, key.name)
+    try:
+        return await services.api.apply(path, body, force=True)
+    except ApiError as error:
+        whole = settings_path(key.kind, key.namespace, key.name)
+        found = await services.api.get(whole) if error.status == HTTPStatus.UNPROCESSABLE_ENTITY else None
+        if found is None:
+            raise
+        strays = [*_strays(body["status"], _own(found["status"])), *_stray_conditions(new, found["status"])]
+        if not strays:
+            raise
+    await services.api.remove(path, strays, resource_version=found["metadata"]["resourceVersion"])
+    return await services.api.apply(path, body, force=True)
 
 
 def _own(status: Mapping[str, Any]) -> dict[str, Any]:
