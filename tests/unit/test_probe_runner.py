@@ -304,3 +304,20 @@ async def test_a_mailbox_is_connected_to_and_sent_through_as_its_provider_permit
         await soon(finished.get())
     assert prober.started == ended + 1
     assert prober.most_active == 1
+
+
+async def test_whoever_comes_when_a_probe_has_just_ended_gets_one_of_its_own() -> None:
+    prober = Prober()
+    prober.gate.set()
+    ended: asyncio.Queue[Key] = asyncio.Queue()
+
+    def finished(told: Key) -> None:
+        ended.put_nowait(told)
+        if told == A:
+            probes.start(B, subject())
+
+    probes = ProbeRunner(prober, limit=4, finished=finished, logger=LOGGER)
+    probes.start(A, subject())
+    assert [await soon(ended.get()) for _ in range(2)] == [A, B]
+    assert prober.started == 2
+    await probes.close()

@@ -22,16 +22,17 @@ class _Job:
     """A probe that waits or runs, for all objects that it is to tell."""
 
     subject: ProbeSubject
+    namespace: str
+    """Of the object that it was begun for, whose share it takes until its connection is closed."""
     wanted_by: dict[Key, ProbeSubject]
     task: asyncio.Task[None] | None = None
 
     @property
     def turn(self) -> Turn:
         """What decides when it begins."""
-        first = next(iter(self.wanted_by), None)
         subjects = self.wanted_by.values()
         return Turn(
-            namespace=first.namespace if first else "",
+            namespace=self.namespace,
             mailbox=self.subject.mailbox,
             limits=self.subject.limits,
             asked_for=any(subject.asked_for for subject in subjects),
@@ -65,7 +66,7 @@ class ProbeRunner:
         self.forget(key)
         job = self._shared(subject)
         if job is None:
-            job = _Job(subject, {})
+            job = _Job(subject, key.namespace, {})
             self._waiting.append(job)
         job.wanted_by[key] = subject
         self._jobs[key] = job
@@ -163,7 +164,9 @@ class ProbeRunner:
     async def _run(self, job: _Job) -> None:
         result = await self._result(job)
         ended_at = datetime.now(UTC)
-        for key, subject in job.wanted_by.items():
+        told = dict(job.wanted_by)
+        job.wanted_by.clear()  # whoever comes from now on would never be told
+        for key, subject in told.items():
             del self._jobs[key]
             self._finished[key] = FinishedProbe(subject, result, ended_at)
             self._notify_finished(key)
