@@ -26,6 +26,7 @@ from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import SWEEP, Key, Kind, cluster_key
 from mailsettings.controller.logs import LOGGER
+from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
@@ -35,6 +36,7 @@ from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.digest import Digester
+from mailsettings.core.mail_testing import Limits
 from mailsettings.core.oauth2.faults import Failure
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.request import (
@@ -64,8 +66,11 @@ _PATHS: Final = {
     Kind.NAMESPACE: core_collection_path("namespaces"),
     Kind.CLUSTER: f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}",
     Kind.TENANT: f"/apis/{names.API_VERSION}/{names.TENANT_PLURAL}",
+    Kind.TEST: f"/apis/{names.API_VERSION}/{names.TEST_PLURAL}",
 }
 T = TypeVar("T")
+TESTS_RUNNING_IN_NAMESPACE: Final = 2
+TESTS_WAITING_IN_NAMESPACE: Final = 20
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -144,7 +149,7 @@ async def persistently(call: Callable[[], Awaitable[T]]) -> T:
 
 async def _wait_for_kinds(api: KubernetesApi) -> None:
     """Waits until the API server serves the CRDs, which may be applied together with the operator."""
-    wanted = {names.CLUSTER_PLURAL, names.TENANT_PLURAL}
+    wanted = {names.CLUSTER_PLURAL, names.TENANT_PLURAL, names.TEST_PLURAL}
     attempt = 0
     while True:
         found = await api.get(f"/apis/{names.API_VERSION}") or {}
@@ -206,12 +211,17 @@ class _Operator:
         self._store = Store()
         self._echoes = Echoes()
         self._queue = WorkQueue(self._reconcile, workers=config.workers, logger=LOGGER)
-        self._probes = ProbeRunner(
-            partial(probe, policy=config.egress, deadline=config.probe_deadline),
-            limit=config.probe_limit,
-            finished=self._queue.add,
-            logger=LOGGER,
+        run_probe = partial(probe, policy=config.egress, deadline=config.probe_deadline)
+        self._probes = ProbeRunner(run_probe, limit=config.probe_limit, finished=self._queue.add, logger=LOGGER)
+        self._mail_tests = MailTests(
+            Limits(
+                running=config.test_limit,
+                running_in_namespace=TESTS_RUNNING_IN_NAMESPACE,
+                waiting_in_namespace=TESTS_WAITING_IN_NAMESPACE,
+                mails_per_hour=config.test_mails_per_hour,
+            )
         )
+        self._test_probes = ProbeRunner(run_probe, limit=config.test_limit, finished=self._queue.add, logger=LOGGER)
         tokens = TokenStore(api, config.namespace, holder=f"{platform.node()}/{uuid4().hex}", logger=LOGGER)
         self._renewals = TokenRenewer(
             tokens,
@@ -258,6 +268,9 @@ class _Operator:
             digest=digest,
             deliveries=Deliveries(api, self._store, digest, LOGGER),
             probes=self._probes,
+            mail_tests=self._mail_tests,
+            test_probes=self._test_probes,
+            probe_deadline=config.probe_deadline,
             tokens=tokens,
             renewals=self._renewals,
             revocations=self._revocations,
@@ -274,7 +287,7 @@ class _Operator:
             custom_cloud=config.oauth2_cloud,
             revokes_tokens=config.oauth2_revoke,
         )
-        self._triggers = Triggers(self._store, self._queue.add, self._queue.add_after)
+        self._triggers = Triggers(self._store, self._mail_tests, self._queue.add, self._queue.add_after)
         self._barrier = Barrier()
         self._secrets_listed = asyncio.Event()
         self._seen = asyncio.Event()
@@ -299,7 +312,7 @@ class _Operator:
                 for task in background:
                     task.cancel()
                 await asyncio.wait(background)
-                parts = (self._probes, self._renewals, self._revocations, self._consenting)
+                parts = (self._probes, self._test_probes, self._renewals, self._revocations, self._consenting)
                 await asyncio.gather(*(part.close() for part in parts))
 
             await kopf.operator(

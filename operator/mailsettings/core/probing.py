@@ -99,7 +99,7 @@ def remembered(status: ProbeStatus | None) -> ProbeStatus | None:
             Reason(status.failure.cause)
     except ValueError:
         return None
-    return status if status.mode in _PASSED else None
+    return status if status.mode in PASSED else None
 
 
 def due_at(subject: ProbeSubject, status: ProbeStatus | None) -> datetime | None:
@@ -141,14 +141,19 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
         last_probe_time=ended_at,
         last_success_time=ended_at if failure is None else (before.last_success_time if before else None),
         next_probe_time=format_time(finished.ended_at + delay),
-        duration=f"{max(1, round(finished.result.duration.total_seconds() * 1000))}ms",
+        duration=milliseconds(finished.result.duration),
         consecutive_failures=failures,
         last_handled_request=subject.requested_at or (before.last_handled_request if before else None),
         fingerprint=subject.fingerprint,
         generation=subject.generation,
         token=subject.token,
-        failure=_failure_status(failure) if failure else None,
+        failure=failure_status(failure) if failure else None,
     )
+
+
+def milliseconds(duration: timedelta) -> str:
+    """A length of time as every status has it: `182ms`, and never nothing."""
+    return f"{max(1, round(duration.total_seconds() * 1000))}ms"
 
 
 def confirmed(status: ProbeStatus | None, subject: ProbeSubject) -> ProbeStatus | None:
@@ -161,7 +166,8 @@ def confirmed(status: ProbeStatus | None, subject: ProbeSubject) -> ProbeStatus 
     return status.model_copy(update={"generation": subject.generation})
 
 
-def _failure_status(failure: ProbeFailure) -> ProbeFailureStatus:
+def failure_status(failure: ProbeFailure) -> ProbeFailureStatus:
+    """The failure as every status has it."""
     return ProbeFailureStatus(
         stage=str(failure.stage),
         cause=str(failure.reason),
@@ -186,13 +192,14 @@ def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool 
         return _PENDING
     if status.failure is not None:
         return failed(Reason(status.failure.cause), status.failure.message)
-    return passed(Reason.PROBE_PASSED, _PASSED[status.mode])
+    return passed(Reason.PROBE_PASSED, PASSED[status.mode])
 
 
 _UNTESTED = unknown(Reason.SUSPENDED, "The settings have never been tested, and suspend holds probes back.")
 _PENDING = unknown(Reason.PROBE_PENDING, "The settings are being tested.")
-_PASSED = {
+PASSED = {
     ProbeMode.CONNECT: "The server was reached.",
     ProbeMode.AUTHENTICATE: "The server was reached and accepted the login.",
     ProbeMode.SEND: "The server accepted a test mail.",
 }
+"""What a probe or a test that passed says, by its mode."""

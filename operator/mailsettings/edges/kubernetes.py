@@ -321,6 +321,16 @@ def settings_path(kind: str, namespace: str, name: str) -> str:
     return f"/apis/{names.API_VERSION}/namespaces/{quote(namespace)}/{names.TENANT_PLURAL}/{quote(name)}"
 
 
+def mail_tests_path(namespace: str) -> str:
+    """Of a namespace's MailServerTests."""
+    return f"/apis/{names.API_VERSION}/namespaces/{quote(namespace)}/{names.TEST_PLURAL}"
+
+
+def mail_test_path(namespace: str, name: str) -> str:
+    """Of a MailServerTest."""
+    return f"{mail_tests_path(namespace)}/{quote(name)}"
+
+
 def cluster_settings_path(name: str) -> str:
     """Of a cluster object."""
     return f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}/{quote(name)}"

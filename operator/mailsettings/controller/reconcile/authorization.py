@@ -62,18 +62,10 @@ async def authorize(
     if resolved is None:
         await further_consents(services, record, place, None)
         return Authorization(None, status=before)
-    auth = resolved.effective.auth
-    if not isinstance(auth, OAuth2) or resolved.oauth2 is None:
+    subject = subject_of(services, resolved)
+    if subject is None:
         await further_consents(services, record, place, None)
         return Authorization(resolved, status=await give_up_token(services, record, before))
-    subject = token_subject(
-        resolved.effective.provider,
-        auth,
-        resolved.oauth2,
-        level=resolved.effective.source,
-        digest=services.digest,
-        custom_cloud=services.custom_cloud,
-    )
     await further_consents(services, record, place, subject)
     try:
         held = await _belonging(services, record, place, subject)
@@ -116,6 +108,37 @@ async def authorize(
         status=lifecycle.oauth2_status(stored, subject, decision, now, page=page, warnings=risks.warnings(told)),
         failed=failed,
     )
+
+
+def subject_of(services: Services, resolved: ResolvedSettings) -> TokenSubject | None:
+    """What tokens are asked for; None: the settings have no OAuth2."""
+    auth = resolved.effective.auth
+    if not isinstance(auth, OAuth2) or resolved.oauth2 is None:
+        return None
+    return token_subject(
+        resolved.effective.provider,
+        auth,
+        resolved.oauth2,
+        level=resolved.effective.source,
+        digest=services.digest,
+        custom_cloud=services.custom_cloud,
+    )
+
+
+async def with_live_token(services: Services, uid: str, resolved: ResolvedSettings) -> ResolvedSettings | None:
+    """Own settings with the token that is held for them; None: there is no live one. Nothing is changed.
+
+    Raises:
+        ApiError: the API server is in trouble; try again.
+    """
+    subject = subject_of(services, resolved)
+    if subject is None:
+        return resolved
+    held = await services.tokens.read(uid)
+    stored = held.token if held is not None else None
+    if stored is None or not stored.belongs_to(subject) or not stored.is_live(datetime.now(UTC)):
+        return None
+    return resolved.authorized(stored)
 
 
 def _client_ends(resolved: ResolvedSettings) -> ClientEnds:
