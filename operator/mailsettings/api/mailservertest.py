@@ -112,6 +112,8 @@ class MailServerTestStatus(ReportedStatus):
     """The settings that are tested."""
     start_time: Time | None = None
     """When the test began."""
+    attempt: str | None = None
+    """A random name, by which an operator knows a test that it has begun itself."""
     completion_time: Time | None = None
     """When it ended, for whatever reason."""
     duration: str | None = None

@@ -2,11 +2,13 @@
 
 A test runs once. That it begins is written before anything else happens, guarded by the version that was seen, so that
 of two operators one begins it, and that an operator which finds a test begun and did not begin it knows that it was
-interrupted.
+interrupted. What is written then is different each time: to a write that changes nothing the API server says yes
+whatever the version is (measured).
 """
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from uuid import uuid4
 
 from pydantic import ValidationError
 
@@ -172,8 +174,9 @@ class _Test:
         tests = self._services.mail_tests
         tests.begin(self._key, subject)
         try:
-            started = described.model_copy(update={"start_time": format_time(datetime.now(UTC))})
-            written = await self._write(started, RUNNING, version=self._pending.resource_version)
+            began = {"start_time": format_time(datetime.now(UTC)), "attempt": uuid4().hex}
+            started = described.model_copy(update=began)
+            written = await self._write(started, RUNNING)
         except BaseException:
             tests.end(self._key)
             raise
@@ -191,7 +194,7 @@ class _Test:
                 "failure": failure_status(result.failure) if result.failure is not None else None,
             }
         )
-        await self._end(verdict(mode, result), after)
+        await self._end(verdict(mode, result), after, guarded=False)
 
     async def give_up_if_interrupted(self, started_at: datetime) -> None:
         """Another process has begun the test. If that still ran, it would have written the end by now."""
@@ -201,21 +204,22 @@ class _Test:
         else:
             await self._end(INTERRUPTED)
 
-    async def _end(self, finding: Finding, after: MailServerTestStatus | None = None) -> None:
+    async def _end(self, finding: Finding, after: MailServerTestStatus | None = None, *, guarded: bool = True) -> None:
         ended = (after or self._before).model_copy(update={"completion_time": format_time(datetime.now(UTC))})
-        await self._write(ended, finding)
+        await self._write(ended, finding, guarded=guarded)
         _let_go(self._services, self._key)
 
-    async def _write(self, after: MailServerTestStatus, finding: Finding, *, version: str | None = None) -> bool:
+    async def _write(self, after: MailServerTestStatus, finding: Finding, *, guarded: bool = True) -> bool:
         """Writes the status if it says anything new; False: there is no such test any more.
 
         Args:
             after: the status without its conditions.
             finding: what they say.
-            version: the only one that may be overwritten; None: any.
+            guarded: overwrite only the version that was seen, since another operator may have begun the test. Whoever
+                has begun it overwrites any.
 
         Raises:
-            ApiError: the API server refused, or the test has another version, or is another one of its name.
+            ApiError: the API server refused; or the test has changed, or is another one of its name.
         """
         generation, now = self._pending.generation, format_time(datetime.now(UTC))
         new = conditions(state_findings(finding), self._before.conditions or [], generation=generation, now=now)
@@ -223,8 +227,8 @@ class _Test:
         if status == self._pending.status:
             return True
         metadata = {"name": self._key.name, "namespace": self._key.namespace, "uid": self._record.uid}
-        if version is not None:
-            metadata["resourceVersion"] = version
+        if guarded:
+            metadata["resourceVersion"] = self._pending.resource_version
         body = {"apiVersion": names.API_VERSION, "kind": names.TEST_KIND, "metadata": metadata, "status": status}
         path = f"{mail_test_path(self._key.namespace, self._key.name)}/status"
         try:
