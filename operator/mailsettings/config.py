@@ -62,6 +62,8 @@ class Config(BaseModel):
     """Addresses that settings may not name, whatever else holds: the cluster's own ranges, where they are public."""
     egress_smtp_ports: str = ""
     """Ports that settings may name beside 25, 465, 587 and 2525."""
+    egress_proxies: str = ""
+    """Proxies that tenants may name in connection.proxy, as HOST:PORT, separated by commas or blanks."""
     require_secret_label: bool = False
     """Refuse referenced Secrets that are not labelled mailsettings.dev/referable: "true"."""
     probe_deadline_seconds: Annotated[int, Field(ge=1, le=600)] = 60
@@ -135,7 +137,12 @@ class Config(BaseModel):
         Raises:
             ValueError: an entry cannot be read; the message names it.
         """
-        return EgressPolicy.parse(allow=self.egress_allow, deny=self.egress_deny, smtp_ports=self.egress_smtp_ports)
+        return EgressPolicy.parse(
+            allow=self.egress_allow,
+            deny=self.egress_deny,
+            smtp_ports=self.egress_smtp_ports,
+            proxies=self.egress_proxies,
+        )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -93,10 +93,21 @@ SERVER: Final = {"mailFrom": "a@b", "connection": {"host": "h"}}
 """A spec that both kinds accept."""
 
 _KEYS: Final = [f"{'a' * 186}{number:03}/{'b' * 60}{number:03}" for number in range(32)]
+_LARGEST_PROXY: Final = {
+    "protocol": "SOCKS5",
+    "host": ".".join(["a" * 63] * 3 + ["b" * 61]),
+    "port": 65535,
+    "basic": {"username": "u" * 255, "passwordSecretRef": {"name": "a" * 253, "key": "k" * 253}},
+}
 _LARGEST: Final[dict[str, Any]] = {
     "mailFrom": f"{'n' * 394} <a@b>",
     "replyTo": f"{'🎉' * 394} <a@b>",
-    "connection": {"host": ".".join(["a" * 63] * 3 + ["b" * 61]), "port": 65535, "timeout": "99999ms"},
+    "connection": {
+        "host": ".".join(["a" * 63] * 3 + ["b" * 61]),
+        "port": 65535,
+        "timeout": "99999ms",
+        "proxy": _LARGEST_PROXY,
+    },
     "auth": {"basic": {"username": "🎉" * 320, "passwordSecretRef": {"name": "a" * 253, "key": "k" * 253}}},
     "output": {
         "metadata": {"labels": dict.fromkeys(_KEYS, "v" * 63), "annotations": dict.fromkeys(_KEYS, "v" * 4096)},

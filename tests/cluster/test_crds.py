@@ -95,6 +95,17 @@ def _brought(**changed: object) -> dict[str, Any]:
 
 
 BAD_KEY: Final = "a key is not of the form"
+
+
+def _proxy(basic: dict[str, Any]) -> dict[str, Any]:
+    proxy = {"protocol": "HTTP", "host": "proxy.acme.example", "port": 3128, "basic": basic}
+    return {"connection": {"host": "smtp.acme.example", "proxy": proxy}}
+
+
+def _named(username: str) -> dict[str, Any]:
+    return {"username": username, "passwordSecretRef": REF}
+
+
 _REFUSALS: Final = (
     Refusal("", "metadata.name: at most 63", {}, name="d" * 64),
     Refusal("", "tenants.provision: only", {"tenants": {"delivery": "Credentials", "provision": "Always"}}),
@@ -209,6 +220,13 @@ _REFUSALS: Final = (
     Refusal("spec.probe.interval", "must be from 1m to 720h", {"probe": {"interval": "59s"}}),
     Refusal("spec.output.metadata", "output.metadata.labels", _metadata("labels", "mailsettings.dev/settings")),
     Refusal("spec.output.metadata", "output.metadata.annot", _metadata("annotations", "app.kubernetes.io/managed-by")),
+    Refusal(
+        "spec.connection.proxy.basic",
+        "connection.proxy.basic: set exactly one of",
+        _proxy({"passwordSecretRef": REF}),
+    ),
+    Refusal("spec.connection.proxy.basic", "connection.proxy.basic.username: it is longer", _proxy(_named("ü" * 128))),
+    Refusal("spec.connection.proxy", "connection.proxy.basic.username: HTTP has no way", _proxy(_named("a:b"))),
     Refusal("spec.output.metadata.labels", BAD_KEY, _metadata("labels", "no key")),
     Refusal("spec.output.metadata.annotations", BAD_KEY, _metadata("annotations", "a/b/c")),
     Refusal("spec.output.template", "output.template.data: type", _template({"password": "x"})),

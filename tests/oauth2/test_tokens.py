@@ -6,13 +6,17 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 import pytest
 
 from mailsettings.api.conditions import Reason
+from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.identity import Family
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.oauth2.faults import TokenFault
@@ -25,7 +29,7 @@ from mailsettings.core.oauth2.request import (
     Token,
     TokenRequest,
 )
-from mailsettings.core.server import Source
+from mailsettings.core.server import Proxy, Source
 from mailsettings.edges.oauth2 import http, tokens
 from tests.support import identity_provider as idp
 from tests.support.identity_provider import (
@@ -44,9 +48,11 @@ from tests.support.identity_provider import (
     saying,
     service_account_key,
 )
+from tests.support.proxies import PROXY_LOGIN, real_proxy, scripted_proxy
 from tests.support.smtp_probe import ALLOW_LOOPBACK
 from tests.support.smtp_server import (
     LOOPBACK,
+    Peer,
     another_authority_pem,
     certificate,
     expired_certificate,
@@ -752,3 +758,49 @@ async def test_google_logs_no_secret(provider: IdentityProvider, caplog: pytest.
             token.refresh_token or token.access_token,
         )
         assert not any(secret in caplog.text for secret in secrets)
+
+
+def listing(port: int) -> EgressPolicy:
+    """Where the loopback is allowed, and one proxy."""
+    return EgressPolicy.parse(allow="127.0.0.0/8:* [::1/128]:*", proxies=f"{LOOPBACK}:{port}")
+
+
+@pytest.mark.parametrize("protocol", ProxyProtocol)
+@FAMILIES
+async def test_the_provider_is_asked_through_the_proxy(
+    provider: IdentityProvider, family: Family, protocol: ProxyProtocol, tmp_path: Path
+) -> None:
+    async with real_proxy(tmp_path, PROXY_LOGIN) as proxy:
+        request = replace(refreshing(provider, family), proxy=proxy.spec(protocol, PROXY_LOGIN))
+        token = await obtain(provider, request, policy=listing(proxy.port))
+        assert provider.is_live(token.access_token)
+        assert f"{LOOPBACK}:{urlsplit(provider.token_uri).port}" in proxy.log
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "transient"),
+    [
+        (b"HTTP/1.1 407 no\r\n\r\n", Reason.PROXY_AUTH_REQUIRED, True),
+        (b"HTTP/1.1 502 no\r\n\r\n", Reason.PROXY_FAILURE, True),
+    ],
+)
+async def test_the_proxys_failures_are_not_the_providers(
+    provider: IdentityProvider, answer: bytes, reason: Reason, transient: bool
+) -> None:
+    async def converse(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.say(answer)
+
+    async with scripted_proxy(converse) as port:
+        spec = Proxy(ProxyProtocol.HTTP, LOOPBACK, port, PROXY_LOGIN)
+        found = await fault(provider, replace(refreshing(provider, Family.CUSTOM), proxy=spec), policy=listing(port))
+    assert (found.reason, found.is_transient) == (reason, transient)
+    assert spec.url in found.message
+    assert PROXY_LOGIN.password not in found.message
+
+
+async def test_a_proxy_that_is_not_listed_is_not_asked(provider: IdentityProvider) -> None:
+    request = replace(refreshing(provider, Family.CUSTOM), proxy=Proxy(ProxyProtocol.SOCKS5, LOOPBACK, 1))
+    found = await fault(provider, request)
+    assert found.reason is Reason.EGRESS_DENIED
+    assert "does not list it" in found.message

@@ -156,7 +156,24 @@ _TLS = _mostly(
     ),
     4,
 )
-_CONNECTION_FIELDS = {"port": _PORT, "timeout": _TIMEOUT, "tls": _TLS}
+_PROXY_USERNAME = _leaf(("proxy-user", "ünï 🎉", "u" * 255, "a:b"), ("", "🎉" * 64, "u" * 256, "a\n", 5, ["a"]))
+_PROXY_BASIC = _mostly(
+    st.one_of(
+        st.fixed_dictionaries({"username": _PROXY_USERNAME, "passwordSecretRef": _REF}),
+        st.fixed_dictionaries({"usernameSecretRef": _REF, "passwordSecretRef": _REF}, optional={"username": st.none()}),
+    ),
+    _object({"username": _PROXY_USERNAME, "usernameSecretRef": _REF}, {"passwordSecretRef": _REF}),
+    6,
+)
+_PROXY = st.fixed_dictionaries(
+    {
+        "protocol": _leaf(("SOCKS5", "HTTP"), ("http", "SOCKS4", "", 5)),
+        "host": _HOST,
+        "port": _mostly(st.sampled_from((1080, 3128, 65535)), _PORT, 8),
+    },
+    optional={"basic": _PROXY_BASIC},
+)
+_CONNECTION_FIELDS = {"port": _PORT, "timeout": _TIMEOUT, "tls": _TLS, "proxy": _mostly(st.none(), _PROXY, 3)}
 _CONNECTION = _object({"host": _HOST, **_CONNECTION_FIELDS})
 _CONNECTION_WITH_HOST = st.fixed_dictionaries({"host": _HOST}, optional=_CONNECTION_FIELDS)
 

@@ -25,11 +25,13 @@ def test_variables_are_read() -> None:
             "MAILSETTINGS_PROBE_DEADLINE_SECONDS": "30",
             "MAILSETTINGS_LOG_LEVEL": "debug",
             "MAILSETTINGS_EGRESS_ALLOW": "10.0.0.0/8",
+            "MAILSETTINGS_EGRESS_PROXIES": "proxy.acme.example:3128",
         }
     )
     assert (config.namespace, config.require_secret_label, config.log_level) == ("mail", True, "DEBUG")
     assert config.probe_deadline.total_seconds() == 30
     assert config.egress.check(ipaddress.ip_address("10.1.2.3"), 587, Source.TENANT) is None
+    assert config.egress.check_proxy_name("proxy.acme.example", 3128, Source.TENANT) is None
 
 
 def test_cloud_of_the_administrator_s_own() -> None:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsettings.api.conditions import Reason
-from mailsettings.core.credentials import ObjectRef, Referenced, ReferencedObject, references
+from mailsettings.api.connection import ProxyProtocol
+from mailsettings.core.credentials import ObjectRef, Referenced, ReferencedObject, ResolvedSettings, references
 from mailsettings.core.finding import Finding
-from mailsettings.core.server import Credentials
+from mailsettings.core.server import Credentials, Proxy
 from tests.unit.builders import effective, resolve, resolved
 
 SMTP = ObjectRef("Secret", "smtp")
@@ -183,3 +184,58 @@ def test_nothing_to_resolve_is_said_so() -> None:
 
 def test_secrets_are_not_in_the_text_of_values() -> None:
     assert "s3cret" not in repr(resolved())
+
+
+PROXY = ObjectRef("Secret", "proxy")
+PROXY_LOGIN = {
+    "usernameSecretRef": {"name": "proxy", "key": "user"},
+    "passwordSecretRef": {"name": "proxy", "key": "word"},
+}
+
+
+def behind(protocol: str, user: bytes, word: bytes, **login: object) -> tuple[Finding, ResolvedSettings | None]:
+    """Settings with a proxy, whose login is in a Secret."""
+    basic = PROXY_LOGIN if not login else {**login, "passwordSecretRef": PROXY_LOGIN["passwordSecretRef"]}
+    proxy = {"protocol": protocol, "host": "proxy.acme.example", "port": 3128, "basic": basic}
+    settings = effective(connection={"host": "h.example", "proxy": proxy})
+    return resolve(
+        settings,
+        {SMTP: ReferencedObject({"password": b"s3cret"}), PROXY: ReferencedObject({"user": user, "word": word})},
+    )
+
+
+@pytest.mark.parametrize("login", [{}, {"username": "us:er"}], ids=["by reference", "in the spec"])
+def test_a_proxys_login_is_put_in_place(login: dict[str, object]) -> None:
+    found, settings = behind("SOCKS5", b"us:er", b"w\xc3\xb6rd", **login)
+    assert found.holds
+    assert settings is not None
+    assert settings.server.proxy == Proxy(
+        ProxyProtocol.SOCKS5, "proxy.acme.example", 3128, Credentials("us:er", "wörd")
+    )
+    assert "wörd" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "user", "word", "field"),
+    [
+        ("HTTP", b"us:er", b"word", "usernameSecretRef"),
+        ("SOCKS5", b"u" * 256, b"word", "usernameSecretRef"),
+        ("SOCKS5", b"user", "ö".encode() * 128, "passwordSecretRef"),
+        ("HTTP", b"user", b"word\r\nX: y", "passwordSecretRef"),
+        ("HTTP", b"", b"word", "usernameSecretRef"),
+    ],
+)
+def test_a_login_that_no_proxy_takes_is_refused(protocol: str, user: bytes, word: bytes, field: str) -> None:
+    found, settings = behind(protocol, user, word)
+    assert settings is None
+    assert found.reason is Reason.SECRET_VALUE_INVALID
+    assert f"connection.proxy.basic.{field}" in found.message
+
+
+def test_a_proxys_secret_has_to_opt_in_too() -> None:
+    proxy = {"protocol": "HTTP", "host": "proxy.acme.example", "port": 3128, "basic": PROXY_LOGIN}
+    settings = effective(connection={"host": "h.example", "proxy": proxy}, auth=None)
+    assert references(settings) == [PROXY]
+    values = {"user": b"user", "word": b"word"}
+    unlabelled = {PROXY: ReferencedObject(values, referable=False)}
+    assert resolve(settings, unlabelled, require_label=True)[0].reason is Reason.SECRET_NOT_REFERABLE

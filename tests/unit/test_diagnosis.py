@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsettings.api.conditions import Reason
+from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core import diagnosis
@@ -18,7 +19,7 @@ from mailsettings.core import probe as interface
 from mailsettings.core.diagnosis import MAX_REPLY_LENGTH, Fault, FaultKind, diagnose
 from mailsettings.core.probe import ProbeRequest, Stage
 from mailsettings.core.sasl import Mechanism, initial_response
-from mailsettings.core.server import BearerToken, Credentials, Server, Source
+from mailsettings.core.server import BearerToken, Credentials, Proxy, Server, Source
 
 PASSWORD = "correct horse battery staple"
 LOGIN = Credentials("no-reply@acme.example", PASSWORD)
@@ -36,6 +37,9 @@ def with_server(request: ProbeRequest, **changes: Any) -> ProbeRequest:
     return replace(request, server=replace(request.server, **changes))
 
 
+BEHIND_PROXY = with_server(
+    START_TLS, proxy=Proxy(ProxyProtocol.SOCKS5, "p.example", 1080, Credentials("proxy-user", "proxy-word"))
+)
 PLAIN = with_server(START_TLS, tls_mode=TlsMode.DISABLED, port=25)
 IMPLICIT = with_server(START_TLS, tls_mode=TlsMode.IMPLICIT, port=465)
 NO_LOGIN = replace(PLAIN, credentials=None)
@@ -57,6 +61,25 @@ ROWS: list[tuple[Fault, ProbeRequest, Reason, str]] = [
         START_TLS,
         R.EGRESS_DENIED,
         "Connect: The operator's egress policy forbids smtp.example.com:587: it has a loopback address. ",
+    ),
+    (
+        Fault(S.PROXY, K.PROXY_DENIED, detail="it is not listed"),
+        BEHIND_PROXY,
+        R.EGRESS_DENIED,
+        "Proxy: The operator's egress policy forbids the proxy socks5://p.example:1080: it is not listed. ",
+    ),
+    (
+        Fault(S.PROXY, K.PROXY_LOGIN, detail="it wants one"),
+        BEHIND_PROXY,
+        R.PROXY_AUTH_REQUIRED,
+        "Proxy: The proxy socks5://p.example:1080 lets nobody through to smtp.example.com:587 without a login that it "
+        "knows: it wants one. ",
+    ),
+    (
+        Fault(S.PROXY, K.PROXY_FAILURE, detail="it is shut"),
+        BEHIND_PROXY,
+        R.PROXY_FAILURE,
+        "Proxy: The proxy socks5://p.example:1080 made no connection to smtp.example.com:587: it is shut. ",
     ),
     (
         Fault(S.RESOLVE, K.NAME_NOT_FOUND),
@@ -404,3 +427,10 @@ def test_any_fault_gives_one_bounded_readable_message_without_secrets(
     assert len(failure.message) < 3 * MAX_REPLY_LENGTH
     assert form not in failure.message
     assert "{" not in failure.message.replace(before, "") or "{" in before + after
+
+
+@pytest.mark.parametrize("secret", ["proxy-word", "proxy-user", base64.b64encode(b"proxy-user:proxy-word").decode()])
+def test_the_proxys_login_is_taken_out_too(secret: str) -> None:
+    found = diagnose(reply(S.GREETING, 554, f"you said {secret}"), BEHIND_PROXY)
+    assert "you said" in found.message
+    assert secret not in found.message

@@ -9,6 +9,7 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import PROVIDERS, TlsMode
 from mailsettings.core.effective import EffectiveSettings, inherited_settings
 from mailsettings.core.finding import Finding
+from mailsettings.core.report import effective_status
 from mailsettings.core.server import Source
 from tests.unit.builders import effective, resolved, tenant_spec
 
@@ -127,3 +128,11 @@ def test_reply_to_is_bounded_too() -> None:
 
 def test_source_says_whose_the_server_is() -> None:
     assert effective().source is Source.TENANT
+
+
+def test_the_status_names_a_proxy_where_it_is_the_objects_own() -> None:
+    proxy = {"protocol": "SOCKS5", "host": "fd00::7", "port": 1080}
+    settings = effective(connection={"host": "smtp.acme.example", "proxy": proxy})
+    assert effective_status(settings).proxy == "socks5://[fd00::7]:1080"
+    assert effective_status(settings, inherited=True).proxy is None
+    assert effective_status(effective()).proxy is None

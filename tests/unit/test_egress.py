@@ -226,3 +226,42 @@ def test_tenants_never_reach_what_the_standard_library_calls_special(
     """An independent opinion on the table of ranges."""
     special = address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
     assert not special or EgressPolicy().check(address, 587, Source.TENANT) is not None
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "listed"),
+    [
+        ("proxy.acme.example", 3128, True),
+        ("PROXY.Acme.Example.", 3128, True),
+        ("proxy.acme.example", 3129, False),
+        ("proxy.acme.example.evil.example", 3128, False),
+        ("10.0.0.7", 1080, True),
+        ("::1", 1080, False),
+        ("fd00::7", 1080, True),
+    ],
+)
+def test_tenants_may_name_listed_proxies_only(host: str, port: int, listed: bool) -> None:
+    policy = EgressPolicy.parse(proxies="Proxy.acme.example.:3128, 10.0.0.7:1080 [FD00::7]:1080")
+    assert (policy.check_proxy_name(host, port, Source.TENANT) is None) == listed
+    assert policy.check_proxy_name(host, port, Source.SYSTEM) is None
+    # Whoever lists a proxy vouches for its address; without that it is judged like any other.
+    private = ip_address("10.0.0.7")
+    assert (policy.check_proxy(host, private, port, Source.TENANT) is None) == listed
+    assert policy.check_proxy(host, private, port, Source.SYSTEM) is None
+    assert (policy.check_proxy(host, ip_address("127.0.0.1"), port, Source.SYSTEM) is None) == listed
+
+
+def test_what_is_denied_is_denied_to_listed_proxies_too() -> None:
+    policy = EgressPolicy.parse(deny="10.0.0.0/24", proxies="proxy.acme.example:3128")
+    for level in Source:
+        assert policy.check_proxy("proxy.acme.example", ip_address("10.0.0.7"), 3128, level) is not None
+        assert policy.check_proxy("proxy.acme.example", ip_address("::ffff:10.0.0.7"), 3128, level) is not None
+        assert policy.check_proxy("proxy.acme.example", ip_address("10.0.1.7"), 3128, level) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["proxy", "proxy:", ":3128", "proxy:0", "proxy:65536", "http://proxy:3128", "fd00::7:1080"]
+)
+def test_a_proxy_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a p"):
+        EgressPolicy.parse(proxies=text)

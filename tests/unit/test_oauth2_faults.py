@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsettings.api.conditions import Reason
+from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.identity import Family
 from mailsettings.core.oauth2 import faults
 from mailsettings.core.oauth2.answers import read_token_answer
@@ -25,6 +27,7 @@ from mailsettings.core.oauth2.faults import (
     diagnose_redirect,
 )
 from mailsettings.core.oauth2.request import AuthorizationRequest, DeviceAuthorizationRequest, TokenRequest
+from mailsettings.core.server import Proxy
 from tests.support.identity_provider import CLIENT_SECRET, REDIRECT_URI, key_pair, microsoft_error
 from tests.support.token_requests import (
     CODE,
@@ -55,6 +58,7 @@ MS_REFRESH = refresh(Family.MICROSOFT)
 GOOGLE = refresh(Family.GOOGLE)
 SERVICE = service_account()
 CUSTOM = refresh(Family.CUSTOM)
+BEHIND_PROXY = replace(CUSTOM, proxy=Proxy(ProxyProtocol.HTTP, "p.example", 3128))
 CUSTOM_APP = client_credentials(Family.CUSTOM)
 MS_CODE = redemption(Family.MICROSOFT)
 GOOGLE_CODE = redemption(Family.GOOGLE)
@@ -155,6 +159,21 @@ ROWS: list[tuple[Failure, Asked, Reason, bool, str]] = [
     (redirected(""), CUSTOM_PAGE, R.PROVIDER_ANSWER_INVALID, True, "Check authorizationURI"),
     # No answer
     (Failure(K.EGRESS_DENIED, detail="it has a private address"), CUSTOM, R.EGRESS_DENIED, False, "private address"),
+    (
+        Failure(K.PROXY_DENIED, detail="it is not listed"),
+        BEHIND_PROXY,
+        R.EGRESS_DENIED,
+        False,
+        "http://p.example:3128:",
+    ),
+    (
+        Failure(K.PROXY_LOGIN, detail="it wants one"),
+        BEHIND_PROXY,
+        R.PROXY_AUTH_REQUIRED,
+        True,
+        "http://p.example:3128 ",
+    ),
+    (Failure(K.PROXY_FAILURE, detail="it is shut"), BEHIND_PROXY, R.PROXY_FAILURE, True, "p.example:3128 made no"),
     (Failure(K.FOREIGN_HOST), MS_APP, R.PROVIDER_ANSWER_INVALID, True, "was not contacted"),
     (Failure(K.NAME_NOT_FOUND), CUSTOM, R.PROVIDER_UNREACHABLE, True, "no address"),
     (Failure(K.NAME_TEMPORARY), CUSTOM, R.PROVIDER_UNREACHABLE, True, "name servers gave no answer"),

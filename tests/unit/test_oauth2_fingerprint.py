@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import pytest
 
+from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.identity import Cloud, Family, Identity
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.providers import PROVIDERS
@@ -12,7 +13,7 @@ from mailsettings.core.oauth2.fingerprint import fingerprint
 from mailsettings.core.oauth2.request import ClientSecret, SecretMethod
 from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
-from mailsettings.core.server import Source
+from mailsettings.core.server import Credentials, Proxy, Source
 
 DIGEST: Final = Digester(b"k" * 32)
 REF: Final = {"name": "oauth2", "key": "a"}
@@ -169,3 +170,18 @@ def test_lost_operator_key_costs_no_consent() -> None:
     )
     assert (old.fingerprint, old.seed) == (new.fingerprint, new.seed)
     assert old.client != new.client
+
+
+def through(proxy: Proxy | None) -> TokenSubject:
+    oauth2 = OAuth2.model_validate(OFFICE)
+    return token_subject("Office365", oauth2, OAuth2Secrets("s"), level=Source.TENANT, digest=DIGEST, proxy=proxy)
+
+
+def test_another_proxy_drops_nothing_and_is_tried_at_once() -> None:
+    proxies = [Proxy(ProxyProtocol.HTTP, "p", 1, Credentials("u", word)) for word in ("s3cret", "other")]
+    subjects = [through(None), *map(through, proxies)]
+    assert len({each.fingerprint for each in subjects}) == 1
+    assert len({each.client for each in subjects}) == 1
+    assert len({each.attempt for each in subjects}) == 3
+    assert "s3cret" not in repr(subjects)
+    assert subjects[1].request("refresh", lambda _audience: "").proxy == proxies[0]

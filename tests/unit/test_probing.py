@@ -1,5 +1,6 @@
 """Whether to probe, and what a result means."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,8 @@ from mailsettings.api.status import ProbeStatus
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding
-from mailsettings.core.probe import ProbeFailure, ProbeResult, Stage
-from mailsettings.core.probing import FinishedProbe, ProbeSubject, due_at, probe_subject, record, verdict
+from mailsettings.core.probe import Certificate, ProbeFailure, ProbeResult, ServerFacts, Stage, StageTime
+from mailsettings.core.probing import FinishedProbe, ProbeSubject, due_at, probe_subject, record, remembered, verdict
 from tests.unit.builders import resolved
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -125,3 +126,62 @@ def test_verdict_stands_while_only_a_secrets_content_has_changed() -> None:
 def test_verdict_of_a_failure_is_the_failures_reason() -> None:
     failure = found(subject(), record(finished(subject(), BAD), None))
     assert (failure.status, failure.reason, failure.message) == (False, Reason.BAD_CREDENTIALS, "refused")
+
+
+def seen(*days: int, **facts: Any) -> ProbeStatus:
+    """The status after a probe of a server whose certificates end so many days later."""
+    chain = tuple(Certificate(f"CN={each}", "CN=ca", NOW + timedelta(days=each)) for each in days)
+    server = ServerFacts("TLSv1.3", "AES", chain, ("PLAIN",), 1000)
+    stages = (StageTime(Stage.CONNECT, timedelta(milliseconds=2.6)), StageTime(Stage.TLS, timedelta(0)))
+    tested = subject()
+    result = ProbeResult(timedelta(milliseconds=180), server=replace(server, **facts), stages=stages)
+    return record(FinishedProbe(tested, result, NOW), None)
+
+
+def test_what_was_seen_is_in_the_status() -> None:
+    assert seen(90, 300).document() | {"fingerprint": ""} == {
+        **passed_status(subject()).document(),
+        "fingerprint": "",
+        "server": {
+            "tlsVersion": "TLSv1.3",
+            "cipher": "AES",
+            "certificate": {"subject": "CN=90", "issuer": "CN=ca", "expiresAt": "2026-04-01T12:00:00Z"},
+            "mechanisms": ["PLAIN"],
+            "size": 1000,
+        },
+        "stages": [{"name": "connect", "duration": "3ms"}, {"name": "tls", "duration": "0ms"}],
+    }
+    assert passed_status(subject()).server is None
+
+
+@pytest.mark.parametrize(
+    ("days", "warned"), [((90,), False), ((14,), False), ((13,), True), ((90, 5), True), ((), False)]
+)
+def test_a_certificate_that_ends_soon_is_warned_of(days: tuple[int, ...], warned: bool) -> None:
+    verdict = found(subject(), seen(*days))
+    assert verdict.holds
+    assert ("Warning: the certificate of CN=" in verdict.message) == warned
+    # The same however often it is looked at.
+    assert verdict == found(subject(), seen(*days))
+
+
+def test_a_forged_date_is_not_believed() -> None:
+    status = seen(5)
+    assert status.server is not None
+    assert status.server.certificate is not None
+    forged = status.server.certificate.model_copy(update={"expires_at": "soon"})
+    server = status.server.model_copy(update={"certificate": forged})
+    assert remembered(status.model_copy(update={"server": server})) is None
+    assert remembered(status) == status
+
+
+def behind(**proxy: Any) -> ProbeSubject:
+    spec = {"protocol": "HTTP", "host": "p.example", "port": 3128, **proxy}
+    return subject(connection={"host": "smtp.acme.example", "proxy": spec})
+
+
+def test_a_proxy_and_its_login_are_part_of_what_is_tested() -> None:
+    login = {"basic": {"username": "u", "passwordSecretRef": {"name": "smtp", "key": "password"}}}
+    fingerprints = {behind().fingerprint, behind(port=1).fingerprint, behind(**login).fingerprint}
+    assert len({*fingerprints, subject().fingerprint}) == 4
+    assert behind().fingerprint == behind().fingerprint

@@ -229,6 +229,17 @@ class Reason(StrEnum):
     CONNECTION_TIMEOUT = ("ConnectionTimeout", "The host or the server did not answer in time.")
     CONNECTION_LOST = ("ConnectionLost", "The connection broke, or could not be made for want of a route.")
 
+    # ProbeSucceeded and Authorized: failed at the proxy
+    PROXY_FAILURE = (
+        "ProxyFailure",
+        "The proxy could not be reached, or made no connection to the server; the message says which.",
+    )
+    PROXY_AUTH_REQUIRED = (
+        "ProxyAuthRequired",
+        "The proxy wants a user name and a password, or does not take those of the settings.",
+        True,
+    )
+
     # ProbeSucceeded: failed at TLS
     IMPLICIT_TLS_EXPECTED = (
         "ImplicitTlsExpected",

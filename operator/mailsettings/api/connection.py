@@ -1,5 +1,6 @@
 """`spec.connection`: where the SMTP server is and how the connection is protected."""
 
+from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
@@ -7,7 +8,7 @@ from pydantic import AfterValidator, Field
 from mailsettings.api.model import ApiModel, Lax, Rule, between, duration_rule
 from mailsettings.api.providers import TlsMode
 from mailsettings.api.references import ConfigMapKeyRef, SecretKeyRef
-from mailsettings.api.scalars import Duration, Host, Port
+from mailsettings.api.scalars import Duration, Host, Port, Username
 
 MIN_TIMEOUT: Final = "100ms"
 MAX_TIMEOUT: Final = "2m"
@@ -65,6 +66,75 @@ class Tls(ApiModel):
     )
 
 
+MAX_PROXY_LOGIN_BYTES: Final = 255
+"""Of a user name or password. Source: RFC 1929 §2."""
+
+
+class ProxyProtocol(StrEnum):
+    """How a proxy is asked for a connection."""
+
+    HTTP = "HTTP"
+    """By CONNECT. Source: RFC 9110 §9.3.6."""
+    SOCKS5 = "SOCKS5"
+    """Source: RFC 1928."""
+
+
+class ProxyBasic(ApiModel):
+    """A user name and a password for the proxy."""
+
+    username: Username | None = None
+    """The user name. At most 255 bytes of UTF-8."""
+    username_secret_ref: SecretKeyRef | None = None
+    """A Secret that holds the user name."""
+    password_secret_ref: SecretKeyRef
+    """A Secret that holds the password."""
+
+    rules = (
+        Rule(
+            cel="has(self.username) != has(self.usernameSecretRef)",
+            holds=lambda s: (s.username is None) != (s.username_secret_ref is None),
+            message="connection.proxy.basic: set exactly one of username and usernameSecretRef",
+        ),
+        Rule(
+            cel=f"!has(self.username) || size(bytes(self.username)) <= {MAX_PROXY_LOGIN_BYTES}",
+            holds=lambda s: s.username is None or is_proxy_login(s.username),
+            message="connection.proxy.basic.username: it is longer than 255 bytes, which no proxy takes",
+        ),
+    )
+
+
+def is_proxy_login(value: str) -> bool:
+    """Whether a user name or password is short enough for every proxy."""
+    return len(value.encode("utf-8", "surrogatepass")) <= MAX_PROXY_LOGIN_BYTES
+
+
+class Proxy(ApiModel):
+    """A proxy through which the mail server and, with OAuth2, the identity provider are connected to."""
+
+    protocol: Annotated[ProxyProtocol, Lax]
+    """HTTP asks by CONNECT, in the clear; SOCKS5 as RFC 1928 has it."""
+    host: Host
+    """The proxy's DNS name or IP address. A tenant may name only proxies that the operator's configuration lists."""
+    port: Port
+    """The proxy's TCP port."""
+    basic: ProxyBasic | None = None
+    """A user name and a password for the proxy. When absent it wants none."""
+
+    rules = (
+        Rule(
+            cel="self.protocol != 'HTTP' || !has(self.basic) || !has(self.basic.username) || "
+            "!self.basic.username.contains(':')",
+            holds=lambda s: (
+                s.protocol is not ProxyProtocol.HTTP
+                or s.basic is None
+                or s.basic.username is None
+                or ":" not in s.basic.username
+            ),
+            message="connection.proxy.basic.username: HTTP has no way to send a user name with a colon",
+        ),
+    )
+
+
 class Connection(ApiModel):
     """The SMTP server. The provider's template fills what is left out; an explicit value wins."""
 
@@ -83,3 +153,5 @@ class Connection(ApiModel):
     """How long each step may take: the connect, the TLS handshake, each reply. From 100ms to 2m; when absent 10s."""
     tls: Tls | None = None
     """Transport security."""
+    proxy: Proxy | None = None
+    """The proxy to connect through. When absent connections are made directly; the environment brings none in."""

@@ -11,11 +11,21 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.api.provider_rules import provider_rules
 from mailsettings.api.scalars import WHOLE, Address, Mailbox, ObjectName
 from mailsettings.api.spec import NAMES_SERVER_CEL, MailServer
-from mailsettings.api.status import Effective, ProbeFailureStatus, ReportedStatus, Time
+from mailsettings.api.status import (
+    Effective,
+    ProbedServer,
+    ProbeFailureStatus,
+    ReportedStatus,
+    StageStatus,
+    Time,
+)
 
 DEFAULT_TTL_SECONDS: Final = 3600
 MIN_TTL_SECONDS: Final = 60
 MAX_TTL_SECONDS: Final = 7 * 24 * 3600
+MAX_DIALOGUE_LINES: Final = 512
+MAX_LINE: Final = 512
+"""Characters."""
 MODES: Final = (ProbeMode.CONNECT, ProbeMode.AUTHENTICATE, ProbeMode.SEND)
 
 
@@ -103,6 +113,9 @@ class MailServerTestSpec(ApiModel):
         return self.ttl_seconds_after_finished or DEFAULT_TTL_SECONDS
 
 
+DialogueLine = Annotated[str, Field(max_length=MAX_LINE)]
+
+
 class MailServerTestStatus(ReportedStatus):
     """How far the test has come, and how it ended."""
 
@@ -120,3 +133,11 @@ class MailServerTestStatus(ReportedStatus):
     """How long the dialogue with the server took, in milliseconds: 182ms."""
     failure: ProbeFailureStatus | None = None
     """Where the dialogue with the server failed; absent when it passed, or did not take place."""
+    stages: Annotated[list[StageStatus], Field(max_length=10)] | None = None
+    """The stages that the dialogue has come to, in their order, each with its time."""
+    server: ProbedServer | None = None
+    """What the server has shown of itself; absent where the test did not come so far."""
+    message_id: Annotated[str | None, Field(alias="messageID")] = None
+    """The Message-ID of the test mail, by which it can be found in mailboxes and in the server's log."""
+    dialogue: Annotated[list[DialogueLine], Field(max_length=MAX_DIALOGUE_LINES)] | None = None
+    """What was said, line by line, without logins and without the mail: C: by the operator, S: by the server."""

@@ -70,6 +70,8 @@ class Effective(StatusModel):
     """Disabled, StartTLS or Implicit."""
     auth: str
     """None, Basic or OAuth2."""
+    proxy: str | None = None
+    """The object's own proxy: http://proxy.acme.example:3128; absent without one, and for what is inherited."""
 
 
 class Binding(StatusModel):
@@ -83,7 +85,7 @@ class ProbeFailureStatus(StatusModel):
     """Why the last probe failed."""
 
     stage: str
-    """The step of the SMTP dialogue: resolve, connect, greeting, tls, ehlo, auth, mail, rcpt or data."""
+    """The step of the SMTP dialogue: resolve, proxy, connect, greeting, tls, ehlo, auth, mail, rcpt or data."""
     cause: str
     """The ProbeSucceeded condition's reason."""
     code: Count | None = None
@@ -92,6 +94,42 @@ class ProbeFailureStatus(StatusModel):
     """The server's enhanced status code (RFC 3463), where it gave one."""
     message: str
     """What happened and what to do."""
+
+
+class StageStatus(StatusModel):
+    """A stage of the last probe."""
+
+    name: str
+    """resolve, proxy, connect, greeting, tls, ehlo, auth, mail, rcpt or data. With implicit TLS tls includes the
+    greeting."""
+    duration: str
+    """How long it took, in milliseconds: 12ms."""
+
+
+class CertificateStatus(StatusModel):
+    """A certificate."""
+
+    subject: str
+    """Whose it is."""
+    issuer: str
+    """Who has issued it."""
+    expires_at: Time
+    """When it ends."""
+
+
+class ProbedServer(StatusModel):
+    """What the server has shown of itself."""
+
+    tls_version: str | None = None
+    """The TLS version: TLSv1.3; absent where nothing was encrypted."""
+    cipher: str | None = None
+    """The cipher, by OpenSSL's name."""
+    certificate: CertificateStatus | None = None
+    """The certificate of the server's chain that ends first, usually its own."""
+    mechanisms: Annotated[list[str], Field(max_length=16)] | None = None
+    """What the server offers to log in with."""
+    size: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None
+    """How many bytes a message may have, where the server says so."""
 
 
 class ProbeStatus(StatusModel):
@@ -119,6 +157,10 @@ class ProbeStatus(StatusModel):
     """Which OAuth2 token was presented, by a name that tells nothing else."""
     failure: ProbeFailureStatus | None = None
     """Why the last probe failed; absent when it passed."""
+    server: ProbedServer | None = None
+    """What the server has shown of itself; absent where the probe did not come so far."""
+    stages: Annotated[list[StageStatus], Field(max_length=10)] | None = None
+    """How long the last probe's stages took, in their order."""
 
 
 class TokenState(StrEnum):

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from mailsettings.api import names
 from mailsettings.api.auth import BasicAuth
 from mailsettings.api.conditions import Reason
-from mailsettings.api.connection import CaBundle
+from mailsettings.api.connection import CaBundle, ProxyBasic, ProxyProtocol, is_proxy_login
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.provider_rules import refused_domain
 from mailsettings.api.providers import PROVIDERS
@@ -19,7 +19,7 @@ from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding, failed, passed
 from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.oauth2.stored import StoredToken
-from mailsettings.core.server import BearerToken, Credentials, Login, Server
+from mailsettings.core.server import BearerToken, Credentials, Login, Proxy, Server
 
 MAX_VALUE_BYTES: Final = 4096
 """Of a user name or password: longer ones do not fit into an SMTP AUTH exchange. Source: RFC 4954 §4 (12288 octets)."""
@@ -125,6 +125,8 @@ def _values(effective: EffectiveSettings) -> Iterator[_Value]:
         yield from _oauth2_values(effective.auth)
     if effective.ca_bundle is not None:
         yield _ca_bundle_value(effective.ca_bundle)
+    if effective.proxy_login is not None:
+        yield from _proxy_values(effective.proxy_login)
 
 
 def _secret_value(path: str, ref: SecretKeyRef | None) -> Iterator[_Value]:
@@ -135,6 +137,15 @@ def _secret_value(path: str, ref: SecretKeyRef | None) -> Iterator[_Value]:
 def _basic_values(auth: BasicAuth) -> Iterator[_Value]:
     yield from _secret_value("auth.basic.usernameSecretRef", auth.username_secret_ref)
     yield from _secret_value("auth.basic.passwordSecretRef", auth.password_secret_ref)
+
+
+_PROXY_USERNAME: Final = "connection.proxy.basic.usernameSecretRef"
+_PROXY_PASSWORD: Final = "connection.proxy.basic.passwordSecretRef"
+
+
+def _proxy_values(login: ProxyBasic) -> Iterator[_Value]:
+    yield from _secret_value(_PROXY_USERNAME, login.username_secret_ref)
+    yield from _secret_value(_PROXY_PASSWORD, login.password_secret_ref)
 
 
 _CLIENT_SECRET: Final = "auth.oauth2.clientAuth.secretRef"
@@ -188,9 +199,10 @@ def resolve(
         credentials = _credentials(effective, values)
         oauth2 = _oauth2_secrets(values) if isinstance(effective.auth, OAuth2) else None
         bundle = _bundle(values, is_usable_bundle)
+        proxy = _proxy(effective, values)
     except _UnusableError as error:
         return failed(error.reason, str(error)), None
-    server = replace(effective.server, ca_bundle=bundle)
+    server = replace(effective.server, ca_bundle=bundle, proxy=proxy)
     finding = (
         passed(Reason.RESOLVED, "Every Secret and ConfigMap that the settings refer to was read.")
         if values
@@ -272,6 +284,23 @@ def _credentials(effective: EffectiveSettings, values: Mapping[str, bytes]) -> C
             f"auth.basic.usernameSecretRef: {PROVIDERS[effective.provider].refused_domains_remedy}",
         )
     return Credentials(username, _provider_password(effective.provider, password))
+
+
+def _proxy(effective: EffectiveSettings, values: Mapping[str, bytes]) -> Proxy | None:
+    proxy, login = effective.server.proxy, effective.proxy_login
+    if proxy is None or login is None:
+        return proxy
+    username = login.username or _proxy_line(values, _PROXY_USERNAME)
+    if proxy.protocol is ProxyProtocol.HTTP and ":" in username:  # RFC 7617 §2
+        raise _invalid(_PROXY_USERNAME, "holds a colon, which HTTP has no way to send", remedy="use another user")
+    return replace(proxy, login=Credentials(username, _proxy_line(values, _PROXY_PASSWORD)))
+
+
+def _proxy_line(values: Mapping[str, bytes], path: str) -> str:
+    line = _line(values, path)
+    if not is_proxy_login(line):
+        raise _invalid(path, "is longer than 255 bytes, which no proxy takes", remedy="use a shorter one")
+    return line
 
 
 def _oauth2_secrets(values: Mapping[str, bytes]) -> OAuth2Secrets:

@@ -19,6 +19,12 @@ class FaultKind(StrEnum):
 
     EGRESS_DENIED = "egress-denied"
     """The egress policy forbids the connection; `detail` says why."""
+    PROXY_DENIED = "proxy-denied"
+    """The egress policy forbids the proxy; `detail` says why."""
+    PROXY_LOGIN = "proxy-login"
+    """The proxy wants a login, or another one; `detail` says which."""
+    PROXY_FAILURE = "proxy-failure"
+    """The proxy made no connection; `detail` says why."""
     NAME_NOT_FOUND = "name-not-found"
     NAME_TEMPORARY = "name-temporary"
     """The name servers gave no answer, or said to ask again."""
@@ -110,6 +116,7 @@ class _Case:
         server = self.request.server
         return {
             "where": _where(server.host, server.port),
+            "proxy": server.proxy.url if server.proxy else "none",
             "host": server.host,
             "port": str(server.port),
             "tls": server.tls_mode.value,
@@ -263,12 +270,12 @@ def _secrets(request: ProbeRequest) -> list[str]:
     The user name counts as one: it may come from a Secret.
     """
     login = request.credentials
-    if login is None:
-        return []
-    values = [login.username]
+    values = list(request.server.proxy.secrets) if request.server.proxy else []
+    if login is not None:
+        values.append(login.username)
     if isinstance(login, BearerToken):
         values.append(login.access_token)
-    else:
+    elif login is not None:
         values += [login.password, f"\0{login.username}\0{login.password}"]  # SASL PLAIN, RFC 4616 §2
     return [form for value in values for form in (value, _on_one_line(value), _on_one_line(_without_invisible(value)))]
 
@@ -283,6 +290,7 @@ def _shortened(text: str, length: int) -> str:
 
 _LABELS: Final = {
     Stage.RESOLVE: "DNS",
+    Stage.PROXY: "Proxy",
     Stage.CONNECT: "Connect",
     Stage.GREETING: "Greeting",
     Stage.TLS: "TLS",
@@ -294,6 +302,7 @@ _LABELS: Final = {
 }
 _STEPS: Final = {
     Stage.RESOLVE: "the look-up of its name",
+    Stage.PROXY: "the connect through the proxy",
     Stage.CONNECT: "the connect",
     Stage.GREETING: "the connect with a greeting",
     Stage.TLS: "the TLS handshake",
@@ -339,6 +348,24 @@ _BEFORE_AND_AT_CONNECT: Final = (
         "The operator's egress policy forbids {where}: {detail}.",
         "Use a public mail server, or ask the cluster's administrator to allow this one.",
         kinds=_one(FaultKind.EGRESS_DENIED),
+    ),
+    _Rule(
+        Reason.EGRESS_DENIED,
+        "The operator's egress policy forbids the proxy {proxy}: {detail}.",
+        "Ask the cluster's administrator to list it, or remove connection.proxy.",
+        kinds=_one(FaultKind.PROXY_DENIED),
+    ),
+    _Rule(
+        Reason.PROXY_AUTH_REQUIRED,
+        "The proxy {proxy} lets nobody through to {where} without a login that it knows: {detail}.",
+        "Check connection.proxy.basic.",
+        kinds=_one(FaultKind.PROXY_LOGIN),
+    ),
+    _Rule(
+        Reason.PROXY_FAILURE,
+        "The proxy {proxy} made no connection to {where}: {detail}.",
+        "Check connection.proxy, and that the proxy lets this server's addresses and port through.",
+        kinds=_one(FaultKind.PROXY_FAILURE),
     ),
     _Rule(
         Reason.DNS_NOT_FOUND,

@@ -5,14 +5,15 @@ from datetime import timedelta
 
 from mailsettings.api.auth import Auth, BasicAuth
 from mailsettings.api.conditions import Reason
-from mailsettings.api.connection import CaBundle, Connection, Tls
+from mailsettings.api.connection import CaBundle, Connection, ProxyBasic, Tls
+from mailsettings.api.connection import Proxy as ProxySpec
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.probe import Probe, ProbeMode
 from mailsettings.api.providers import CUSTOM, DEFAULT_PORTS, PROVIDERS, Endpoint, TlsMode
 from mailsettings.api.scalars import parse_duration
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec, ServerSpec
 from mailsettings.core.finding import Finding, failed
-from mailsettings.core.server import Server, Source
+from mailsettings.core.server import Proxy, Server, Source
 from mailsettings.core.tenancy import sender_permitted
 
 DEFAULT_PROBE_INTERVAL = timedelta(hours=6)
@@ -38,10 +39,11 @@ class EffectiveSettings:
     mail_from: str
     reply_to: str | None
     server: Server
-    """Without the CA bundle's text."""
+    """Without the CA bundle's text and the proxy's login."""
     ca_bundle: CaBundle | None
     auth: BasicAuth | OAuth2 | None
     probe: ProbePlan
+    proxy_login: ProxyBasic | None = None
 
 
 def own_settings(
@@ -67,6 +69,7 @@ def own_settings(
         ca_bundle=tls.ca_bundle,
         auth=_login(spec.auth),
         probe=_probe_plan(spec.probe or Probe(), has_auth=spec.auth is not None),
+        proxy_login=connection.proxy.basic if connection.proxy else None,
     )
 
 
@@ -89,7 +92,12 @@ def _server(spec: ServerSpec, connection: Connection, tls: Tls) -> Server:
         tls_min_version=tls.min_version or "TLSv1.2",
         tls_server_name=tls.server_name,
         tls_insecure_skip_verify=bool(tls.insecure_skip_verify),
+        proxy=_proxy(connection.proxy),
     )
+
+
+def _proxy(proxy: ProxySpec | None) -> Proxy | None:
+    return None if proxy is None else Proxy(proxy.protocol, proxy.host, proxy.port)
 
 
 def _endpoint(spec: ServerSpec) -> Endpoint | None:

@@ -7,7 +7,7 @@ judged is always the resolved address, never the text of the name: `127.1`, `0x7
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final, Self
 
@@ -31,6 +31,10 @@ SMTP: Final = Purpose("an SMTP port", frozenset({25, 465, 587, 2525}))
 
 OAUTH2: Final = Purpose("the https port", frozenset({443}))
 """Asking an identity provider for tokens. Source: RFC 6749 §3.2, RFC 9110 §4.2.2."""
+
+
+PROXY: Final = Purpose("a TCP port", frozenset(range(1, 65536)))
+"""Asking a proxy, which has no usual port. Tenants may use only proxies that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +100,21 @@ class EgressPolicy:
     """Admitted for both levels; without ports an entry means the purpose's."""
     deny: tuple[Entry, ...] = ()
     """Refused for both levels; without ports an entry means every port."""
+    proxies: frozenset[tuple[str, int]] = frozenset()
+    """The proxies that tenants may name: host and port as `_proxy_key` has them."""
     purpose: Purpose = SMTP
     """What the connections are for; `dataclasses.replace` makes the same policy for another purpose."""
 
     @classmethod
-    def parse(cls, *, allow: str = "", deny: str = "", smtp_ports: str = "") -> Self:
+    def parse(cls, *, allow: str = "", deny: str = "", smtp_ports: str = "", proxies: str = "") -> Self:
         """A policy for SMTP from the operator's configuration.
 
         Args:
             allow: Entries in the notation of `Entry.parse`, separated by commas or blanks.
             deny: The same.
             smtp_ports: Ports to treat as SMTP ports too, separated by commas or blanks.
+            proxies: `HOST:PORT` of each proxy that tenants may name, separated by commas or blanks; an IPv6 address in
+                brackets.
 
         Raises:
             ValueError: An entry or a port cannot be read; the message repeats it.
@@ -115,8 +123,37 @@ class EgressPolicy:
         return cls(
             allow=tuple(map(Entry.parse, _split(allow))),
             deny=tuple(map(Entry.parse, _split(deny))),
+            proxies=frozenset(map(_parse_proxy, _split(proxies))),
             purpose=Purpose(SMTP.port_kind, SMTP.ports | extra),
         )
+
+    def check_proxy_name(self, host: str, port: int, level: Source) -> Denial | None:
+        """Why a proxy must not be asked for at all, or None where it may.
+
+        Args:
+            host: The proxy's name or address as the settings write it.
+            port: The proxy's TCP port.
+            level: Whose settings name the proxy.
+        """
+        is_listed = _proxy_key(host, port) in self.proxies
+        return None if is_listed or level is Source.SYSTEM else Denial(_UNLISTED)
+
+    def check_proxy(self, host: str, address: Address, port: int, level: Source) -> Denial | None:
+        """Why a proxy must not be connected to at this address, or None where it may.
+
+        A listed one may have any address that `deny` does not cover: whoever listed it vouches for it, and proxies
+        usually have private addresses. Of the others the system's are judged like any host; tenants may have none.
+
+        Args:
+            host: The proxy's name or address as the settings write it.
+            address: What it was resolved to.
+            port: The proxy's TCP port.
+            level: Whose settings name the proxy.
+        """
+        if _proxy_key(host, port) in self.proxies:
+            denied = any(_any_covers(self.deny, each, port, _EVERY_PORT) for each in _meanings(address))
+            return Denial(_DENIED) if denied else None
+        return self.check_proxy_name(host, port, level) or replace(self, purpose=PROXY).check(address, port, level)
 
     def check(self, address: Address, port: int, level: Source) -> Denial | None:
         """Why this connection must not be made, or None where it may.
@@ -131,7 +168,7 @@ class EgressPolicy:
 
     def _check_one(self, address: Address, port: int, level: Source) -> Denial | None:
         if _any_covers(self.deny, address, port, _EVERY_PORT):
-            return Denial("it has an address or port that the operator's configuration denies")
+            return Denial(_DENIED)
         if _any_covers(self.allow, address, port, self.purpose.ports):
             return None
         if port not in self.purpose.ports:
@@ -140,7 +177,10 @@ class EgressPolicy:
         return Denial(f"it has {special.title}") if level in special.denied_to else None
 
 
+_DENIED: Final = "it has an address or port that the operator's configuration denies"
+_UNLISTED: Final = "the operator's configuration does not list it among the proxies that tenants may use"
 _EVERY_PORT: Final = range(65536)
+_PROXY: Final = re.compile(r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
 _PORTS: Final = r"(?::(?P<ports>\*|[0-9]{1,5}(?:-[0-9]{1,5})?))?"
 _ENTRY: Final = re.compile(
     rf"(?:\[(?P<bracketed>[0-9A-Fa-f:./]+)\]|(?P<ipv4>[0-9./]+)){_PORTS}|(?P<ipv6>[0-9A-Fa-f:./]+)"
@@ -155,6 +195,18 @@ def _parse_port(text: str) -> int:
     if re.fullmatch("[0-9]{1,5}", text) is None or not 1 <= int(text) <= 65535:
         raise ValueError(f"{text!r} is not a port: write a number from 1 to 65535")
     return int(text)
+
+
+def _proxy_key(host: str, port: int) -> tuple[str, int]:
+    """A proxy as it is looked up in the list: names without regard to case and to the final dot."""
+    return host.removesuffix(".").lower(), port
+
+
+def _parse_proxy(text: str) -> tuple[str, int]:
+    match = _PROXY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a proxy: write HOST:PORT, with an IPv6 address in brackets")
+    return _proxy_key(match["bracketed"] or match["host"], _parse_port(match["port"]))
 
 
 def _parse_ports(text: str | None) -> range | None:

@@ -7,7 +7,12 @@ from enum import Enum, auto
 from typing import Final
 
 from mailsettings.api.conditions import ConditionType, Reason
-from mailsettings.api.mailservertest import MailServerTestSpec
+from mailsettings.api.mailservertest import (
+    MAX_DIALOGUE_LINES,
+    MAX_LINE,
+    MailServerTestSpec,
+    MailServerTestStatus,
+)
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.tenants import Tenants
 from mailsettings.core.clock import format_time
@@ -15,7 +20,14 @@ from mailsettings.core.conditions import Findings
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.finding import Finding, failed, passed, unknown
 from mailsettings.core.probe import ProbeRequest, ProbeResult, TestMail
-from mailsettings.core.probing import PASSED
+from mailsettings.core.probing import (
+    PASSED,
+    certificate_warning,
+    failure_status,
+    milliseconds,
+    probed_server,
+    stage_statuses,
+)
 from mailsettings.core.server import Source
 from mailsettings.core.tenancy import recipient_permitted
 
@@ -155,11 +167,27 @@ INTERRUPTED: Final = failed(
 )
 
 
-def verdict(mode: ProbeMode, result: ProbeResult) -> Finding:
+def verdict(mode: ProbeMode, result: ProbeResult, *, now: datetime) -> Finding:
     """What the end of the dialogue means."""
     if result.failure is not None:
         return failed(result.failure.reason, result.failure.message)
-    return passed(Reason.TEST_PASSED, PASSED[mode])
+    warning = certificate_warning(probed_server(result.server), format_time(now))
+    return passed(Reason.TEST_PASSED, f"{PASSED[mode]}{warning}")
+
+
+def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTestStatus:
+    """The status with what the dialogue has shown."""
+    dialogue = [str(line)[:MAX_LINE] for line in result.dialogue[:MAX_DIALOGUE_LINES]]
+    return before.model_copy(
+        update={
+            "duration": milliseconds(result.duration),
+            "failure": failure_status(result.failure) if result.failure is not None else None,
+            "stages": stage_statuses(result),
+            "server": probed_server(result.server),
+            "message_id": result.message_id,
+            "dialogue": dialogue or None,
+        }
+    )
 
 
 def state_findings(finding: Finding) -> Findings:

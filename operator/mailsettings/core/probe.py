@@ -1,7 +1,7 @@
 """What is asked of a probe and what it answers."""
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from mailsettings.api.conditions import Reason
@@ -13,6 +13,7 @@ class Stage(StrEnum):
     """A step of the SMTP dialogue, in the order of the dialogue."""
 
     RESOLVE = "resolve"
+    PROXY = "proxy"
     CONNECT = "connect"
     GREETING = "greeting"
     TLS = "tls"
@@ -63,6 +64,64 @@ class ProbeFailure:
     """The enhanced status code, `5.7.8`. Source: RFC 3463."""
 
 
+class Speaker(StrEnum):
+    """Who says a line."""
+
+    CLIENT = "C"
+    SERVER = "S"
+    NOTE = "-"
+    """Nobody: what happened meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the dialogue, fit to be shown."""
+
+    speaker: Speaker
+    text: str
+    at: timedelta
+    """Since the probe began."""
+
+    def __str__(self) -> str:
+        """`C: EHLO [127.0.0.1]`."""
+        return f"{self.speaker}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """How long a stage took, all its turns together."""
+
+    stage: Stage
+    duration: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate of the server's chain, in texts that are fit to be shown."""
+
+    subject: str
+    """As RFC 4514 has it; where it is empty, the first of the names."""
+    issuer: str
+    expires_at: datetime
+    """Aware, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What the server has shown of itself."""
+
+    tls_version: str | None = None
+    """`TLSv1.3`; None: nothing was encrypted."""
+    cipher: str | None = None
+    """OpenSSL's name for it."""
+    chain: tuple[Certificate, ...] = ()
+    """The server's own first. Python before 3.13 knows only that one."""
+    mechanisms: tuple[str, ...] | None = None
+    """What it offers to log in with; None: it was not asked."""
+    size: int | None = None
+    """Of a message, in bytes, at most; None: it does not say, or says that there is no bound (RFC 1870 §4)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """How a probe ended."""
@@ -70,3 +129,8 @@ class ProbeResult:
     duration: timedelta
     failure: ProbeFailure | None = None
     """None: it passed."""
+    stages: tuple[StageTime, ...] = ()
+    """In the order in which they began."""
+    server: ServerFacts = ServerFacts()
+    dialogue: tuple[Line, ...] = field(default=(), repr=False)
+    """All that was said, without secrets and in bounds. Not for the settings' status."""

@@ -6,15 +6,16 @@ probes nothing that has been probed, and any change of spec, Secret or ConfigMap
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
-from mailsettings.api.status import ProbeFailureStatus, ProbeStatus
+from mailsettings.api.status import CertificateStatus, ProbedServer, ProbeFailureStatus, ProbeStatus, StageStatus
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed, unknown
-from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, TestMail
+from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, ServerFacts, TestMail
 from mailsettings.core.schedule import delay_until_next_probe
 
 
@@ -81,6 +82,8 @@ def probe_subject(
     )
     content = asdict(request)
     content["server"]["timeout"] = settings.server.timeout.total_seconds()
+    if settings.server.proxy is None:
+        del content["server"]["proxy"]  # so that settings without one are not all tested anew when the operator is
     if settings.token is not None:
         content["credentials"] = settings.token.fingerprint
     token = settings.token.serial if settings.token is not None else None
@@ -97,6 +100,8 @@ def remembered(status: ProbeStatus | None) -> ProbeStatus | None:
             parse_time(status.next_probe_time)
         if status.failure is not None:
             Reason(status.failure.cause)
+        if status.server is not None and status.server.certificate is not None:
+            parse_time(status.server.certificate.expires_at)
     except ValueError:
         return None
     return status if status.mode in PASSED else None
@@ -148,6 +153,35 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
         generation=subject.generation,
         token=subject.token,
         failure=failure_status(failure) if failure else None,
+        server=probed_server(finished.result.server),
+        stages=stage_statuses(finished.result),
+    )
+
+
+def stage_statuses(result: ProbeResult) -> list[StageStatus] | None:
+    """The stages as every status has them; None: there were none."""
+    return [StageStatus(name=str(each.stage), duration=_ms(each.duration)) for each in result.stages] or None
+
+
+def _ms(duration: timedelta) -> str:
+    return f"{round(duration.total_seconds() * 1000)}ms"
+
+
+def probed_server(facts: ServerFacts) -> ProbedServer | None:
+    """What the server has shown as every status has it; None: nothing."""
+    if facts == ServerFacts():
+        return None
+    first = min(facts.chain, key=lambda certificate: certificate.expires_at, default=None)
+    return ProbedServer(
+        tls_version=facts.tls_version,
+        cipher=facts.cipher,
+        certificate=CertificateStatus(
+            subject=first.subject, issuer=first.issuer, expires_at=format_time(first.expires_at)
+        )
+        if first
+        else None,
+        mechanisms=list(facts.mechanisms) if facts.mechanisms is not None else None,
+        size=facts.size,
     )
 
 
@@ -192,7 +226,25 @@ def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool 
         return _PENDING
     if status.failure is not None:
         return failed(Reason(status.failure.cause), status.failure.message)
-    return passed(Reason.PROBE_PASSED, PASSED[status.mode])
+    warning = certificate_warning(status.server, status.last_probe_time)
+    return passed(Reason.PROBE_PASSED, f"{PASSED[status.mode]}{warning}")
+
+
+CERTIFICATE_WARNING: Final = timedelta(days=14)
+"""How long before its end a certificate is warned of."""
+
+
+def certificate_warning(server: ProbedServer | None, seen_at: str) -> str:
+    """About a certificate that was close to its end when it was seen; the next probe looks again."""
+    certificate = server.certificate if server else None
+    if certificate is None:
+        return ""
+    if parse_time(certificate.expires_at) - parse_time(seen_at) >= CERTIFICATE_WARNING:
+        return ""
+    return (
+        f" Warning: the certificate of {certificate.subject or 'the server'} ends at {certificate.expires_at}; have it "
+        "renewed before that, or mail can no longer be sent."
+    )
 
 
 _UNTESTED = unknown(Reason.SUSPENDED, "The settings have never been tested, and suspend holds probes back.")

@@ -10,8 +10,14 @@ from mailsettings.core.effective import EffectiveSettings
 _AUTH: Final = {type(None): "None", BasicAuth: "Basic", OAuth2: "OAuth2"}
 
 
-def effective_status(effective: EffectiveSettings) -> Effective:
-    """The settings in force, for the status."""
+def effective_status(effective: EffectiveSettings, *, inherited: bool = False) -> Effective:
+    """The settings in force, for the status.
+
+    Args:
+        effective: the settings.
+        inherited: whether they are another object's, whose proxy is nobody's business here.
+    """
+    proxy = None if inherited else effective.server.proxy
     return Effective(
         source=str(effective.source),
         settings_name=effective.settings_name,
@@ -23,4 +29,5 @@ def effective_status(effective: EffectiveSettings) -> Effective:
         protocol=effective.server.protocol,
         tls=str(effective.server.tls_mode),
         auth=_AUTH[type(effective.auth)],
+        proxy=proxy.url if proxy else None,
     )

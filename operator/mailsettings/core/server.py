@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.providers import TlsMode
 
 
@@ -35,6 +36,28 @@ Login = Credentials | BearerToken
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """Through what to connect."""
+
+    protocol: ProxyProtocol
+    host: str
+    port: int
+    login: Credentials | None = None
+    """None: the proxy wants none."""
+
+    @property
+    def url(self) -> str:
+        """The proxy without its login: `socks5://proxy.acme.example:1080`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.protocol.lower()}://{host}:{self.port}"
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no text may show."""
+        return [self.login.username, self.login.password] if self.login else []
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """Where and how to connect."""
 
@@ -50,6 +73,8 @@ class Server:
     tls_insecure_skip_verify: bool = False
     ca_bundle: str | None = None
     """PEM certificates to trust instead of the public authorities."""
+    proxy: Proxy | None = None
+    """None: directly."""
 
     @property
     def protocol(self) -> str:

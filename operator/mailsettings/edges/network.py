@@ -1,11 +1,14 @@
 """The one module through which anything ever connects: resolve, check every address, connect to what was checked."""
 
 import asyncio
+import contextlib
 import errno
 import os
+import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
@@ -13,7 +16,19 @@ from itertools import chain, zip_longest
 from typing import Final
 
 from mailsettings.core.egress import Address, Denial, EgressPolicy
-from mailsettings.core.server import Source
+from mailsettings.core.probe import Stage
+from mailsettings.core.proxying import (
+    MAX_HEAD_BYTES,
+    Conversation,
+    ProxyRefusalError,
+    ReadExactly,
+    ReadHead,
+    RefusalKind,
+    Send,
+    Step,
+    conversation,
+)
+from mailsettings.core.server import Proxy, Source
 
 
 class NetworkError(Exception):
@@ -22,6 +37,9 @@ class NetworkError(Exception):
     NetworkError
     ├── ResolveError
     ├── EgressDeniedError
+    ├── ProxyDeniedError
+    ├── ProxyError
+    │   └── ProxyLoginError
     └── ConnectError
         ├── ConnectionRefused
         ├── ConnectionTimeout
@@ -44,6 +62,22 @@ class EgressDeniedError(NetworkError):
     def __init__(self, denial: Denial) -> None:
         super().__init__(denial.text)
         self.denial = denial
+
+
+class ProxyDeniedError(NetworkError):
+    """The egress policy forbids the proxy."""
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.text)
+        self.denial = denial
+
+
+class ProxyError(NetworkError):
+    """The proxy made no connection; the text is a clause about it, `it …`."""
+
+
+class ProxyLoginError(ProxyError):
+    """The proxy wants a login, or another one."""
 
 
 class ConnectError(NetworkError):
@@ -79,8 +113,20 @@ _NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA, socket.E
 _LEAST_TELLING_FIRST: Final = (ConnectionUnreachable, ConnectionTimeout, ConnectionRefused)
 
 
-async def connect(host: str, port: int, *, level: Source, policy: EgressPolicy, within: timedelta) -> socket.socket:
+async def connect(
+    host: str,
+    port: int,
+    *,
+    level: Source,
+    policy: EgressPolicy,
+    within: timedelta,
+    proxy: Proxy | None = None,
+    entered: Callable[[Stage], None] = lambda _stage: None,
+) -> socket.socket:
     """A connected, non-blocking TCP socket.
+
+    Through a proxy too the name is resolved here, and the proxy is given the address that was checked: otherwise it
+    would resolve the name again and might come to another one.
 
     Args:
         host: A DNS name or an IP address in any notation that the C library reads.
@@ -88,19 +134,181 @@ async def connect(host: str, port: int, *, level: Source, policy: EgressPolicy, 
         level: Whose settings name the host.
         policy: Every address of the host must pass it, not only the one that is connected to: a name that leads to a
             forbidden address too is not to be trusted with which one it gives next time.
-        within: How long the look-up may take, and how long the connect may.
+        within: How long the look-up may take, and how long the connect may; likewise at the proxy.
+        proxy: What to connect through; None: nothing.
+        entered: Is told when a stage begins: resolve, proxy, connect.
 
     Raises:
         ResolveError: The name has no address.
         EgressDeniedError: The policy forbids one of its addresses.
+        ProxyDeniedError: The policy forbids the proxy.
+        ProxyError: The proxy made no connection.
         ConnectError: No address accepted the connection.
     """
+    if proxy is not None and (denial := policy.check_proxy_name(proxy.host, proxy.port, level)):
+        raise ProxyDeniedError(denial)
+    entered(Stage.RESOLVE)
     addresses = await _resolve(host, port, within)
-    denials = {denial.text: denial for each in addresses if (denial := policy.check(each, port, level))}
-    if denials:
-        # Name servers shuffle their answers; the same name must give the same message each time.
-        raise EgressDeniedError(denials[min(denials)])
-    return await _connect_to_any(_interleaved(addresses)[:MAX_ADDRESSES], port, within)
+    if denial := _first(policy.check(each, port, level) for each in addresses):
+        raise EgressDeniedError(denial)
+    candidates = _interleaved(addresses)[:MAX_ADDRESSES]
+    if proxy is not None:
+        hop = _Hop(proxy, level, policy, entered)
+        return await _through_proxy(hop, candidates, port, within)
+    entered(Stage.CONNECT)
+    return await _connect_to_any(candidates, port, within)
+
+
+def _first(found: Iterable[Denial | None]) -> Denial | None:
+    """One of the denials. Name servers shuffle their answers; the same name must give the same message each time."""
+    denials = {denial.text: denial for denial in found if denial is not None}
+    return denials[min(denials)] if denials else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    """The proxy on the way."""
+
+    proxy: Proxy
+    level: Source
+    policy: EgressPolicy
+    entered: Callable[[Stage], None]
+
+
+async def _through_proxy(hop: _Hop, addresses: Sequence[Address], port: int, within: timedelta) -> socket.socket:
+    """A connection that the proxy makes to one of the addresses.
+
+    Raises:
+        ProxyDeniedError: The policy forbids one of the proxy's addresses.
+        ProxyError: It makes none.
+    """
+    hop.entered(Stage.PROXY)
+    hops = await _proxy_addresses(hop, within)
+    end = asyncio.get_running_loop().time() + within.total_seconds()
+    for tried, address in enumerate(addresses):
+        left = end - asyncio.get_running_loop().time()
+        share = timedelta(seconds=max(0.0, left) / (len(addresses) - tried))
+        try:
+            return await _ask_proxy(hop, hops, address, port, share)
+        except ProxyRefusalError as error:
+            if error.kind is RefusalKind.LOGIN:
+                raise ProxyLoginError(str(error)) from None
+            if error.kind is RefusalKind.PROTOCOL or tried == len(addresses) - 1:
+                raise ProxyError(str(error)) from None
+        except TimeoutError:
+            if tried == len(addresses) - 1:
+                raise ProxyError("it did not answer in time") from None
+    raise ProxyError("there is no address to ask it for")
+
+
+async def _proxy_addresses(hop: _Hop, within: timedelta) -> Sequence[Address]:
+    proxy = hop.proxy
+    try:
+        found = await _resolve(proxy.host, proxy.port, within)
+    except ResolveError as error:
+        text = "the name servers gave no answer for its name" if error.temporary else "there is no address for its name"
+        raise ProxyError(text) from None
+    checks = (hop.policy.check_proxy(proxy.host, each, proxy.port, hop.level) for each in found)
+    if denial := _first(checks):
+        raise ProxyDeniedError(denial)
+    return _interleaved(found)[:MAX_ADDRESSES]
+
+
+async def _ask_proxy(
+    hop: _Hop, hops: Sequence[Address], address: Address, port: int, within: timedelta
+) -> socket.socket:
+    """A connection through the proxy to just this address.
+
+    Raises:
+        ProxyRefusalError: The proxy does not make it.
+        ProxyError: The proxy cannot be reached, or closes the connection.
+        TimeoutError: It takes too long.
+    """
+    hop.entered(Stage.PROXY)
+    try:
+        connection = await _connect_to_any(hops, hop.proxy.port, within)
+    except ConnectError as error:
+        raise ProxyError(_UNREACHED[type(error)](error)) from None
+    hop.entered(Stage.CONNECT)
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            await _converse(connection, conversation(hop.proxy, address, port))
+    except TimeoutError:
+        connection.close()
+        raise
+    except (OSError, EOFError):
+        connection.close()
+        raise ProxyError("it closed the connection instead of answering") from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+_UNREACHED: Final[dict[type[ConnectError], Callable[[ConnectError], str]]] = {
+    ConnectionRefused: lambda _error: "it refused the connection",
+    ConnectionTimeout: lambda _error: "it did not answer the connect in time",
+    ConnectionUnreachable: lambda error: f"it cannot be reached, {str(error).lower()}",
+}
+
+
+async def _converse(connection: socket.socket, steps: Conversation) -> None:
+    """Takes the steps.
+
+    Raises:
+        ProxyRefusalError: The proxy makes no connection.
+        EOFError: The proxy closed the connection.
+        OSError: The connection broke.
+    """
+    with contextlib.suppress(StopIteration):
+        step = next(steps)
+        while True:
+            try:
+                said = await _take(connection, step)
+            except EOFError as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(said)
+
+
+async def _take(connection: socket.socket, step: Step) -> bytes:
+    match step:
+        case Send(data):
+            await asyncio.get_running_loop().sock_sendall(connection, data)
+            return b""
+        case ReadExactly(size):
+            return await _read_exactly(connection, size)
+        case ReadHead():
+            return await _read_head(connection)
+
+
+async def _read_exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        chunk = await asyncio.get_running_loop().sock_recv(connection, size - len(data))
+        if not chunk:
+            raise EOFError
+        data += chunk
+    return data
+
+
+async def _read_head(connection: socket.socket) -> bytes:
+    """An HTTP head, and nothing of what follows it."""
+    data = b""
+    while not _HEAD_END.search(data):
+        seen = await peek(connection, MAX_HEAD_BYTES)
+        if not seen:
+            raise EOFError
+        together = data + seen
+        end = _HEAD_END.search(together)
+        size = end.end() - len(data) if end else len(seen)
+        data += await _read_exactly(connection, size)
+        if len(data) > MAX_HEAD_BYTES or (len(data) >= 5 and not data.startswith(b"HTTP/")):
+            return b""  # no answer of HTTP, whatever follows
+    return data
+
+
+_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 
 
 async def peek(connection: socket.socket, size: int) -> bytes:

@@ -18,13 +18,14 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core import sasl
 from mailsettings.core.diagnosis import Fault, FaultKind, diagnose
+from mailsettings.core.dialogue import Said, shown
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.message import compose
-from mailsettings.core.probe import ProbeRequest, ProbeResult, Stage, TestMail
+from mailsettings.core.probe import ProbeRequest, ProbeResult, ServerFacts, Speaker, Stage, StageTime, TestMail
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
 from mailsettings.edges import network
-from mailsettings.edges.tls import CaBundleError, tls_context
+from mailsettings.edges.tls import CaBundleError, presented_chain, tls_context
 
 EHLO_NAME: Final = "[127.0.0.1]"
 """How the client names itself: an address literal (RFC 5321 §4.1.3) that is the same everywhere.
@@ -36,6 +37,10 @@ passes all three checks. Widely used mail clients introduce themselves with this
 
 QUIT_TIMEOUT: Final = timedelta(seconds=2)
 """How long the answer to QUIT is waited for at most: the verdict is known by then."""
+
+
+MAX_MECHANISMS: Final = 16
+"""Of those that a server offers, so many are kept."""
 
 
 async def probe(
@@ -51,12 +56,47 @@ async def probe(
         deadline: The bound for the whole, beside the server's timeout for each step.
         ehlo_name: How to introduce oneself.
     """
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    dialogue = _Dialogue(request, policy, ehlo_name)
+    clock = _Clock()
+    dialogue = _Dialogue(request, policy, ehlo_name, clock)
     fault = await _fault_of(dialogue, deadline)
-    duration = timedelta(seconds=loop.time() - started)
-    return ProbeResult(duration, None if fault is None else diagnose(fault, request))
+    duration = clock.elapsed
+    return ProbeResult(
+        duration,
+        None if fault is None else diagnose(fault, request),
+        stages=clock.stages,
+        server=dialogue.facts,
+        dialogue=shown(dialogue.said, request),
+    )
+
+
+class _Clock:
+    """Times the stages."""
+
+    def __init__(self) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._started = self._turned = self._time()
+        self._stage: Stage | None = None
+        self._durations: dict[Stage, timedelta] = {}
+
+    @property
+    def elapsed(self) -> timedelta:
+        """Since the beginning."""
+        return timedelta(seconds=self._time() - self._started)
+
+    @property
+    def stages(self) -> tuple[StageTime, ...]:
+        """How long each has taken."""
+        self.enter(self._stage)
+        return tuple(StageTime(stage, duration) for stage, duration in self._durations.items())
+
+    def enter(self, stage: Stage | None) -> None:
+        """Ends a stage and begins another; None: no time counts from now on."""
+        now = self._time()
+        if self._stage is not None:
+            self._durations[self._stage] += timedelta(seconds=now - self._turned)
+        if stage is not None:
+            self._durations.setdefault(stage, timedelta())
+        self._stage, self._turned = stage, now
 
 
 async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
@@ -96,11 +136,54 @@ class _Client(aiosmtplib.SMTP):
     A graceful end of TLS would wait for the peer, for half a minute after a time-out.
     """
 
+    def __init__(self, heard: Callable[[Speaker, str, int | None], None], **options: Any) -> None:  # noqa: ANN401 - the base's
+        """A client.
+
+        Args:
+            heard: Is told what each side says, and the code of a reply.
+            options: As aiosmtplib has them.
+        """
+        super().__init__(**options)
+        self._heard = heard
+
     def close(self) -> None:
         """Closes the connection without waiting for the peer."""
         if self.transport is not None:
             cast("asyncio.WriteTransport", self.transport).abort()
         super().close()
+
+    async def connect(self, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - the base's
+        """Waits for the greeting."""
+        return await self._reply(super().connect(**options))
+
+    async def execute_command(self, *words: bytes, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401
+        """Says a command and waits for its reply."""
+        self._heard(Speaker.CLIENT, b" ".join(words).decode("utf-8", "replace"), None)
+        return await self._reply(super().execute_command(*words, **options))
+
+    async def starttls(self, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401
+        """Turns to TLS."""
+        self._heard(Speaker.CLIENT, "STARTTLS", None)
+        return await self._reply(super().starttls(**options))
+
+    async def data(self, message: str | bytes, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401
+        """Says DATA and the message, of which the dialogue keeps only the size."""
+        self._heard(Speaker.CLIENT, "DATA", None)
+        self._heard(Speaker.NOTE, f"[the message, {len(message)} bytes]", None)
+        return await self._reply(super().data(message, **options))
+
+    async def _reply(self, awaited: Awaitable[aiosmtplib.SMTPResponse]) -> aiosmtplib.SMTPResponse:
+        try:
+            reply = await awaited
+        except aiosmtplib.SMTPResponseException as error:
+            # The client says -1 where it cannot read what came.
+            if error.code > 0:
+                self._heard(Speaker.SERVER, error.message, error.code)
+            else:
+                self._heard(Speaker.NOTE, "[what came is no SMTP reply]", None)
+            raise
+        self._heard(Speaker.SERVER, reply.message, reply.code)
+        return reply
 
 
 _T = TypeVar("_T")
@@ -110,15 +193,31 @@ _Step = Callable[[_Client], Awaitable[None]]
 class _Dialogue:
     """One connection and how far it has come."""
 
-    def __init__(self, request: ProbeRequest, policy: EgressPolicy, ehlo_name: str) -> None:
+    def __init__(self, request: ProbeRequest, policy: EgressPolicy, ehlo_name: str, clock: _Clock) -> None:
         self._request = request
         self._server = request.server
         self._policy = policy
         self._ehlo_name = ehlo_name
-        self.stage = Stage.CONNECT
+        self._clock = clock
+        self._stage = Stage.CONNECT
+        self.said: list[Said] = []
+        self.facts = ServerFacts()
         self.passed = False
         self.refusal: Exception | None = None
         """Why the dialogue ended before its goodbye, which may fail in its own way."""
+
+    @property
+    def stage(self) -> Stage:
+        """The present one."""
+        return self._stage
+
+    @stage.setter
+    def stage(self, stage: Stage) -> None:
+        self._stage = stage
+        self._clock.enter(stage)
+
+    def _heard(self, speaker: Speaker, text: str, code: int | None) -> None:
+        self.said.append(Said(speaker, text, self._clock.elapsed, code))
 
     async def run(self) -> None:
         """All steps that the mode wants, in order.
@@ -136,10 +235,16 @@ class _Dialogue:
                     await step(client)
             except (_FaultFoundError, aiosmtplib.SMTPResponseException) as error:
                 self.refusal = error
-                await _quit(client)
+                await self._quit(client)
                 raise
             self.passed = True
-            await _quit(client)
+            await self._quit(client)
+
+    async def _quit(self, client: _Client) -> None:
+        """Says goodbye, politely but not for long; what becomes of it does not matter any more."""
+        self._clock.enter(None)
+        with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+            await client.quit(timeout=QUIT_TIMEOUT.total_seconds())
 
     def _steps(self) -> list[_Step]:
         request = self._request
@@ -166,8 +271,11 @@ class _Dialogue:
             level=self._request.level,
             policy=self._policy,
             within=server.timeout,
+            proxy=server.proxy,
+            entered=self._enter,
         )
         client = _Client(
+            self._heard,
             sock=connection,
             hostname=_certified_name(server),
             local_hostname=self._ehlo_name,
@@ -182,6 +290,9 @@ class _Dialogue:
         finally:
             client.close()
             connection.close()
+
+    def _enter(self, stage: Stage) -> None:
+        self.stage = stage
 
     async def _context(self) -> ssl.SSLContext | None:
         server = self._server
@@ -217,6 +328,20 @@ class _Dialogue:
             if isinstance(_cause(error), aiosmtplib.SMTPException):
                 self.stage = Stage.GREETING
             raise
+        self._look_at_tls(client)
+
+    def _look_at_tls(self, client: _Client) -> None:
+        connection = client.get_transport_info("ssl_object")
+        if connection is None:
+            return
+        cipher = connection.cipher()
+        self.facts = replace(
+            self.facts,
+            tls_version=connection.version(),
+            cipher=cipher[0] if cipher else None,
+            chain=presented_chain(connection, verified=not self._server.tls_insecure_skip_verify),
+        )
+        self._heard(Speaker.NOTE, f"[TLS: {self.facts.tls_version}, {self.facts.cipher}]", None)
 
     async def _ehlo(self, client: _Client) -> None:
         self.stage = Stage.EHLO
@@ -227,12 +352,15 @@ class _Dialogue:
             if error.code not in (500, 502):
                 raise
             await client.helo()
+        mechanisms = tuple(_names(client.server_auth_methods))
+        self.facts = replace(self.facts, mechanisms=mechanisms, size=_size(client.esmtp_extensions.get("size", "")))
 
     async def _start_tls(self, client: _Client) -> None:
         self.stage = Stage.TLS
         if not client.supports_extension("starttls"):
             raise _FaultFoundError(FaultKind.STARTTLS_NOT_OFFERED)
         await client.starttls(server_hostname=_certified_name(self._server))
+        self._look_at_tls(client)
 
     async def _log_in(self, client: _Client, login: Login) -> None:
         """Logs in once: after a failure a second mechanism would count as a second failed login.
@@ -312,12 +440,6 @@ async def _authenticate(client: _Client, exchange: sasl.Exchange) -> None:
         raise _TokenRefusedError(reply, challenge)
 
 
-async def _quit(client: _Client) -> None:
-    """Says goodbye, politely but not for long; what becomes of it does not matter any more."""
-    with contextlib.suppress(aiosmtplib.SMTPException, OSError):
-        await client.quit(timeout=QUIT_TIMEOUT.total_seconds())
-
-
 def _certified_name(server: Server) -> str:
     """The name for SNI and for the certificate, neither of which knows the final dot of an absolute name."""
     return (server.tls_server_name or server.host).removesuffix(".")
@@ -329,9 +451,18 @@ def _looks_like_tls(first: bytes) -> bool:
 
 
 def _listed(mechanisms: Sequence[str]) -> str:
+    return ", ".join(_names(mechanisms)[:8]) or "unknown mechanisms"
+
+
+def _names(mechanisms: Sequence[str]) -> list[str]:
     """Mechanisms as a server offers them: well-formed names only (RFC 4422 §3.1), and not too many."""
-    names = [name.upper() for name in dict.fromkeys(mechanisms) if re.fullmatch("[A-Za-z0-9_-]{1,20}", name)]
-    return ", ".join(names[:8]) or "unknown mechanisms"
+    names = dict.fromkeys(name.upper() for name in mechanisms if re.fullmatch("[A-Za-z0-9_-]{1,20}", name))
+    return list(names)[:MAX_MECHANISMS]
+
+
+def _size(text: str) -> int | None:
+    """The bound that a server states; none where it states 0. Source: RFC 1870 §3, §4."""
+    return int(text) or None if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def _cause(error: Exception) -> BaseException:
@@ -401,8 +532,14 @@ _FAULTS: Final[tuple[tuple[type[Exception], Callable[[Any, Stage], Fault]], ...]
     ),
     (
         network.EgressDeniedError,
-        lambda error, stage: Fault(stage, FaultKind.EGRESS_DENIED, detail=error.denial.text),
+        lambda error, _stage: Fault(Stage.CONNECT, FaultKind.EGRESS_DENIED, detail=error.denial.text),
     ),
+    (
+        network.ProxyDeniedError,
+        lambda error, _stage: Fault(Stage.PROXY, FaultKind.PROXY_DENIED, detail=error.denial.text),
+    ),
+    (network.ProxyLoginError, lambda error, _stage: Fault(Stage.PROXY, FaultKind.PROXY_LOGIN, detail=str(error))),
+    (network.ProxyError, lambda error, _stage: Fault(Stage.PROXY, FaultKind.PROXY_FAILURE, detail=str(error))),
     (network.ConnectionRefused, _of_kind(FaultKind.REFUSED)),
     (network.ConnectionTimeout, _of_kind(FaultKind.TIMEOUT)),
     (

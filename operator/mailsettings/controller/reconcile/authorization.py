@@ -122,6 +122,7 @@ def subject_of(services: Services, resolved: ResolvedSettings) -> TokenSubject |
         level=resolved.effective.source,
         digest=services.digest,
         custom_cloud=services.custom_cloud,
+        proxy=resolved.server.proxy,
     )
 
 

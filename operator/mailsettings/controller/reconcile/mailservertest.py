@@ -33,13 +33,15 @@ from mailsettings.core.mail_testing import (
     mode_of,
     probe_request,
     recipient_refusal,
+    reported,
     state_findings,
     too_many,
     verdict,
 )
 from mailsettings.core.probe import ProbeRequest
-from mailsettings.core.probing import FinishedProbe, ProbeSubject, failure_status, milliseconds
+from mailsettings.core.probing import FinishedProbe, ProbeSubject
 from mailsettings.core.report import effective_status
+from mailsettings.core.server import Source
 from mailsettings.edges.kubernetes import ApiError, mail_test_path
 
 RECHECK_SECONDS: Final = 1.0
@@ -162,7 +164,8 @@ class _Test:
     def _described(self, spec: MailServerTestSpec, resolved: ResolvedSettings) -> MailServerTestStatus:
         effective = resolved.effective
         return MailServerTestStatus(
-            mode=mode_of(spec, has_auth=effective.auth is not None), effective=effective_status(effective)
+            mode=mode_of(spec, has_auth=effective.auth is not None),
+            effective=effective_status(effective, inherited=effective.source is Source.SYSTEM),
         )
 
     async def _begin(self, spec: MailServerTestSpec, found: Testable) -> None:
@@ -188,13 +191,8 @@ class _Test:
     async def report(self, finished: FinishedProbe) -> None:
         """Writes how the dialogue ended."""
         result, mode = finished.result, finished.subject.request.mode
-        after = self._before.model_copy(
-            update={
-                "duration": milliseconds(result.duration),
-                "failure": failure_status(result.failure) if result.failure is not None else None,
-            }
-        )
-        await self._end(verdict(mode, result), after, guarded=False)
+        finding = verdict(mode, result, now=datetime.now(UTC))
+        await self._end(finding, reported(self._before, result), guarded=False)
 
     async def give_up_if_interrupted(self, started_at: datetime) -> None:
         """Another process has begun the test. If that still ran, it would have written the end by now."""

@@ -288,7 +288,7 @@ def _effective_status(
     """What is in force: after a bad edit, and while changes are held back, still what the Secret holds."""
     if assessment.effective is None or (suspend and held and before.effective is not None):
         return before.effective if held else None
-    return effective_status(assessment.effective)
+    return effective_status(assessment.effective, inherited=assessment.effective.source is Source.SYSTEM)
 
 
 def _binding(held: list[DeliveredSecret], secret_name: str) -> Binding | None:

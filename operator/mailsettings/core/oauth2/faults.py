@@ -42,6 +42,12 @@ class FailureKind(StrEnum):
 
     EGRESS_DENIED = "egress-denied"
     """The egress policy forbids the connection; `detail` says why."""
+    PROXY_DENIED = "proxy-denied"
+    """The egress policy forbids the proxy; `detail` says why."""
+    PROXY_LOGIN = "proxy-login"
+    """The proxy wants a login, or another one; `detail` says which."""
+    PROXY_FAILURE = "proxy-failure"
+    """The proxy made no connection; `detail` says why."""
     FOREIGN_HOST = "foreign-host"
     """The discovery document leads to another host, which was not contacted."""
     NAME_NOT_FOUND = "name-not-found"
@@ -176,6 +182,7 @@ class _Case:
         what, where = _CREDENTIALS[self.auth]
         return {
             "where": urlsplit(self.request.endpoint).netloc.rpartition("@")[2],
+            "proxy": self._proxy,
             "credential": what,
             "credential_field": where,
             "account": self._account,
@@ -186,6 +193,11 @@ class _Case:
             "said": self._said,
             "detail": self.failure.detail,
         }
+
+    @property
+    def _proxy(self) -> str:
+        proxy = None if isinstance(self.request, AuthorizationRequest) else self.request.proxy
+        return proxy.url if proxy else "none"
 
     @property
     def _account(self) -> str:
@@ -407,6 +419,25 @@ _WITHOUT_ANSWER: Final = (
         "The operator's egress policy forbids {where}: {detail}.",
         "Use a public identity provider, or ask the cluster's administrator to allow this one.",
         kinds=_kinds(FailureKind.EGRESS_DENIED),
+    ),
+    Rule(
+        Reason.EGRESS_DENIED,
+        "The operator's egress policy forbids the proxy {proxy}: {detail}.",
+        "Ask the cluster's administrator to list it, or remove connection.proxy.",
+        kinds=_kinds(FailureKind.PROXY_DENIED),
+    ),
+    Rule(
+        Reason.PROXY_AUTH_REQUIRED,
+        "The proxy {proxy} lets nobody through to {where} without a login that it knows: {detail}.",
+        "Check connection.proxy.basic.",
+        kinds=_kinds(FailureKind.PROXY_LOGIN),
+        is_transient=True,
+    ),
+    Rule(
+        Reason.PROXY_FAILURE,
+        "The proxy {proxy} made no connection to the identity provider {where}: {detail}.",
+        f"{_LATER[:-1]}; if it lasts, check connection.proxy, and that the proxy lets that host's addresses through.",
+        kinds=_kinds(FailureKind.PROXY_FAILURE),
     ),
     Rule(
         Reason.PROVIDER_ANSWER_INVALID,

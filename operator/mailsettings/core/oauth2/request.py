@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from mailsettings.api.identity import LIBRARY_SCOPES, Family
+from mailsettings.core.server import Proxy
 
 
 class SecretMethod(StrEnum):
@@ -152,6 +153,8 @@ class TokenRequest:
     """The token endpoint; for Microsoft the directory's authority, `https://login.microsoftonline.com/DIRECTORY`."""
     grant: Grant
     scopes: tuple[str, ...] = ()
+    proxy: Proxy | None = None
+    """What to connect through; None: nothing."""
 
     def __post_init__(self) -> None:
         _check_supported(self.family, type(self.grant), self.client)
@@ -168,7 +171,8 @@ class TokenRequest:
 
     def secrets(self) -> list[str]:
         """What no text may show, in whatever form."""
-        return [value for value in (*_grant_secrets(self.grant), *_client_secrets(self.client)) if value]
+        found = (*_grant_secrets(self.grant), *_client_secrets(self.client), *_proxy_secrets(self.proxy))
+        return [value for value in found if value]
 
     def private_keys(self) -> list[str]:
         """Texts of many lines, of which no piece may be shown."""
@@ -208,6 +212,8 @@ class DeviceAuthorizationRequest:
     """The device authorization endpoint; for Microsoft the directory's authority, as in `TokenRequest`."""
     client: Client
     scopes: tuple[str, ...] = ()
+    proxy: Proxy | None = None
+    """What to connect through; None: nothing."""
 
     def __post_init__(self) -> None:
         _check_supported(self.family, DeviceCode, self.client)
@@ -219,7 +225,7 @@ class DeviceAuthorizationRequest:
 
     def secrets(self) -> list[str]:
         """What no text may show, in whatever form."""
-        return _client_secrets(self.client)
+        return [*_client_secrets(self.client), *_proxy_secrets(self.proxy)]
 
     def private_keys(self) -> list[str]:
         """Texts of many lines, of which no piece may be shown."""
@@ -236,6 +242,8 @@ class RevocationRequest:
     """Whom a client's signed assertion is meant for: the provider as a whole goes by it (RFC 7523 §3)."""
     client: Client
     refresh_token: str = field(repr=False)
+    proxy: Proxy | None = None
+    """What the provider is connected to through; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +285,10 @@ def _grant_secrets(grant: Grant) -> list[str]:
 
 def _client_secrets(client: Client | None) -> list[str]:
     return [client.auth.value] if client and isinstance(client.auth, ClientSecret) and client.auth.value else []
+
+
+def _proxy_secrets(proxy: Proxy | None) -> list[str]:
+    return [] if proxy is None else proxy.secrets
 
 
 def _client_keys(client: Client) -> list[str]:

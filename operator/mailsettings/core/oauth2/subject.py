@@ -1,7 +1,7 @@
 """What tokens are asked for: the configuration and its secrets, and the request that they make."""
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from mailsettings.core.oauth2.clouds import cloud_of, endpoint_of, scopes_of
 from mailsettings.core.oauth2.fingerprint import fingerprint
 from mailsettings.core.oauth2.request import DeviceAuthorizationRequest, RevocationRequest, TokenRequest
 from mailsettings.core.oauth2.secrets import OAuth2Secrets
-from mailsettings.core.server import Source
+from mailsettings.core.server import Proxy, Source
 
 Federation = Callable[[str], str]
 """Gives the operator's own token for an audience. Its `OSError`s are expected."""
@@ -69,6 +69,10 @@ class TokenSubject:
     """A digest of the refresh token that was brought; empty: none was."""
     cloud: Cloud
     """Where the provider's identity platform is, and which scopes mail needs there."""
+    proxy: Proxy | None = None
+    """What to connect through; None: nothing."""
+    way: str = ""
+    """A keyed digest of the proxy and its login; empty without one."""
 
     @property
     def family(self) -> Family:
@@ -81,7 +85,7 @@ class TokenSubject:
     @property
     def attempt(self) -> str:
         """Everything that decides what the provider answers: while it is the same, a refusal will be repeated."""
-        return f"{self.fingerprint}/{self.client}/{self.seed}/{self.cloud}"
+        return "/".join(filter(None, (self.fingerprint, self.client, f"{self.seed}/{self.cloud}", self.way)))
 
     def refresh_token(self, kept: KeptToken | None) -> str | None:
         """The refresh token to send: the kept one, unless another one has been brought since."""
@@ -120,6 +124,7 @@ class TokenSubject:
             endpoint=self.oauth2.device_authorization_uri or self._endpoint(),
             client=self._client(federation),
             scopes=self._scopes(),
+            proxy=self.proxy,
         )
 
     @property
@@ -145,6 +150,7 @@ class TokenSubject:
             token_endpoint=self._endpoint(),
             client=self._client(federation),
             refresh_token=refresh_token,
+            proxy=self.proxy,
         )
 
     def _token_request(self, grant: requests.Grant) -> TokenRequest:
@@ -157,6 +163,7 @@ class TokenSubject:
             endpoint=self._endpoint(),
             grant=grant,
             scopes=() if keeps_scopes else self._scopes(),
+            proxy=self.proxy,
         )
 
     def _endpoint(self) -> str:
@@ -198,6 +205,7 @@ def token_subject(
     level: Source,
     digest: Digester,
     custom_cloud: Cloud | None = None,
+    proxy: Proxy | None = None,
 ) -> TokenSubject:
     """What tokens are asked for by these settings.
 
@@ -208,6 +216,7 @@ def token_subject(
         level: Whose egress rules hold.
         digest: Makes the fingerprint of the client's authentication.
         custom_cloud: The cloud that the administrator has defined.
+        proxy: What the provider is connected to through; None: nothing.
 
     Raises:
         LookupError: They name that cloud, and it is not defined.
@@ -223,6 +232,8 @@ def token_subject(
         client=digest(["client", client, method and [method["federation"], method["secret_method"]]]),
         seed=checksum(["seed", seed]) if seed is not None else "",
         cloud=cloud_of(provider, oauth2.cloud, custom=custom_cloud),
+        proxy=proxy,
+        way=digest(["proxy", asdict(proxy)]) if proxy is not None else "",
     )
 
 

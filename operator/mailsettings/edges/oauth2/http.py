@@ -268,6 +268,9 @@ def _words(error: Any) -> str:  # noqa: ANN401
 _FAILURES: Final[tuple[tuple[type[Exception], Any, Callable[[Any], str]], ...]] = (
     (network.ResolveError, _name_kind, _nothing),
     (network.EgressDeniedError, FailureKind.EGRESS_DENIED, lambda error: str(error.denial.text)),
+    (network.ProxyDeniedError, FailureKind.PROXY_DENIED, lambda error: str(error.denial.text)),
+    (network.ProxyLoginError, FailureKind.PROXY_LOGIN, str),
+    (network.ProxyError, FailureKind.PROXY_FAILURE, str),
     (network.ConnectionRefused, FailureKind.REFUSED, _nothing),
     (network.ConnectionTimeout, FailureKind.TIMEOUT, _nothing),
     (network.NetworkError, FailureKind.UNREACHABLE, lambda error: str(error).lower()),

@@ -131,7 +131,7 @@ async def revoke(
         _REVOKING_FAMILIES[request.family](request, client)
 
     try:
-        await _called(call, request.endpoint, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline)
+        await _called(call, request, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline)
     except FailureError as error:
         return error.failure
     return None
@@ -155,7 +155,7 @@ async def _asked(
     try:
         return await _called(
             call,
-            request.endpoint,
+            request,
             policy=policy,
             level=level,
             ca_bundle=ca_bundle,
@@ -170,7 +170,7 @@ async def _asked(
 
 async def _called(
     call: Callable[[ProviderClient], T],
-    endpoint: str,
+    request: TokenRequest | DeviceAuthorizationRequest | RevocationRequest,
     *,
     policy: EgressPolicy,
     level: Source,
@@ -178,7 +178,7 @@ async def _called(
     deadline: timedelta,
     since_s: float | None = None,
 ) -> T:
-    """What a call gives, made in a thread with a client of its own for the endpoint's host.
+    """What a call gives, made in a thread with a client of its own for the endpoint's host, through the request's proxy.
 
     Raises:
         FailureError: It failed.
@@ -189,10 +189,10 @@ async def _called(
 
     def connect(host: str, port: int, within_s: float) -> socket.socket:
         within = min(CONNECT_LIMIT, timedelta(seconds=within_s))
-        attempt = network.connect(host, port, level=level, policy=provider_policy, within=within)
+        attempt = network.connect(host, port, level=level, policy=provider_policy, within=within, proxy=request.proxy)
         return _in_loop(attempt, loop, within_s)
 
-    client = ProviderClient(endpoint, connect=connect, ca_bundle=ca_bundle, deadline=ends_at)
+    client = ProviderClient(request.endpoint, connect=connect, ca_bundle=ca_bundle, deadline=ends_at)
     return await _in_thread(lambda: call(client), deadline)
 
 

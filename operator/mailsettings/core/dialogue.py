@@ -1,0 +1,191 @@
+"""The whole SMTP dialogue of a probe, fit to be shown: without secrets, in bounds, legible. Pure."""
+
+import base64
+import binascii
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final
+
+from mailsettings.core.probe import Line, ProbeRequest, Speaker
+from mailsettings.core.redact import MARK, redact
+from mailsettings.core.sasl import Mechanism, initial_response
+from mailsettings.core.server import BearerToken
+
+MAX_BYTES: Final = 16 * 1024
+"""Of the whole, in UTF-8; the beginning and the end are kept."""
+
+MAX_LINE: Final = 400
+"""Of a line, in characters."""
+
+MAX_LINES: Final = 24
+"""Of one reply."""
+
+_SHOWN_MECHANISM: Final = re.compile(r"[A-Za-z0-9_-]{1,20}")
+"""Source: RFC 4422 §3.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said, as it was: of many lines, and with everything in it."""
+
+    speaker: Speaker
+    text: str = field(repr=False)
+    at: timedelta
+    code: int | None = None
+    """Of a server's reply."""
+
+
+def shown(events: Iterable[Said], request: ProbeRequest) -> tuple[Line, ...]:
+    """The dialogue without secrets, in bounds.
+
+    Whatever the client says from AUTH to the end of that exchange is left out, and what the server makes of it is
+    looked for in all that it says: secrets are looked for before anything is cut, so that no half of one is left.
+    """
+    events = list(events)
+    payloads = dict(_auth_payloads(events))
+    secrets = _Secrets(request, payloads.values())
+    lines = [
+        Line(said.speaker, _shortened(text), said.at)
+        for index, said in enumerate(events)
+        for text in _texts(said, secrets, is_payload=index in payloads)
+    ]
+    return tuple(_bounded(lines))
+
+
+def _texts(said: Said, secrets: "_Secrets", *, is_payload: bool) -> list[str]:
+    if said.speaker is Speaker.CLIENT:
+        return [_login_text(said.text) if is_payload else _legible(said.text)]
+    return _reply_texts(said, secrets)
+
+
+def _auth_payloads(events: Sequence[Said]) -> Iterator[tuple[int, str]]:
+    """What the client says to log in, and where: the words behind AUTH's mechanism, and answers to challenges."""
+    answering = False
+    for index, said in enumerate(events):
+        if said.speaker is Speaker.SERVER:
+            answering = answering and said.code == 334
+        elif said.speaker is Speaker.CLIENT:
+            words = said.text.split(" ")
+            if answering:
+                yield index, said.text
+            elif words[0].upper() == "AUTH":
+                answering = True
+                yield index, " ".join(words[2:])
+
+
+def _login_text(text: str) -> str:
+    """What of an AUTH command may be shown; of an answer to a challenge nothing."""
+    words = text.split(" ")
+    if words[0].upper() != "AUTH":
+        return MARK
+    mechanism = words[1] if len(words) > 1 and _SHOWN_MECHANISM.fullmatch(words[1]) else ""
+    return " ".join(filter(None, ("AUTH", mechanism, MARK if len(words) > 2 else "")))
+
+
+def _reply_texts(said: Said, secrets: "_Secrets") -> list[str]:
+    """A reply's lines, each with its code as servers write it, or a note's."""
+    texts = secrets.without(said.text).splitlines() or [""]
+    if said.code is None:
+        return texts
+    more = [f"[{len(texts) - MAX_LINES} more lines]"] if len(texts) > MAX_LINES else []
+    texts = [*texts[:MAX_LINES], *more]
+    return [f"{said.code}{'-' if number < len(texts) else ' '}{text}" for number, text in enumerate(texts, 1)]
+
+
+class _Secrets:
+    """What no line may show."""
+
+    def __init__(self, request: ProbeRequest, payloads: Iterable[str]) -> None:
+        """Collects it.
+
+        Args:
+            request: With the login and the proxy's.
+            payloads: What was sent to log in, in base64; a hash of the password would let it be guessed.
+        """
+        login = request.credentials
+        values = list(request.server.proxy.secrets) if request.server.proxy else []
+        self._tokens: list[str] = []
+        if isinstance(login, BearerToken):
+            values += [login.username, login.access_token]
+            responses = [initial_response(each, login, request.server).decode("ascii") for each in Mechanism]
+            values += responses
+            self._tokens += [login.access_token, *responses]
+        elif login is not None:
+            values += [login.username, login.password, f"\0{login.username}\0{login.password}"]
+        for payload in filter(None, payloads):
+            if payload not in _KNOWN_PAYLOADS:
+                values += [payload, *_decoded(payload)]
+                self._tokens.append(payload)
+        self._values = [form for value in values for form in (value, _legible(value), _together(value))]
+
+    def without(self, text: str) -> str:
+        """The text without them, legible, whatever lines and blanks the server has put into them."""
+        found = self._redacted("\n".join(_legible(line) for line in self._redacted(text).splitlines()))
+        together = _together(found.replace(MARK, "\n"))
+        return found if self._redacted(together) == together else MARK
+
+    def _redacted(self, text: str) -> str:
+        return redact(text, self._values, tokens=self._tokens)
+
+
+_ENHANCED: Final = re.compile(r"(?m)^[245]\.[0-9]{1,3}\.[0-9]{1,3}[ ]")
+"""Servers repeat it on every line. Source: RFC 2034 §4."""
+
+
+def _together(text: str) -> str:
+    """Without what a server may put into a long word to wrap it."""
+    return re.sub(r"\s", "", _ENHANCED.sub("", text))
+
+
+_KNOWN_PAYLOADS: Final = frozenset({"=", "*", base64.b64encode(b"\x01").decode("ascii")})
+"""Payloads that hold nothing. Source: RFC 4954 §4, RFC 7628 §3.2.3."""
+
+
+def _decoded(payload: str) -> list[str]:
+    """The payload's text, and the digest in it. Source: RFC 2195 §2."""
+    try:
+        text = base64.b64decode(payload, validate=True).decode("utf-8", "surrogateescape")
+    except binascii.Error:
+        return []
+    digest = _DIGEST.search(text)
+    return [text, digest[0]] if digest else [text]
+
+
+_DIGEST: Final = re.compile(r"(?<= )[0-9a-f]{32}$")
+
+
+def _legible(text: str) -> str:
+    """Without what could hide or reorder what a person reads."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(char)[0] == "C" else char for char in text)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 1]}…"
+
+
+def _bounded(lines: Sequence[Line]) -> Iterator[Line]:
+    """The first and the last lines that have room together; what failed is at the end."""
+    sizes = [len(f"{line}\n".encode("utf-8", "replace")) for line in lines]
+    if sum(sizes) <= MAX_BYTES:
+        yield from lines
+        return
+    half = (MAX_BYTES - 64) // 2
+    first = _fitting(sizes, half)
+    last = _fitting(sizes[::-1], half)
+    yield from lines[:first]
+    left_out = len(lines) - first - last
+    yield replace(lines[first], speaker=Speaker.NOTE, text=f"[{left_out} lines are left out]")
+    yield from lines[len(lines) - last :]
+
+
+def _fitting(sizes: Sequence[int], room: int) -> int:
+    count = 0
+    for size in sizes:
+        room -= size
+        if room < 0:
+            break
+        count += 1
+    return count

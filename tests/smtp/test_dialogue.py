@@ -1,0 +1,201 @@
+"""What a probe brings home beside its verdict: times, the server's facts, the dialogue."""
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import pytest
+
+from mailsettings.api.connection import ProxyProtocol
+from mailsettings.api.probe import ProbeMode
+from mailsettings.api.providers import TlsMode
+from mailsettings.core.egress import EgressPolicy
+from mailsettings.core.probe import ProbeResult, ServerFacts, Stage
+from mailsettings.core.server import BearerToken, Proxy
+from tests.support.proxies import scripted_proxy
+from tests.support.smtp_probe import probe, request
+from tests.support.smtp_server import (
+    LOOPBACK,
+    PASSWORD,
+    USERNAME,
+    Peer,
+    certificate,
+    close,
+    expired_certificate,
+    mail_server,
+    say,
+    say_bytes,
+    scripted_server,
+)
+
+S = Stage
+TLS: Final = certificate(LOOPBACK)
+TOKEN: Final = "".join(f"eyJ{number:04}aBc-_." for number in range(60))
+
+
+def stages(result: ProbeResult) -> list[Stage]:
+    return [each.stage for each in result.stages]
+
+
+def lines(result: ProbeResult) -> list[str]:
+    return [str(line) for line in result.dialogue]
+
+
+async def test_every_stage_is_timed() -> None:
+    async with mail_server(start_tls=TLS.context, auth_required=True) as server:
+        result = await probe(request(server.port, tls_mode=TlsMode.START_TLS, ca_bundle=TLS.ca_pem))
+    assert result.failure is None
+    assert stages(result) == [S.RESOLVE, S.CONNECT, S.GREETING, S.EHLO, S.TLS, S.AUTH, S.MAIL, S.RCPT, S.DATA]
+    together = sum((each.duration for each in result.stages), timedelta())
+    assert timedelta() < together <= result.duration
+    assert all(each.duration >= timedelta() for each in result.stages)
+
+
+async def test_with_implicit_tls_the_greeting_counts_as_tls() -> None:
+    async with mail_server(implicit_tls=TLS.context) as server:
+        asked = request(server.port, ProbeMode.CONNECT, tls_mode=TlsMode.IMPLICIT, ca_bundle=TLS.ca_pem)
+        result = await probe(asked)
+    assert stages(result) == [S.RESOLVE, S.CONNECT, S.TLS, S.EHLO]
+
+
+async def test_through_a_proxy_there_is_a_stage_for_it() -> None:
+    async def converse(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.say(b"HTTP/1.1 200 ok\r\n\r\n220 hello\r\n")
+        while line := await peer.reader.readline():
+            await peer.say(b"221 bye\r\n" if line.startswith(b"QUIT") else b"250 hello\r\n")
+
+    async with scripted_proxy(converse) as port:
+        asked = request(2525, ProbeMode.CONNECT, credentials=None, proxy=Proxy(ProxyProtocol.HTTP, LOOPBACK, port))
+        result = await probe(asked, policy=EgressPolicy.parse(allow="127.0.0.1:*", proxies=f"{LOOPBACK}:{port}"))
+    assert stages(result) == [S.RESOLVE, S.PROXY, S.CONNECT, S.GREETING, S.EHLO]
+
+
+async def test_the_stages_end_where_the_probe_failed() -> None:
+    async with scripted_server({"AUTH": close}) as server:
+        result = await probe(request(server.port))
+    assert result.failure is not None
+    assert stages(result)[-1] is result.failure.stage is S.AUTH
+
+
+@pytest.mark.parametrize("mode", [TlsMode.START_TLS, TlsMode.IMPLICIT])
+async def test_the_servers_certificate_and_cipher_are_kept(mode: TlsMode) -> None:
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=9)
+    its = certificate(LOOPBACK, not_after=until)
+    options = {"start_tls": its.context} if mode is TlsMode.START_TLS else {"implicit_tls": its.context}
+    async with mail_server(**options) as server:  # type: ignore[arg-type]
+        result = await probe(request(server.port, ProbeMode.CONNECT, tls_mode=mode, ca_bundle=its.ca_pem))
+    facts = result.server
+    assert (facts.tls_version, bool(facts.cipher)) == ("TLSv1.3", True)
+    own = facts.chain[0]
+    assert own.expires_at == until
+    assert "trustme" in own.issuer
+    assert own.subject
+    assert f"-: [TLS: TLSv1.3, {facts.cipher}]" in lines(result)
+
+
+async def test_an_unverified_certificate_is_kept_too() -> None:
+    its = expired_certificate("other.example")
+    async with mail_server(implicit_tls=its.context) as server:
+        asked = request(server.port, ProbeMode.CONNECT, tls_mode=TlsMode.IMPLICIT, tls_insecure_skip_verify=True)
+        result = await probe(asked)
+    assert result.failure is None
+    assert result.server.chain[0].expires_at < datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("ehlo", "mechanisms", "size"),
+    [
+        ("250-h\n250-SIZE 35882577\n250 AUTH LOGIN PLAIN XOAUTH2", ("LOGIN", "PLAIN", "XOAUTH2"), 35882577),
+        ("250-h\n250-SIZE\n250 AUTH=PLAIN", ("PLAIN",), None),
+        ("250-h\n250-SIZE 0\n250 HELP", (), None),
+        ("250-h\n250 SIZE 99999999999999999999999", (), None),
+        ("250-h\n250 SIZE \u0665\u0666", (), None),
+        ("250 AUTH " + "x" * 30 + " <b> PLAIN", (), None),
+    ],
+)
+async def test_mechanisms_and_size_are_kept_where_they_are_well_formed(
+    ehlo: str, mechanisms: tuple[str, ...], size: int | None
+) -> None:
+    async with scripted_server({"EHLO": say(ehlo)}) as server:
+        result = await probe(request(server.port, ProbeMode.CONNECT, credentials=None))
+    assert result.server == ServerFacts(mechanisms=mechanisms, size=size)
+
+
+async def test_the_dialogue_is_kept_from_the_greeting_to_the_goodbye() -> None:
+    async with scripted_server() as server:
+        result = await probe(request(server.port))
+    kept = lines(result)
+    message = kept.pop(kept.index("C: DATA") + 1)
+    assert message.startswith("-: [the message, ")
+    assert kept == [
+        "S: 220 mail.acme.example ESMTP",
+        "C: EHLO [127.0.0.1]",
+        "S: 250-mail.acme.example",
+        "S: 250-SIZE 10000000",
+        "S: 250 AUTH PLAIN LOGIN",
+        "C: AUTH PLAIN [redacted]",
+        "S: 235 2.7.0 ok",
+        "C: MAIL FROM:<no-reply@acme.example>",
+        "S: 250 2.1.0 ok",
+        "C: RCPT TO:<ops@acme.example>",
+        "S: 250 2.1.5 ok",
+        "C: DATA",
+        "S: 250 2.0.0 kept",
+        "C: QUIT",
+        "S: 221 2.0.0 bye",
+    ]
+    times = [line.at for line in result.dialogue]
+    assert times == sorted(times)
+    assert "Test mail" not in "".join(kept)
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER"])
+async def test_whatever_the_server_repeats_of_the_login_is_not_in_the_dialogue(mechanism: str) -> None:
+    """A server that repeats every line it gets, in the clear and in base64, in its challenges too."""
+    said: list[str] = []
+
+    async def repeat(peer: Peer) -> None:
+        for _ in range(2):
+            line = (await peer.reader.readline()).decode().strip()
+            if not line or line == "QUIT":
+                return
+            said.append(line)
+            await peer.say(f"334 {base64.b64encode(line.encode()).decode()}\r\n".encode())
+
+    async def challenge(peer: Peer) -> None:
+        await peer.say(f"334 {base64.b64encode(b'<1.2@mail>').decode()}\r\n".encode())
+        await repeat(peer)
+        await peer.say(("535-" + "\r\n535-".join([*said, *map(_decoded, said)]) + "\r\n535 no\r\n").encode())
+
+    script = {"EHLO": say(f"250-h\n250 AUTH {mechanism}"), "AUTH": challenge}
+    login = BearerToken(USERNAME, TOKEN) if "AUTH" in mechanism else None
+    async with scripted_server(script) as server:
+        asked = request(server.port, **({"credentials": login} if login else {}))  # type: ignore[arg-type]
+        result = await probe(asked)
+    assert result.failure is not None
+    whole = "\n".join(lines(result))
+    secrets = [PASSWORD, TOKEN, TOKEN[100:130], *said, *map(_decoded, said)]
+    for secret in filter(lambda text: len(text) > 4, secrets):
+        assert secret not in whole
+        assert base64.b64encode(secret.encode()).decode() not in whole
+    assert PASSWORD not in repr(result)
+
+
+def _decoded(line: str) -> str:
+    try:
+        return base64.b64decode(line).decode("utf-8", "replace").replace("\0", " ").replace("\x01", " ")
+    except ValueError:
+        return ""
+
+
+async def test_what_is_no_reply_is_only_noted() -> None:
+    async with scripted_server({"EHLO": say_bytes(b"\xff\xfe what\r\n")}) as server:
+        result = await probe(request(server.port))
+    assert "-: [what came is no SMTP reply]" in lines(result)
+
+
+async def test_a_refused_greeting_is_in_the_dialogue() -> None:
+    async with scripted_server({"greeting": say("554 5.7.1 go away")}) as server:
+        result = await probe(request(server.port))
+    assert lines(result)[0] == "S: 554 5.7.1 go away"
