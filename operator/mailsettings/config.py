@@ -66,6 +66,8 @@ class Config(BaseModel):
     """Proxies that tenants may name in connection.proxy, as HOST:PORT, separated by commas or blanks."""
     require_secret_label: bool = False
     """Refuse referenced Secrets that are not labelled mailsettings.dev/referable: "true"."""
+    cluster_name: Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9._-]*$")] = ""
+    """What test mails call the cluster. When empty, the first part of the uid of the namespace kube-system."""
     probe_deadline_seconds: Annotated[int, Field(ge=1, le=600)] = 60
     """How long a whole probe may take."""
     probe_limit: Annotated[int, Field(ge=1, le=1000)] = 16

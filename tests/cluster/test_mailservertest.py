@@ -79,7 +79,14 @@ def test_saved_settings_are_tested_up_to_the_mail(kube: Kube, namespace: str, sm
     assert status["startTime"] <= status["completionTime"]
     assert status["effective"]["host"] == "127.0.0.1"
     assert "failure" not in status
+    stages = [stage["name"] for stage in status["stages"]]
+    assert stages == ["resolve", "connect", "greeting", "ehlo", "auth", "mail", "rcpt", "data"]
+    assert "PLAIN" in status["server"]["mechanisms"]
+    dialogue = status["dialogue"]
+    assert dialogue[-1].startswith("S: 221")
+    assert [line for line in dialogue if line.startswith("C: RCPT")] == [f"C: RCPT TO:<{RECIPIENT}>"]
     (sent,) = smtp.mails
+    assert sent.message["Message-ID"] == status["messageID"]
     assert sent.recipients == [RECIPIENT]
     assert f"MailServerSettings {namespace}/mail" in str(sent.message["Subject"])
     assert kube.settings("mail", namespace)["status"].get("probe") is None  # type: ignore[index]
@@ -259,7 +266,10 @@ def test_token_of_the_settings_is_what_is_tested(
     test = wait_ended(kube, namespace, name, "True", "TestPassed")
 
     (presented,) = server.presented
-    assert presented.token not in str(test)
+    shown = str(test)
+    assert any(line.startswith("C: AUTH XOAUTH2") for line in test["status"]["dialogue"])
+    said = base64.b64encode(f"user={ACCOUNT}\x01auth=Bearer {presented.token}\x01\x01".encode()).decode()
+    assert not [secret for secret in (presented.token, said, said[:60], CLIENT_SECRET) if secret in shown]
     assert len(provider.token_requests) == 1, "a test asks for no token"
 
 
@@ -429,6 +439,7 @@ def test_password_that_the_server_repeats_is_told_nowhere(
         name = ask(kube, namespace, settings=server_spec(MailServer(port=server.port)))
         test = wait_ended(kube, namespace, name, "False", "BadCredentials")
     (event,) = kube.wait(lambda: events_about(kube, namespace, name), "its event")
+    assert any("535" in line for line in test["status"]["dialogue"])
     for told in (str(test), str(event), operator.log_text()):
         for secret in (PASSWORD, quote(PASSWORD), echoed):
             assert secret not in told

@@ -199,3 +199,11 @@ async def test_a_refused_greeting_is_in_the_dialogue() -> None:
     async with scripted_server({"greeting": say("554 5.7.1 go away")}) as server:
         result = await probe(request(server.port))
     assert lines(result)[0] == "S: 554 5.7.1 go away"
+
+
+async def test_the_test_mail_can_be_found_again() -> None:
+    async with mail_server(auth_without_tls=True) as server:
+        results = [await probe(request(server.port)) for _ in range(2)]
+        assert [result.message_id for result in results] == [mail.message["Message-ID"] for mail in server.mails]
+        assert len({result.message_id for result in results}) == 2
+        assert (await probe(request(server.port, ProbeMode.AUTHENTICATE))).message_id is None

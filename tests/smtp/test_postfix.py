@@ -63,7 +63,9 @@ async def test_a_mail_arrives(servers: Postfix, listener: str, mode: TlsMode) ->
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["Return-Path"] == f"<{USERNAME}>"
     assert message["Message-ID"].endswith("@acme.example>")
-    assert sent.settings in message.get_content()
+    body = message.get_body(("plain",))
+    assert body is not None
+    assert sent.settings in body.get_content()
 
 
 @LISTENER

@@ -252,7 +252,9 @@ async def test_dots_at_the_beginning_of_lines_arrive(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("mailsettings.core.message._TEXT", ".\n..\n{settings}\n")
     async with mail_server() as server:
         assert (await probe(request(server.port, credentials=None))).failure is None
-        assert server.mails[0].message.get_content().splitlines()[:2] == [".", ".."]
+        body = server.mails[0].message.get_body(("plain",))
+        assert body is not None
+        assert body.get_content().splitlines()[:2] == [".", ".."]
 
 
 async def test_the_egress_policy_holds_for_probes() -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from email import message_from_bytes
+from email.message import EmailMessage
 from email.policy import SMTP
 
 import pytest
@@ -16,7 +17,21 @@ NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 
 def sent(sender: str, recipient: str = "ops@acme.example", settings: str = "MailServerSettings acme/smtp") -> bytes:
-    return compose(probe.TestMail(sender, recipient, settings), now=NOW, token="abc123").as_bytes()
+    return compose(probe.TestMail(sender, recipient, settings, "prod-1"), now=NOW, token="abc123").as_bytes()
+
+
+def read(data: bytes) -> EmailMessage:
+    message = message_from_bytes(data, policy=SMTP)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def part(data: bytes, kind: str) -> str:
+    body = read(data).get_body((kind,))
+    assert body is not None
+    text = body.get_content()
+    assert isinstance(text, str)
+    return text
 
 
 @pytest.mark.parametrize(
@@ -45,27 +60,40 @@ def test_mailboxes_that_are_none_are_refused(mailbox: str) -> None:
 
 
 def test_headers_and_text() -> None:
-    message = message_from_bytes(sent("Acme <no-reply@acme.example>"), policy=SMTP)
-    assert dict(message.items()) == {
+    message = read(sent("Acme <no-reply@acme.example>"))
+    kind, _, boundary = message["Content-Type"].partition(";")
+    assert (kind, "boundary=" in boundary) == ("multipart/alternative", True)
+    assert {name: value for name, value in message.items() if name != "Content-Type"} == {
         "From": "Acme <no-reply@acme.example>",
         "To": "ops@acme.example",
         "Subject": "Test mail of MailServerSettings acme/smtp",
         "Date": "Sun, 01 Mar 2026 12:30:00 +0000",
         "Message-ID": "<abc123@acme.example>",
         "Auto-Submitted": "auto-generated",
-        "Content-Type": 'text/plain; charset="utf-8"',
-        "Content-Transfer-Encoding": "7bit",
+        "X-Auto-Response-Suppress": "DR, RN, NRN, OOF, AutoReply",
         "MIME-Version": "1.0",
     }
-    assert "MailServerSettings acme/smtp" in message.get_content()
+
+
+@pytest.mark.parametrize("kind", ["plain", "html"])
+def test_both_parts_say_what_when_where_and_by_what_to_find_it(kind: str) -> None:
+    text = part(sent("Acme <no-reply@acme.example>"), kind)
+    for said in ("MailServerSettings acme/smtp", "prod-1", "2026-03-01T12:30:00Z", "abc123@acme.example"):
+        assert said in text
+
+
+def test_html_takes_nothing_for_markup() -> None:
+    assert "<b>" not in part(sent("a@b.example", settings="<b>&amp;"), "html")
+    assert "&lt;b&gt;&amp;amp;" in part(sent("a@b.example", settings="<b>&amp;"), "html")
+    assert "<b>&amp;" in part(sent("a@b.example", settings="<b>&amp;"), "plain")
 
 
 def test_texts_outside_ascii_pass_servers_that_know_only_seven_bits() -> None:
     data = sent("no-reply@acme.example", settings="Prüfung ✓")
     assert data.isascii()
-    message = message_from_bytes(data, policy=SMTP)
-    assert message["Subject"] == "Test mail of Prüfung ✓"
-    assert "Prüfung ✓" in message.get_content()
+    assert read(data)["Subject"] == "Test mail of Prüfung ✓"
+    assert "Prüfung ✓" in part(data, "plain")
+    assert "Prüfung ✓" in part(data, "html")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +121,6 @@ def test_any_name_of_a_valid_mailbox_gives_seven_bit_lines_that_read_back(name: 
     # Without blanks: the standard library reads one between encoded words that it put on two lines itself.
     assert "".join(sender.display_name.split()) == "".join(name.split())
     assert set(message.keys()) == {
-        "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "Content-Type",
-        "Content-Transfer-Encoding", "MIME-Version",
+        "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "X-Auto-Response-Suppress", "Content-Type",
+        "MIME-Version",
     }  # fmt: skip

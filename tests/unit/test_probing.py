@@ -185,3 +185,13 @@ def test_a_proxy_and_its_login_are_part_of_what_is_tested() -> None:
     fingerprints = {behind().fingerprint, behind(port=1).fingerprint, behind(**login).fingerprint}
     assert len({*fingerprints, subject().fingerprint}) == 4
     assert behind().fingerprint == behind().fingerprint
+
+
+def test_the_clusters_name_is_no_part_of_what_is_tested() -> None:
+    sends = resolved(probe={"mode": "Send", "recipient": "ops@acme.example"})
+    subjects = [
+        probe_subject(sends, DIGEST, described_as="x", uid="u", generation=1, requested_at=None, cluster=cluster)
+        for cluster in ("a", "b")
+    ]
+    assert [each.request.mail.cluster for each in subjects if each and each.request.mail] == ["a", "b"]
+    assert len({each.fingerprint for each in subjects if each}) == 1

@@ -157,6 +157,8 @@ class ProbeStatus(StatusModel):
     """Which OAuth2 token was presented, by a name that tells nothing else."""
     failure: ProbeFailureStatus | None = None
     """Why the last probe failed; absent when it passed."""
+    message_id: Annotated[str | None, Field(alias="messageID")] = None
+    """The Message-ID of the test mail, by which it can be found in mailboxes and in the server's log."""
     server: ProbedServer | None = None
     """What the server has shown of itself; absent where the probe did not come so far."""
     stages: Annotated[list[StageStatus], Field(max_length=10)] | None = None

@@ -282,6 +282,7 @@ class _Operator:
             enqueue=self._queue.add,
             enqueue_after=self._queue.add_after,
             operator_namespace=config.namespace,
+            cluster_name=config.cluster_name,
             external_url=config.external_url,
             require_secret_label=config.require_secret_label,
             custom_cloud=config.oauth2_cloud,

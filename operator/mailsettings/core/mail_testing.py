@@ -132,7 +132,7 @@ def recipient_refusal(
 
 
 def probe_request(
-    spec: MailServerTestSpec, settings: ResolvedSettings, mode: ProbeMode, *, described_as: str
+    spec: MailServerTestSpec, settings: ResolvedSettings, mode: ProbeMode, *, described_as: str, cluster: str
 ) -> ProbeRequest:
     """What the test asks of the server.
 
@@ -141,10 +141,13 @@ def probe_request(
         settings: what is tested.
         mode: how far it goes.
         described_as: the settings in the test mail: `MailServerSettings acme/notifications`.
+        cluster: what the test mail calls the cluster.
     """
     mail = None
     if mode is ProbeMode.SEND and spec.recipient is not None:
-        mail = TestMail(sender=settings.effective.mail_from, recipient=spec.recipient, settings=described_as)
+        mail = TestMail(
+            sender=settings.effective.mail_from, recipient=spec.recipient, settings=described_as, cluster=cluster
+        )
     return ProbeRequest(
         server=settings.server,
         mode=mode,

@@ -34,6 +34,8 @@ class TestMail:
     """A bare address."""
     settings: str
     """Which settings are tested, for the subject and the text: `MailServerSettings acme/notifications`."""
+    cluster: str = "unnamed"
+    """In which cluster they are, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +134,7 @@ class ProbeResult:
     stages: tuple[StageTime, ...] = ()
     """In the order in which they began."""
     server: ServerFacts = ServerFacts()
+    message_id: str | None = None
+    """The Message-ID of the test mail, once its sending has begun: `<…@acme.example>`."""
     dialogue: tuple[Line, ...] = field(default=(), repr=False)
     """All that was said, without secrets and in bounds. Not for the settings' status."""

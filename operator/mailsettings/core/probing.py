@@ -56,6 +56,7 @@ def probe_subject(
     uid: str,
     generation: int,
     requested_at: str | None,
+    cluster: str = "unnamed",
 ) -> ProbeSubject | None:
     """What a probe of these settings tests; None: probes are disabled.
 
@@ -66,13 +67,14 @@ def probe_subject(
         uid: of the object.
         generation: of the object.
         requested_at: the annotation by which a person asks for a probe.
+        cluster: the cluster's name in the test mail.
     """
     plan = settings.effective.probe
     if plan.mode is ProbeMode.DISABLED:
         return None
     mail = None
     if plan.mode is ProbeMode.SEND and plan.recipient is not None:
-        mail = TestMail(sender=settings.effective.mail_from, recipient=plan.recipient, settings=described_as)
+        mail = TestMail(settings.effective.mail_from, plan.recipient, settings=described_as, cluster=cluster)
     request = ProbeRequest(
         server=settings.server,
         mode=plan.mode,
@@ -84,6 +86,8 @@ def probe_subject(
     content["server"]["timeout"] = settings.server.timeout.total_seconds()
     if settings.server.proxy is None:
         del content["server"]["proxy"]  # so that settings without one are not all tested anew when the operator is
+    if mail is not None:
+        del content["mail"]["cluster"]  # only words
     if settings.token is not None:
         content["credentials"] = settings.token.fingerprint
     token = settings.token.serial if settings.token is not None else None
@@ -153,6 +157,7 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
         generation=subject.generation,
         token=subject.token,
         failure=failure_status(failure) if failure else None,
+        message_id=finished.result.message_id,
         server=probed_server(finished.result.server),
         stages=stage_statuses(finished.result),
     )

@@ -65,6 +65,7 @@ async def probe(
         None if fault is None else diagnose(fault, request),
         stages=clock.stages,
         server=dialogue.facts,
+        message_id=dialogue.message_id,
         dialogue=shown(dialogue.said, request),
     )
 
@@ -202,6 +203,7 @@ class _Dialogue:
         self._stage = Stage.CONNECT
         self.said: list[Said] = []
         self.facts = ServerFacts()
+        self.message_id: str | None = None
         self.passed = False
         self.refusal: Exception | None = None
         """Why the dialogue ended before its goodbye, which may fail in its own way."""
@@ -402,6 +404,7 @@ class _Dialogue:
 
     async def _send(self, client: _Client, mail: TestMail) -> None:
         message = compose(mail, now=datetime.now(UTC), token=token_hex(16))
+        self.message_id = str(message["Message-ID"])
         self.stage = Stage.MAIL
         await client.mail(parse_mailbox(mail.sender).addr_spec)
         self.stage = Stage.RCPT

@@ -18,6 +18,7 @@ from mailsettings.api.mailservertest import MailServerTestSpec, MailServerTestSt
 from mailsettings.controller.keys import Key
 from mailsettings.controller.mail_tests import MailTestRecord, PendingMailTest, mail_test_record
 from mailsettings.controller.reconcile.mail_test_settings import Testable, testable
+from mailsettings.controller.reconcile.probing import cluster_of
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.core.acceptance import describe
 from mailsettings.core.clock import format_time, parse_time
@@ -172,7 +173,13 @@ class _Test:
         described = self._described(spec, found.resolved)
         if described.mode is None:
             raise ValueError("a test that begins has a mode")
-        request = probe_request(spec, found.resolved, described.mode, described_as=found.described_as)
+        request = probe_request(
+            spec,
+            found.resolved,
+            described.mode,
+            described_as=found.described_as,
+            cluster=cluster_of(self._services),
+        )
         subject = _subject(self._record, request)
         tests = self._services.mail_tests
         tests.begin(self._key, subject)

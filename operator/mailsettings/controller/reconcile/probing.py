@@ -50,6 +50,7 @@ def probe(
         uid=settings_record.uid,
         generation=settings_record.generation,
         requested_at=settings_record.requested_at,
+        cluster=cluster_of(services),
     )
     if subject is None:
         services.probes.forget(key)
@@ -65,6 +66,12 @@ def probe(
         else:
             services.probes.start(key, subject)
     return Probing(status, verdict(subject, status, suspend=suspend), finished)
+
+
+def cluster_of(services: Services) -> str:
+    """The cluster's name as it is configured; else what is usually taken for its identity, shortened."""
+    system = services.store.namespaces.get("kube-system")
+    return services.cluster_name or (system.uid.partition("-")[0] if system else "unnamed")
 
 
 def _seconds_until(moment: datetime | None) -> float:

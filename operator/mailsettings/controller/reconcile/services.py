@@ -49,6 +49,8 @@ class Services:
     enqueue_after: Callable[[Key, float], None]
     """Has a key reconciled after so many seconds at the latest."""
     operator_namespace: str
+    cluster_name: str
+    """What test mails call the cluster; empty: by its identity."""
     external_url: str
     """Where browsers reach the operator; empty: nowhere."""
     require_secret_label: bool
