@@ -27,6 +27,8 @@ from tests.support.identity_provider import (
 )
 from tests.support.kube import Kube
 from tests.support.own_cluster import OwnCluster
+from tests.support.plugin import Person as Somebody
+from tests.support.plugin import bind, install
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
 from tests.support.threads import LoopThread
 
@@ -289,6 +291,24 @@ def consent_provider(provide: Callable[..., IdentityProvider], external_url: str
 @pytest.fixture
 def person(consent_provider: IdentityProvider, loop_thread: LoopThread) -> Person:
     return Person(consent_provider, loop_thread)
+
+
+@pytest.fixture
+def somebody(installed: Cluster, namespace: str, kube: Kube, tmp_path: Path) -> Callable[..., Somebody]:
+    """Somebody at a shell with these roles in the test's namespace and no others, and with this browser, if any."""
+
+    def create(*roles: str, browser: str = "") -> Somebody:
+        name = f"person-{secrets.token_hex(3)}"
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        kube.api.request("POST", accounts, {"metadata": {"name": name}})
+        for role in roles:
+            bind(kube, name, namespace, role)
+        kubeconfig = installed.service_account(namespace=namespace, name=name, target=tmp_path / f"{name}.kubeconfig")
+        folder = tmp_path / name
+        folder.mkdir()
+        return Somebody(kubeconfig, install(folder), {"BROWSER": browser} if browser else {})
+
+    return create
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import secrets
 import signal
 import socket
 import urllib.error
@@ -38,12 +37,11 @@ from tests.support.identity_provider import (
     identity_provider,
 )
 from tests.support.kube import Json, Kube, reason_of
-from tests.support.plugin import Person, Running, install
+from tests.support.plugin import RBAC, Person, Running, bind
 from tests.support.smtp_server import MailServer
 from tests.support.threads import LoopThread
 
 KIND: Final = names.TENANT_KIND
-RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
 OTHER: Final = "somebody@acme.example"
 
 
@@ -73,30 +71,9 @@ def redirect_uri(provider: IdentityProvider, port: int) -> str:
 
 
 @pytest.fixture
-def person(installed: Cluster, namespace: str, kube: Kube, tmp_path: Path) -> Callable[..., Person]:
-    """Somebody with these roles in the test's namespace and no others, and with this browser, if any."""
-
-    def create(*roles: str, browser: str = "") -> Person:
-        name = f"person-{secrets.token_hex(3)}"
-        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        kube.api.request("POST", accounts, {"metadata": {"name": name}})
-        for role in roles:
-            _bind(kube, name, namespace, role)
-        kubeconfig = installed.service_account(namespace=namespace, name=name, target=tmp_path / f"{name}.kubeconfig")
-        folder = tmp_path / name
-        folder.mkdir()
-        return Person(kubeconfig, install(folder), {"BROWSER": browser} if browser else {})
-
-    return create
-
-
-def _bind(kube: Kube, account: str, namespace: str, role: str, *, kind: str = "ClusterRole", where: str = "") -> None:
-    body = {
-        "metadata": {"name": f"{account}-{role}"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
-    }
-    kube.api.request("POST", f"{RBAC}/namespaces/{where or namespace}/rolebindings", body)
+def person(somebody: Callable[..., Person]) -> Callable[..., Person]:
+    """In place of the one with a browser alone."""
+    return somebody
 
 
 def spec(provider: IdentityProvider, server: MailServer, grant: str, secret: str = "oauth2") -> Json:
@@ -405,7 +382,7 @@ def test_cluster_object_needs_the_rights_in_the_operators_namespace(
             assert running.wait() == 1
         assert f"You may not create Secrets in the namespace {NAMESPACE}: " in " ".join(running.err.split())
 
-        _bind(kube, account, namespace, role, kind="Role", where=NAMESPACE)
+        bind(kube, account, namespace, role, kind="Role", where=NAMESPACE)
         with admin.runs(*arguments) as running:
             url = running.wait_url()
             assert len(own_secrets(kube, NAMESPACE)) == 1

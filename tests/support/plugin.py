@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from dev.operator_process import ROOT
+from tests.support.kube import Kube
 
 TIMEOUT_S: Final = 40.0
 
@@ -107,6 +108,19 @@ class Person:
             finally:
                 running.process.kill()
                 running.wait()
+
+
+RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
+
+
+def bind(kube: Kube, account: str, namespace: str, role: str, *, kind: str = "ClusterRole", where: str = "") -> None:
+    """Gives a ServiceAccount of a namespace a role there, or in the namespace `where`."""
+    body = {
+        "metadata": {"name": f"{account}-{role}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+    }
+    kube.api.request("POST", f"{RBAC}/namespaces/{where or namespace}/rolebindings", body)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from typing import Final
 
 from mailsettings.plugin.authorize.command import AUTHORIZE
 from mailsettings.plugin.command import PROGRAM, USAGE, Command
+from mailsettings.plugin.test.command import TEST
 
-COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE,)
+COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE, TEST)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

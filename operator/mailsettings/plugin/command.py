@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 from typing import Final
 
@@ -72,3 +73,17 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
 def add_output_option(parser: argparse.ArgumentParser, *formats: str) -> None:
     """How the result is printed."""
     parser.add_argument("-o", "--output", choices=formats, help="print the result as one document of this format")
+
+
+def duration(text: str) -> timedelta:
+    """An option's length of time, such as 90s.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    from mailsettings.api.scalars import parse_duration  # noqa: PLC0415 - help needs to be there at once
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,5 +1,6 @@
 """What a person reads: progress and problems on standard error, the result on standard output."""
 
+import io
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ class Style(Enum):
     STRONG = "1"
     GOOD = "32"
     BAD = "31"
+    PENDING = "33"
 
 
 @dataclass(slots=True)
@@ -33,12 +35,24 @@ class Terminal:
     @classmethod
     def standard(cls) -> "Terminal":
         """The process's own."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")
         columns = min(MAX_COLUMNS, shutil.get_terminal_size((MAX_COLUMNS, 24)).columns)
         return cls(sys.stdout, sys.stderr, os.environ, columns)
+
+    @property
+    def is_unicode(self) -> bool:
+        """Whether the result may hold any character."""
+        encoding = self.result.encoding or "utf-8"
+        return encoding.lower().replace("_", "-").startswith("utf")
 
     def say(self, text: str = "", style: Style | None = None) -> None:
         """One paragraph of progress, wrapped."""
         self._write(self.progress, self._wrapped(text), style)
+
+    def say_line(self, text: str, style: Style | None = None) -> None:
+        """One line of progress, however long."""
+        self._write(self.progress, plain(text), style)
 
     def show(self, text: str) -> None:
         """A text to copy, such as an address: as it is, however long, between empty lines."""
@@ -56,6 +70,10 @@ class Terminal:
     def tell(self, text: str, style: Style | None = None) -> None:
         """The result, wrapped."""
         self._write(self.result, self._wrapped(text), style)
+
+    def tell_line(self, text: str, style: Style | None = None) -> None:
+        """A part of the result in one line, however long, so that other programs can read it by lines."""
+        self._write(self.result, plain(text), style)
 
     def tell_document(self, text: str) -> None:
         """The result, for a program."""

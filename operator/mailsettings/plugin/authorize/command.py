@@ -1,10 +1,9 @@
 """The command line of `authorize`."""
 
 import argparse
-from datetime import timedelta
 from typing import Final
 
-from mailsettings.plugin.command import PROGRAM, Command, add_cluster_options, add_output_option
+from mailsettings.plugin.command import PROGRAM, Command, add_cluster_options, add_output_option, duration
 
 OPERATOR_NAMESPACE: Final = "mailsettings-system"
 
@@ -56,15 +55,6 @@ def _loopback_uri(text: str) -> str:
     return text
 
 
-def _duration(text: str) -> timedelta:
-    from mailsettings.api.scalars import parse_duration  # noqa: PLC0415 - help needs to be there at once
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="?", metavar="NAME", help="of the settings (with --cluster the default is: default)"
@@ -84,7 +74,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "http://127.0.0.1:PORT)",
     )
     parser.add_argument(
-        "--timeout", type=_duration, metavar="DURATION", help="give up after so long, such as 90s (default: 12m)"
+        "--timeout", type=duration, metavar="DURATION", help="give up after so long, such as 90s (default: 12m)"
     )
     parser.add_argument(
         "--operator-namespace",
