@@ -29,6 +29,7 @@ from tests.support.kube import Kube
 from tests.support.own_cluster import OwnCluster
 from tests.support.plugin import Person as Somebody
 from tests.support.plugin import bind, install
+from tests.support.proxies import PROXY_LOGIN, RealProxy, real_proxy
 from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
 from tests.support.threads import LoopThread
 
@@ -104,6 +105,18 @@ def cloud(loop_thread: LoopThread) -> Iterator[IdentityProvider]:
         yield provider
 
 
+@pytest.fixture(scope="session")
+def proxy(loop_thread: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealProxy]:
+    """A proxy that tenants may name."""
+    with loop_thread.entered(real_proxy(tmp_path_factory.mktemp("proxy"), PROXY_LOGIN)) as running:
+        yield running
+
+
+def proxy_environment(proxy: RealProxy) -> dict[str, str]:
+    """Lists the proxy."""
+    return {"MAILSETTINGS_EGRESS_PROXIES": f"{LOOPBACK}:{proxy.port}", "MAILSETTINGS_CLUSTER_NAME": "prod-1"}
+
+
 def cloud_environment(cloud: IdentityProvider) -> dict[str, str]:
     """Defines the cloud `Custom`."""
     return {
@@ -115,10 +128,15 @@ def cloud_environment(cloud: IdentityProvider) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def operator_process(
-    installed: Cluster, cloud: IdentityProvider, tmp_path_factory: pytest.TempPathFactory, external_url: str
+    installed: Cluster,
+    cloud: IdentityProvider,
+    proxy: RealProxy,
+    tmp_path_factory: pytest.TempPathFactory,
+    external_url: str,
 ) -> Iterator[OperatorProcess]:
     folder = tmp_path_factory.mktemp("operator")
     environment = {
+        **proxy_environment(proxy),
         **operator_environment(folder),
         **consent_environment(external_url, external_url),
         **federation_environment(installed, folder),

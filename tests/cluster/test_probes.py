@@ -13,9 +13,11 @@ import pytest
 
 from dev.cluster import Cluster
 from dev.operator_process import OperatorProcess
+from mailsettings.core.mails import MAX_MAILS
 from tests.cluster.conftest import free_port, server_spec
 from tests.support.history import settings_changes
 from tests.support.kube import MERGE_PATCH, Json, Kube, condition, path, reason_of, resource_version
+from tests.support.proxies import PROXY_LOGIN, RealProxy
 from tests.support.smtp_server import (
     PASSWORD,
     USERNAME,
@@ -651,3 +653,127 @@ def test_a_probe_as_long_as_an_echo_is_not_repeated(
 
     greeted = {name: sum(line.startswith("EHLO") for line in server.lines) for name, server in servers.items()}
     assert greeted == dict.fromkeys(servers, 1)
+
+
+# Proxies
+
+
+def behind(kube: Kube, namespace: str, smtp: MailServer, port: int, **fields: Any) -> dict[str, Any]:
+    """Settings with a proxy on the loopback, whose login is in a Secret."""
+    kube.secret("proxy", namespace, password=PROXY_LOGIN.password)
+    basic = {"username": PROXY_LOGIN.username, "passwordSecretRef": {"name": "proxy", "key": "password"}}
+    spec = spec_for(smtp.port, **fields)
+    spec["connection"]["proxy"] = {"protocol": "HTTP", "host": "127.0.0.1", "port": port, "basic": basic}
+    return spec
+
+
+def test_a_server_behind_a_proxy_that_is_listed(
+    operator: OperatorProcess, kube: Kube, namespace: str, smtp: MailServer, proxy: RealProxy
+) -> None:
+    create(kube, namespace, behind(kube, namespace, smtp, proxy.port))
+    settings = kube.wait_ready("mail", namespace)
+    assert settings["status"]["effective"]["proxy"] == f"http://127.0.0.1:{proxy.port}"
+    assert [each["name"] for each in probe_status(settings)["stages"]][:3] == ["resolve", "proxy", "connect"]
+    assert f"127.0.0.1:{smtp.port}" in proxy.log
+    secret = kube.get("Secret", "mail-smtp", namespace)
+    assert secret is not None
+    assert not [key for key in secret["data"] if "proxy" in key]
+    assert PROXY_LOGIN.password not in f"{settings}{operator.log_text()}"
+
+
+def test_a_changed_login_of_the_proxy_is_tested_at_once(
+    operator: OperatorProcess, kube: Kube, namespace: str, smtp: MailServer, proxy: RealProxy
+) -> None:
+    create(kube, namespace, behind(kube, namespace, smtp, proxy.port))
+    kube.wait_ready("mail", namespace)
+    kube.patch("Secret", "proxy", namespace, stringData={"password": "another word"})
+    settings = wait_failed(kube, namespace, "ProxyAuthRequired")
+    assert probe_status(settings)["failure"]["stage"] == "proxy"
+    assert "another word" not in str(settings)
+
+
+def test_a_proxy_that_is_not_listed(operator: OperatorProcess, kube: Kube, namespace: str, smtp: MailServer) -> None:
+    create(kube, namespace, behind(kube, namespace, smtp, free_port()))
+    settings = wait_failed(kube, namespace, "EgressDenied")
+    assert "does not list it" in probe_status(settings)["failure"]["message"]
+    assert smtp.connections == 0
+
+
+# What the server shows of itself
+
+
+def test_the_status_tells_what_was_seen(operator: OperatorProcess, kube: Kube, namespace: str, serve: Serve) -> None:
+    until = (datetime.now(UTC) + timedelta(days=5)).replace(microsecond=0)
+    its = certificate("127.0.0.1", not_after=until)
+    server = serve(start_tls=its.context, auth_required=True)
+    kube.create("ConfigMap", "ca", namespace, data={"ca.crt": its.ca_pem})
+    tls = {"mode": "StartTLS", "caBundle": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}}
+    probe = {"mode": "Send", "recipient": "ops@acme.example"}
+    create(kube, namespace, spec_for(server.port, tls=tls, probe=probe))
+
+    settings = kube.wait_ready("mail", namespace)
+
+    status = probe_status(settings)
+    assert status["server"]["tlsVersion"] == "TLSv1.3"
+    assert moment(status["server"]["certificate"]["expiresAt"]) == until
+    assert status["server"]["mechanisms"] == ["LOGIN", "PLAIN"]
+    assert [each["name"] for each in status["stages"]] == [
+        *("resolve", "connect", "greeting", "ehlo", "tls", "auth", "mail", "rcpt", "data")
+    ]
+    (mail,) = server.mails
+    assert status["messageID"] == mail.message["Message-ID"]
+    body = mail.message.get_body(("plain",))
+    assert body is not None
+    assert "prod-1" in body.get_content()
+    found = condition(settings, "ProbeSucceeded")
+    assert found is not None
+    assert "Warning: the certificate of" in found["message"]
+
+
+# Test mails
+
+
+def test_no_loop_floods_a_mailbox(operator: OperatorProcess, kube: Kube, namespace: str, smtp: MailServer) -> None:
+    """Somebody, or a fault, has the operator forget again and again that it has sent a mail; restarts do not help."""
+
+    def current() -> Json:
+        return kube.settings("mail", namespace) or {}
+
+    def forget() -> None:
+        """As if the probe had never been."""
+        patch_status(kube, "mail", namespace, {"probe": None})
+
+    create(kube, namespace, spec_for(smtp.port, probe={"mode": "Send", "recipient": "ops@acme.example"}))
+    for number in range(1, MAX_MAILS + 1):
+        kube.wait(lambda number=number: len(smtp.mails) == number, "the next mail")  # type: ignore[misc]
+        kube.wait(lambda: current()["status"].get("probe"), "its result")
+        if number == MAX_MAILS // 2:
+            operator.kill()
+            forget()
+            operator.start()
+        else:
+            forget()
+    for _ in range(2):
+        operator.kill()
+        operator.start()
+        settle(kube, namespace, smtp)
+        assert "probe" not in current()["status"]
+        forget()
+    assert len(smtp.mails) == MAX_MAILS
+    assert current()["status"]["testMails"]["sent"] == MAX_MAILS
+
+
+def test_a_mail_is_counted_before_it_is_sent(
+    operator: OperatorProcess, kube: Kube, namespace: str, script: Script
+) -> None:
+    """An operator that dies while it sends, again and again, knows of each of these mails."""
+    server = script({"MAIL": hang})
+    probe = {"mode": "Send", "recipient": "ops@acme.example"}
+    create(kube, namespace, spec_for(server.port, timeout="1m", probe=probe))
+    for number in (1, 2):
+        kube.wait(lambda: sum(line.startswith("MAIL") for line in server.lines) == number, "the mail")  # noqa: B023
+        operator.kill()
+        status = (kube.settings("mail", namespace) or {})["status"]
+        assert status["testMails"]["sent"] == number
+        assert "probe" not in status
+        operator.start()

@@ -17,7 +17,7 @@ from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core import sasl
-from mailsettings.core.dialogue import MAX_BYTES, MAX_LINE, MAX_LINES, Said, shown
+from mailsettings.core.dialogue import MAX_BYTES, MAX_LINE, MAX_LINES, MAX_REPLY, Said, shown
 from mailsettings.core.probe import ProbeRequest, Speaker
 from mailsettings.core.redact import MARK
 from mailsettings.core.sasl import Mechanism
@@ -240,3 +240,9 @@ def test_no_secret_is_cut_in_two(secret: str, cut: int) -> None:
     (line,) = texts(server(535, f"{'.' * cut}{secret}"), request=request)
     if not set(secret) <= {".", " "}:
         assert secret.strip() not in line
+
+
+@pytest.mark.parametrize("secret", [PASSWORD, PLAIN])
+def test_of_a_reply_that_is_too_long_nothing_is_shown(secret: str) -> None:
+    text = "x" * (MAX_REPLY - 8) + secret
+    assert texts(server(250, text)) == [f"S: 250 [{len(text)} characters are left out]"]

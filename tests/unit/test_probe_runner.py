@@ -4,27 +4,32 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
-from mailsettings.api.providers import TlsMode
+from mailsettings.api.providers import MailboxLimits, TlsMode
 from mailsettings.controller.keys import Key, tenant_key
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.core.probe import ProbeRequest, ProbeResult
 from mailsettings.core.probing import ProbeSubject
-from mailsettings.core.server import Server, Source
+from mailsettings.core.server import Credentials, Server, Source
 
 LOGGER = logging.getLogger("test")
 A, B = tenant_key("shop", "a"), tenant_key("shop", "b")
 PASSED = ProbeResult(timedelta(milliseconds=5))
 
 
-def subject(fingerprint: str = "f", requested_at: str | None = None) -> ProbeSubject:
+def subject(
+    fingerprint: str = "f", requested_at: str | None = None, *, mode: ProbeMode = ProbeMode.CONNECT, **fields: Any
+) -> ProbeSubject:
     server = Server("mail.acme.example", 587, TlsMode.START_TLS, timedelta(seconds=10))
-    request = ProbeRequest(server, ProbeMode.CONNECT, Source.TENANT)
-    return ProbeSubject("uid", 1, request, timedelta(hours=6), fingerprint, requested_at)
+    request = ProbeRequest(server, mode, Source.TENANT, Credentials("u", "p"))
+    return ProbeSubject("uid", 1, request, timedelta(hours=6), fingerprint, requested_at, **fields)
 
 
 class Prober:
@@ -112,7 +117,7 @@ async def test_no_more_run_than_are_allowed() -> None:
     prober = Prober()
     async with runner(prober, limit=3) as (probes, finished):
         for number in range(20):
-            probes.start(tenant_key("shop", str(number)), subject())
+            probes.start(tenant_key(f"shop-{number % 5}", str(number)), subject(str(number)))
         await asyncio.sleep(0)
         prober.gate.set()
         for _ in range(20):
@@ -167,3 +172,135 @@ async def test_closing_breaks_off_all() -> None:
         await soon(probes.close())
         assert prober.active == 0
         assert finished.empty()
+
+
+def key(namespace: str, number: int = 0) -> Key:
+    return tenant_key(namespace, str(number))
+
+
+async def test_one_probe_of_a_credential_is_enough_for_all_of_its_objects() -> None:
+    prober = Prober()
+    async with runner(prober) as (probes, finished):
+        probes.start(A, subject())
+        await asyncio.sleep(0)
+        probes.start(B, subject())
+        probes.start(key("other"), subject())
+        prober.gate.set()
+        assert {await soon(finished.get()) for _ in range(3)} == {A, B, key("other")}
+        assert all(probes.finished(each, subject()) for each in (A, B, key("other")))
+    assert prober.started == 1
+
+
+async def test_those_who_wait_share_the_next_one() -> None:
+    prober = Prober()
+    async with runner(prober, limit=1) as (probes, finished):
+        probes.start(key("first"), subject("another"))
+        for number in range(5):
+            probes.start(key(f"shop-{number}"), subject(asked_for=True))
+        prober.gate.set()
+        for _ in range(6):
+            await soon(finished.get())
+    assert prober.started == 2
+
+
+async def test_what_a_person_asks_for_begins_afterwards() -> None:
+    prober = Prober()
+    async with runner(prober) as (probes, finished):
+        probes.start(A, subject())
+        await asyncio.sleep(0)
+        probes.start(B, subject(asked_for=True))
+        prober.gate.set()
+        await soon(finished.get())
+        await soon(finished.get())
+    assert prober.started == 2
+
+
+async def test_mails_and_tokens_are_not_shared() -> None:
+    prober = Prober()
+    async with runner(prober) as (probes, finished):
+        probes.start(A, subject(mode=ProbeMode.SEND))
+        probes.start(B, subject(mode=ProbeMode.SEND))
+        probes.start(key("c"), subject("o", token="1"))
+        probes.start(key("d"), subject("o", token="2"))
+        prober.gate.set()
+        for _ in range(4):
+            await soon(finished.get())
+    assert prober.started == 4
+
+
+async def test_who_is_forgotten_takes_nothing_from_the_others() -> None:
+    prober = Prober()
+    async with runner(prober) as (probes, finished):
+        probes.start(A, subject())
+        probes.start(B, subject())
+        await asyncio.sleep(0)
+        probes.forget(A)
+        await asyncio.sleep(0)
+        assert prober.active == 1
+        prober.gate.set()
+        assert await soon(finished.get()) == B
+        assert finished.empty()
+
+
+async def test_one_that_is_forgotten_before_it_has_begun_leaves_its_place() -> None:
+    prober = Prober()
+    async with runner(prober, limit=1) as (probes, finished):
+        probes.start(A, subject())
+        probes.forget(A)
+        probes.start(key("other"), subject("next"))
+        prober.gate.set()
+        assert await soon(finished.get()) == key("other")
+    assert prober.active == 0
+
+
+async def test_a_tenant_whose_servers_hang_delays_nobody_else() -> None:
+    started: asyncio.Queue[str] = asyncio.Queue()
+
+    async def prober(request: ProbeRequest) -> ProbeResult:
+        if request.server.host == "hangs.example":
+            await asyncio.Event().wait()
+        started.put_nowait(request.server.host)
+        return PASSED
+
+    finished: asyncio.Queue[Key] = asyncio.Queue()
+    probes = ProbeRunner(prober, limit=16, finished=finished.put_nowait, logger=LOGGER)
+    hanging = replace(subject().request, server=replace(subject().request.server, host="hangs.example"))
+    for number in range(16):
+        probes.start(key("mallory", number), replace(subject(str(number)), request=hanging, asked_for=True))
+    others = [key(f"shop-{number}") for number in range(30)]
+    for each in others:
+        probes.start(each, subject(str(each)))
+    assert {await soon(finished.get()) for _ in others} == {*others}
+    await soon(probes.close())
+
+
+async def test_a_person_goes_before_the_schedule() -> None:
+    prober = Prober()
+    async with runner(prober, limit=1) as (probes, finished):
+        for number in range(5):
+            probes.start(key(f"shop-{number}"), subject(str(number)))
+        probes.start(B, subject("asked", asked_for=True))
+        prober.gate.set()
+        assert [await soon(finished.get()) for _ in range(2)][1] == B
+
+
+@pytest.mark.parametrize(("minute_s", "ended"), [(1e6, 2), (0.1, 5)])
+async def test_a_mailbox_is_connected_to_and_sent_through_as_its_provider_permits(
+    monkeypatch: pytest.MonkeyPatch, minute_s: float, ended: int
+) -> None:
+    """A third of six in a minute; the others follow by themselves."""
+    monkeypatch.setattr("mailsettings.core.turns.MINUTE_S", minute_s)
+    monkeypatch.setattr("mailsettings.controller.probes.MINUTE_S", minute_s)
+    prober = Prober()
+    prober.gate.set()
+    limits = MailboxLimits(connections=3, messages_per_minute=6)
+    async with runner(prober, limit=16) as (probes, finished):
+        for number in range(5):
+            probes.start(key(f"shop-{number}"), subject(str(number), mode=ProbeMode.SEND, limits=limits))
+        for _ in range(ended):
+            await soon(finished.get())
+        # Another mailbox, after which whatever else could have begun has.
+        probes.start(B, subject("other"))
+        await soon(finished.get())
+    assert prober.started == ended + 1
+    assert prober.most_active == 1

@@ -40,6 +40,29 @@ class PasswordRule:
     remedy: str
 
 
+LEFT_TO_APPLICATIONS: Final = 3
+"""Probes take one in so many of what a mailbox may do: the rest is for the mail that it is there for."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxLimits:
+    """What a provider permits a mailbox at most."""
+
+    connections: int
+    """At a time."""
+    messages_per_minute: int
+
+    @property
+    def probe_connections(self) -> int:
+        """How many of them probes may have."""
+        return max(1, self.connections // LEFT_TO_APPLICATIONS)
+
+    @property
+    def probe_messages_per_minute(self) -> int:
+        """How many of them probes may send."""
+        return max(1, self.messages_per_minute // LEFT_TO_APPLICATIONS)
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """One provider's template and rules."""
@@ -67,6 +90,8 @@ class Provider:
     """The OAuth2 grants that can be used with this provider."""
     basic_warning: str | None = None
     """Said in the `Accepted` condition and at admission when `auth.basic` is used."""
+    limits: MailboxLimits | None = None
+    """What a mailbox may do there; None: the provider does not say, or it depends."""
     notes: tuple[str, ...] = ()
     """Facts for the documentation."""
 
@@ -180,6 +205,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
         basic_warning="Microsoft is retiring Basic authentication for SMTP: at the end of December 2026 it is switched "
         "off by default for existing tenants (an administrator can switch it on again), tenants created "
         "later have it unavailable by default, and the final date will be announced in the second half of 2027",
+        limits=MailboxLimits(connections=3, messages_per_minute=30),
         notes=(
             "SMTP AUTH must be enabled for the organisation or the mailbox, and Security defaults must be off.",
             "At most 3 connections and 30 messages a minute for each mailbox.",

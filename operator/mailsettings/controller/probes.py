@@ -3,39 +3,78 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from mailsettings.api.conditions import Reason
+from mailsettings.api.probe import ProbeMode
 from mailsettings.controller.keys import Key
 from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, Stage
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
+from mailsettings.core.turns import MINUTE_S, Turn, next_turn, pause_s
 from mailsettings.edges.errors import described
 
 Probe = Callable[[ProbeRequest], Awaitable[ProbeResult]]
 
 
-class ProbeRunner:
-    """At most one probe for each object, and a limited number in all.
+@dataclass(eq=False, slots=True)
+class _Job:
+    """A probe that waits or runs, for all objects that it is to tell."""
 
-    A result waits here until the reconciler has brought it into the object's status.
+    subject: ProbeSubject
+    wanted_by: dict[Key, ProbeSubject]
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def turn(self) -> Turn:
+        """What decides when it begins."""
+        first = next(iter(self.wanted_by), None)
+        subjects = self.wanted_by.values()
+        return Turn(
+            namespace=first.namespace if first else "",
+            mailbox=self.subject.mailbox,
+            limits=self.subject.limits,
+            asked_for=any(subject.asked_for for subject in subjects),
+            sends=self.subject.request.mode is ProbeMode.SEND,
+        )
+
+
+class ProbeRunner:
+    """At most one probe for each object, one for all objects of the same credential, and a limited number in all.
+
+    `core.turns` says which of those that wait begins. A result waits here until the reconciler has brought it into the
+    object's status.
     """
 
     def __init__(self, probe: Probe, *, limit: int, finished: Callable[[Key], None], logger: logging.Logger) -> None:
         self._probe = probe
-        self._slots = asyncio.Semaphore(limit)
+        self._places = limit
         self._notify_finished = finished
         self._logger = logger
-        self._running: dict[Key, tuple[ProbeSubject, asyncio.Task[None]]] = {}
+        self._jobs: dict[Key, _Job] = {}
+        self._waiting: list[_Job] = []
+        self._running: list[_Job] = []
+        self._sent_s: dict[str, list[float]] = {}
+        self._alarm: asyncio.TimerHandle | None = None
         self._finished: dict[Key, FinishedProbe] = {}
 
     def start(self, key: Key, subject: ProbeSubject) -> None:
-        """Starts a probe, unless the very same is running; another one for the object is broken off."""
-        running = self._running.get(key)
-        if running is not None and running[0].is_same_test(subject):
+        """Starts a probe as soon as there is room, unless the very same is under way; another one is broken off."""
+        if self.is_running(key, subject):
             return
         self.forget(key)
-        task = asyncio.create_task(self._run(key, subject), name=f"probe of {key}")
-        self._running[key] = (subject, task)
+        job = self._shared(subject)
+        if job is None:
+            job = _Job(subject, {})
+            self._waiting.append(job)
+        job.wanted_by[key] = subject
+        self._jobs[key] = job
+        self._begin()
+
+    def is_running(self, key: Key, subject: ProbeSubject) -> bool:
+        """Whether a probe of just this subject waits or runs."""
+        job = self._jobs.get(key)
+        return job is not None and job.wanted_by[key].is_same_test(subject)
 
     def finished(self, key: Key, subject: ProbeSubject) -> FinishedProbe | None:
         """The result of a probe of just this subject, if there is one."""
@@ -48,35 +87,105 @@ class ProbeRunner:
             del self._finished[key]
 
     def forget(self, key: Key) -> None:
-        """Breaks a probe off and drops its result."""
+        """Drops an object's result, and breaks its probe off unless others wait for it too."""
         self._finished.pop(key, None)
-        running = self._running.pop(key, None)
-        if running is not None:
-            running[1].cancel()
+        job = self._jobs.pop(key, None)
+        if job is None:
+            return
+        del job.wanted_by[key]
+        if job.wanted_by:
+            return
+        if job.task is not None:
+            job.task.cancel()
+        else:
+            self._waiting.remove(job)
 
     async def close(self) -> None:
         """Breaks off every probe and waits for their connections to be closed."""
-        tasks = [task for _, task in self._running.values()]
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._waiting.clear()
+        tasks = [job.task for job in self._running if job.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, key: Key, subject: ProbeSubject) -> None:
-        try:
-            async with self._slots:
-                result = await self._result(key, subject.request)
-            self._finished[key] = FinishedProbe(subject, result, datetime.now(UTC))
-        finally:
-            if self._running.get(key, (None, None))[1] is asyncio.current_task():
-                del self._running[key]
-        self._notify_finished(key)
+    def _shared(self, subject: ProbeSubject) -> _Job | None:
+        """A running probe of the same credential that can tell this object too.
 
-    async def _result(self, key: Key, request: ProbeRequest) -> ProbeResult:
+        What a person asks for has to begin after that.
+        """
+        if subject.asked_for:
+            return None
+        # One that nobody wants any more is being broken off.
+        return next((job for job in self._running if job.wanted_by and _tells(job.subject, subject)), None)
+
+    def _absorb(self, job: _Job) -> None:
+        """One that begins tells all objects of the same credential that wait."""
+        same = [other for other in self._waiting if _tells(job.subject, other.subject)]
+        for other in same:
+            self._waiting.remove(other)
+            job.wanted_by |= other.wanted_by
+            self._jobs |= dict.fromkeys(other.wanted_by, job)
+
+    def _begin(self) -> None:
+        """Has those begin whose turn it is."""
+        now = asyncio.get_running_loop().time()
+        self._sent_s = {
+            mailbox: recent
+            for mailbox, moments in self._sent_s.items()
+            if (recent := [moment for moment in moments if now - moment < MINUTE_S])
+        }
+        while (index := self._next(now)) is not None:
+            job = self._waiting.pop(index)
+            self._absorb(job)
+            self._running.append(job)
+            if job.turn.sends and job.turn.mailbox is not None:
+                self._sent_s.setdefault(job.turn.mailbox, []).append(now)
+            job.task = asyncio.create_task(self._run(job), name=f"probe of {next(iter(job.wanted_by))}")
+            job.task.add_done_callback(lambda _task, job=job: self._ended(job))  # type: ignore[misc]
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        pause = pause_s([job.turn for job in self._waiting], sent_s=self._sent_s, now_s=now)
+        if pause is not None:
+            self._alarm = asyncio.get_running_loop().call_later(pause, self._begin)
+
+    def _next(self, now_s: float) -> int | None:
+        return next_turn(
+            [job.turn for job in self._waiting],
+            [job.turn for job in self._running],
+            places=self._places,
+            sent_s=self._sent_s,
+            now_s=now_s,
+        )
+
+    async def _run(self, job: _Job) -> None:
+        result = await self._result(job)
+        ended_at = datetime.now(UTC)
+        for key, subject in job.wanted_by.items():
+            del self._jobs[key]
+            self._finished[key] = FinishedProbe(subject, result, ended_at)
+            self._notify_finished(key)
+
+    def _ended(self, job: _Job) -> None:
+        """Of a task: only now has its connection been closed, also where it was cancelled before it began."""
+        self._running.remove(job)
+        self._begin()
+
+    async def _result(self, job: _Job) -> ProbeResult:
         """A fault of the operator's own counts as a failed probe, so that the next one comes no sooner."""
+        request = job.subject.request
         try:
             return await self._probe(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            key = next(iter(job.wanted_by), None)
             self._logger.error("the probe of %s broke: %s", key, described(error))  # noqa: TRY400
             where = f"{request.server.host}:{request.server.port}"
             message = f"The operator itself failed while it tested {where}; its log says where. It is tried again."
             return ProbeResult(timedelta(), ProbeFailure(Stage.CONNECT, Reason.PROBE_BROKEN, message))
+
+
+def _tells(tested: ProbeSubject, other: ProbeSubject) -> bool:
+    """Whether one probe is enough for both. Mails are never shared: each settings object has its own."""
+    return tested.request.mode is not ProbeMode.SEND and tested.credential == other.credential

@@ -211,8 +211,12 @@ class _Operator:
         self._store = Store()
         self._echoes = Echoes()
         self._queue = WorkQueue(self._reconcile, workers=config.workers, logger=LOGGER)
-        run_probe = partial(probe, policy=config.egress, deadline=config.probe_deadline)
-        self._probes = ProbeRunner(run_probe, limit=config.probe_limit, finished=self._queue.add, logger=LOGGER)
+        self._probes = ProbeRunner(
+            partial(probe, policy=config.egress, deadline=config.probe_deadline),
+            limit=config.probe_limit,
+            finished=self._queue.add,
+            logger=LOGGER,
+        )
         self._mail_tests = MailTests(
             Limits(
                 running=config.test_limit,
@@ -221,7 +225,6 @@ class _Operator:
                 mails_per_hour=config.test_mails_per_hour,
             )
         )
-        self._test_probes = ProbeRunner(run_probe, limit=config.test_limit, finished=self._queue.add, logger=LOGGER)
         tokens = TokenStore(api, config.namespace, holder=f"{platform.node()}/{uuid4().hex}", logger=LOGGER)
         self._renewals = TokenRenewer(
             tokens,
@@ -269,7 +272,6 @@ class _Operator:
             deliveries=Deliveries(api, self._store, digest, LOGGER),
             probes=self._probes,
             mail_tests=self._mail_tests,
-            test_probes=self._test_probes,
             probe_deadline=config.probe_deadline,
             tokens=tokens,
             renewals=self._renewals,
@@ -313,7 +315,7 @@ class _Operator:
                 for task in background:
                     task.cancel()
                 await asyncio.wait(background)
-                parts = (self._probes, self._test_probes, self._renewals, self._revocations, self._consenting)
+                parts = (self._probes, self._renewals, self._revocations, self._consenting)
                 await asyncio.gather(*(part.close() for part in parts))
 
             await kopf.operator(

@@ -23,6 +23,9 @@ MAX_LINE: Final = 400
 MAX_LINES: Final = 24
 """Of one reply."""
 
+MAX_REPLY: Final = 4096
+"""Of a reply, in characters; real ones are shorter. A longer one is not searched for secrets: none of it is shown."""
+
 _SHOWN_MECHANISM: Final = re.compile(r"[A-Za-z0-9_-]{1,20}")
 """Source: RFC 4422 §3.1."""
 
@@ -87,6 +90,8 @@ def _login_text(text: str) -> str:
 
 def _reply_texts(said: Said, secrets: "_Secrets") -> list[str]:
     """A reply's lines, each with its code as servers write it, or a note's."""
+    if len(said.text) > MAX_REPLY:
+        return [f"{said.code or ''} [{len(said.text)} characters are left out]".lstrip()]
     texts = secrets.without(said.text).splitlines() or [""]
     if said.code is None:
         return texts

@@ -10,6 +10,7 @@ from typing import Final
 
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
+from mailsettings.api.providers import PROVIDERS, MailboxLimits
 from mailsettings.api.status import CertificateStatus, ProbedServer, ProbeFailureStatus, ProbeStatus, StageStatus
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.credentials import ResolvedSettings
@@ -33,6 +34,21 @@ class ProbeSubject:
     """The annotation by which a person asks for a probe."""
     token: str | None = None
     """The name of the OAuth2 token that is presented; no part of the fingerprint: a renewed token is no change."""
+    limits: MailboxLimits | None = None
+    """What the provider permits the mailbox."""
+    asked_for: bool = False
+    """Whether a person is waiting for it."""
+
+    @property
+    def credential(self) -> tuple[str, str | None]:
+        """The same for subjects of which one probe is enough; a token's fingerprint tells only what it is for."""
+        return self.fingerprint, self.token
+
+    @property
+    def mailbox(self) -> str | None:
+        """What the provider counts by; None: there is no login."""
+        login = self.request.credentials
+        return None if login is None else f"{login.username}@{self.request.server.host}".lower()
 
     def is_same_test(self, other: "ProbeSubject") -> bool:
         """Whether one result serves both."""
@@ -91,7 +107,16 @@ def probe_subject(
     if settings.token is not None:
         content["credentials"] = settings.token.fingerprint
     token = settings.token.serial if settings.token is not None else None
-    return ProbeSubject(uid, generation, request, plan.interval, digest(content), requested_at, token)
+    return ProbeSubject(
+        uid=uid,
+        generation=generation,
+        request=request,
+        interval=plan.interval,
+        fingerprint=digest(content),
+        requested_at=requested_at,
+        token=token,
+        limits=PROVIDERS[settings.effective.provider].limits,
+    )
 
 
 def remembered(status: ProbeStatus | None) -> ProbeStatus | None:
@@ -115,12 +140,18 @@ def due_at(subject: ProbeSubject, status: ProbeStatus | None) -> datetime | None
     """When the next probe is due; None: at once."""
     if status is None or status.fingerprint != subject.fingerprint or status.next_probe_time is None:
         return None
-    if subject.requested_at is not None and subject.requested_at != status.last_handled_request:
+    if is_asked_for(subject, status):
         return None
     if _deserves_retry(subject, status):
         return None
     # The interval may be shorter by now than it was then.
     return min(parse_time(status.next_probe_time), parse_time(status.last_probe_time) + subject.interval)
+
+
+def is_asked_for(subject: ProbeSubject, status: ProbeStatus | None) -> bool:
+    """Whether there is a request that has not been acted on."""
+    handled = status.last_handled_request if status is not None else None
+    return subject.requested_at is not None and subject.requested_at != handled
 
 
 def _deserves_retry(subject: ProbeSubject, status: ProbeStatus) -> bool:

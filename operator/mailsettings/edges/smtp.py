@@ -66,7 +66,8 @@ async def probe(
         stages=clock.stages,
         server=dialogue.facts,
         message_id=dialogue.message_id,
-        dialogue=shown(dialogue.said, request),
+        # Servers decide how much there is to be searched for secrets: not in the event loop.
+        dialogue=await asyncio.to_thread(shown, dialogue.said, request),
     )
 
 

@@ -48,7 +48,7 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
     credentials, resolved = await _resolve(services, record, effective)
     authorization = await authorize(services, record, resolved, before.oauth2, before.probe)
     resolved = authorization.resolved
-    probing = probe(services, record, resolved, before.probe, suspend=spec.suspend)
+    probing = probe(services, record, resolved, before, suspend=spec.suspend)
     system = SystemSettings(
         name=record.key.name,
         uid=record.uid,
@@ -70,6 +70,7 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
         effective=effective_status(effective),
         oauth2=authorization.status,
         probe=probing.status,
+        test_mails=probing.mails,
         tenants=_tenants(services, system) if services.store.settled else before.tenants,
     )
     await write_status(services, record, before, after, findings)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from mailsettings.api import names
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.mailservertest import MailServerTestSpec, MailServerTestStatus
+from mailsettings.api.providers import PROVIDERS
 from mailsettings.controller.keys import Key
 from mailsettings.controller.mail_tests import MailTestRecord, PendingMailTest, mail_test_record
 from mailsettings.controller.reconcile.mail_test_settings import Testable, testable
@@ -51,8 +52,9 @@ RECHECK_SECONDS: Final = 1.0
 PATIENCE: Final = timedelta(seconds=30)
 """How long after its creation a test waits for that."""
 
-GRACE: Final = timedelta(seconds=15)
-"""How much longer than a probe another operator may take to write the end of a test that it has begun."""
+GRACE: Final = timedelta(seconds=75)
+"""How much longer than a probe another operator may take with a test that it has begun: a minute that a provider's
+limits may hold it up, and the time to write its end."""
 
 
 async def reconcile_mail_test(services: Services, key: Key) -> None:
@@ -75,7 +77,7 @@ async def reconcile_mail_test(services: Services, key: Key) -> None:
     test = _Test(services, record, record.pending)
     subject = services.mail_tests.begun(key)
     if subject is not None:
-        finished = services.test_probes.finished(key, subject)
+        finished = services.probes.finished(key, subject)
         if finished is not None:
             await test.report(finished)
     elif record.started_at is not None:
@@ -86,7 +88,7 @@ async def reconcile_mail_test(services: Services, key: Key) -> None:
 
 def _let_go(services: Services, key: Key) -> None:
     """Ends what is under way, and lets the next ones in."""
-    services.test_probes.forget(key)
+    services.probes.forget(key)
     services.mail_tests.end(key)
     for next_one in services.mail_tests.next_ones():
         services.enqueue(next_one)
@@ -180,7 +182,7 @@ class _Test:
             described_as=found.described_as,
             cluster=cluster_of(self._services),
         )
-        subject = _subject(self._record, request)
+        subject = _subject(self._record, request, found.resolved.effective.provider)
         tests = self._services.mail_tests
         tests.begin(self._key, subject)
         try:
@@ -191,7 +193,7 @@ class _Test:
             tests.end(self._key)
             raise
         if written:
-            self._services.test_probes.start(self._key, subject)
+            self._services.probes.start(self._key, subject)
         else:
             tests.end(self._key)
 
@@ -267,6 +269,15 @@ def _parse(pending: PendingMailTest) -> MailServerTestSpec | Finding:
         return failed(Reason.SPEC_INVALID, describe(error))
 
 
-def _subject(record: MailTestRecord, request: ProbeRequest) -> ProbeSubject:
-    """For the runner: every test is another one."""
-    return ProbeSubject(record.uid, 1, request, timedelta(), record.uid, None)
+def _subject(record: MailTestRecord, request: ProbeRequest, provider: str) -> ProbeSubject:
+    """For the runner: every test is another one, and a person waits for it."""
+    return ProbeSubject(
+        uid=record.uid,
+        generation=1,
+        request=request,
+        interval=timedelta(),
+        fingerprint=record.uid,
+        requested_at=None,
+        limits=PROVIDERS[provider].limits,
+        asked_for=True,
+    )

@@ -32,8 +32,6 @@ class Services:
     deliveries: Deliveries
     probes: ProbeRunner
     mail_tests: MailTests
-    test_probes: ProbeRunner
-    """Those of MailServerTests, which so wait for no other."""
     probe_deadline: timedelta
     """How long a probe may take."""
     tokens: TokenStore

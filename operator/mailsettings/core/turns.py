@@ -1,0 +1,87 @@
+"""Whose probe is next: people first, no namespace beyond its share, no mailbox beyond its provider's limits. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from mailsettings.api.providers import MailboxLimits
+
+SHARE: Final = 4
+"""A namespace has at most one in so many of the places, so that servers that hang delay their own namespace only."""
+
+MINUTE_S: Final = timedelta(minutes=1).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A probe that waits or runs."""
+
+    namespace: str
+    """Whose; empty: the system's."""
+    mailbox: str | None = None
+    """What the provider counts by; None: there is no login."""
+    limits: MailboxLimits | None = None
+    """None: none are known."""
+    asked_for: bool = False
+    """Whether a person is waiting."""
+    sends: bool = False
+    """Whether it sends a mail."""
+
+
+def next_turn(
+    waiting: Sequence[Turn],
+    running: Sequence[Turn],
+    *,
+    places: int,
+    sent_s: Mapping[str, Sequence[float]],
+    now_s: float,
+) -> int | None:
+    """Which of those that wait, in the order of their arrival, begins now; None: none may.
+
+    Args:
+        waiting: In the order of their arrival.
+        running: In any order.
+        places: How many may run at a time.
+        sent_s: By mailbox, when test mails were begun, by the clock of `now_s`.
+        now_s: The present time, in seconds.
+    """
+    if len(running) >= places:
+        return None
+    free = [
+        index
+        for index, turn in enumerate(waiting)
+        if _has_share(turn, running, places)
+        and _may_connect(turn, running)
+        and _pause_s(turn, sent_s.get(turn.mailbox or "", ()), now_s) <= 0
+    ]
+    return min(free, key=lambda index: _rank(waiting[index], running, index), default=None)
+
+
+def pause_s(waiting: Sequence[Turn], *, sent_s: Mapping[str, Sequence[float]], now_s: float) -> float | None:
+    """After how many seconds a rate lets the first of those begin that it holds back; None: it holds none back."""
+    pauses = [_pause_s(turn, sent_s.get(turn.mailbox or "", ()), now_s) for turn in waiting]
+    return min((pause for pause in pauses if pause > 0), default=None)
+
+
+def _rank(turn: Turn, running: Sequence[Turn], index: int) -> tuple[bool, int, int]:
+    return not turn.asked_for, sum(other.namespace == turn.namespace for other in running), index
+
+
+def _has_share(turn: Turn, running: Sequence[Turn], places: int) -> bool:
+    return sum(other.namespace == turn.namespace for other in running) < max(1, places // SHARE)
+
+
+def _may_connect(turn: Turn, running: Sequence[Turn]) -> bool:
+    if turn.limits is None or turn.mailbox is None:
+        return True
+    return sum(other.mailbox == turn.mailbox for other in running) < turn.limits.probe_connections
+
+
+def _pause_s(turn: Turn, sent_s: Sequence[float], now_s: float) -> float:
+    if turn.limits is None or turn.mailbox is None or not turn.sends:
+        return 0
+    recent = sorted(moment for moment in sent_s if now_s - moment < MINUTE_S)
+    if len(recent) < turn.limits.probe_messages_per_minute:
+        return 0
+    return recent[-turn.limits.probe_messages_per_minute] + MINUTE_S - now_s

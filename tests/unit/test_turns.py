@@ -1,0 +1,108 @@
+"""Whose probe is next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailsettings.api.providers import OFFICE365, PROVIDERS, MailboxLimits
+from mailsettings.core.turns import SHARE, Turn, next_turn, pause_s
+
+LIMITS = MailboxLimits(connections=3, messages_per_minute=30)
+BOX = Turn("shop", "box", LIMITS)
+
+
+def following(
+    waiting: Sequence[Turn],
+    running: Sequence[Turn] = (),
+    *,
+    places: int = 16,
+    sent_s: Mapping[str, Sequence[float]] | None = None,
+) -> Turn | None:
+    index = next_turn(waiting, running, places=places, sent_s=sent_s or {}, now_s=1000)
+    return None if index is None else waiting[index]
+
+
+def test_who_came_first_goes_first() -> None:
+    assert following([]) is None
+    assert following([Turn("a"), Turn("b")]) == Turn("a")
+
+
+def test_a_person_goes_first() -> None:
+    assert following([Turn("a"), Turn("b", asked_for=True)]) == Turn("b", asked_for=True)
+
+
+def test_who_has_fewer_places_goes_first() -> None:
+    assert following([Turn("a"), Turn("b")], [Turn("a")]) == Turn("b")
+
+
+def test_nobody_goes_where_no_place_is_left() -> None:
+    assert following([Turn("z", asked_for=True)], [Turn(str(number)) for number in range(16)]) is None
+
+
+def test_no_namespace_takes_more_than_its_share() -> None:
+    hanging = [Turn("a")] * (16 // SHARE)
+    assert following([Turn("a", asked_for=True), Turn("b")], hanging) == Turn("b")
+    assert following([Turn("a", asked_for=True)], hanging) is None
+    assert following([Turn("a")], [], places=1) == Turn("a")
+
+
+def test_a_mailbox_has_no_more_connections_than_its_provider_leaves_to_probes() -> None:
+    assert following([BOX], [BOX]) is None
+    assert following([BOX, replace(BOX, mailbox="other")], [BOX]) == replace(BOX, mailbox="other")
+    # Nothing is known of this provider.
+    assert following([Turn("shop", "box")], [Turn("shop", "box")] * 2) == Turn("shop", "box")
+    assert following([replace(BOX, limits=MailboxLimits(9, 90))], [BOX] * 2) is not None
+
+
+def test_a_mailbox_sends_no_more_than_its_provider_leaves_to_probes() -> None:
+    sends = replace(BOX, sends=True)
+    full = {"box": [950.0 + number for number in range(10)]}
+    assert following([sends], sent_s=full) is None
+    assert following([BOX], sent_s=full) == BOX
+    assert following([replace(sends, mailbox="other")], sent_s=full) is not None
+    assert pause_s([sends], sent_s=full, now_s=1000) == 10
+    assert pause_s([BOX], sent_s=full, now_s=1000) is None
+    assert following([sends], sent_s={"box": [940.0, *full["box"][1:]]}) == sends
+
+
+def test_microsofts_limits_leave_most_to_applications() -> None:
+    limits = PROVIDERS[OFFICE365].limits
+    assert limits is not None
+    assert (limits.connections, limits.messages_per_minute) == (3, 30)
+    assert (limits.probe_connections, limits.probe_messages_per_minute) == (1, 10)
+
+
+TURNS = st.builds(
+    Turn,
+    namespace=st.sampled_from("abc"),
+    mailbox=st.sampled_from([None, "x", "y"]),
+    limits=st.sampled_from([None, LIMITS]),
+    asked_for=st.booleans(),
+    sends=st.booleans(),
+)
+
+
+@given(waiting=st.lists(TURNS, max_size=40), places=st.integers(1, 16))
+def test_whoever_waits_gets_a_turn_when_those_before_have_ended(waiting: list[Turn], places: int) -> None:
+    rounds = 0
+    while waiting:
+        running: list[Turn] = []
+        while (index := next_turn(waiting, running, places=places, sent_s={}, now_s=0)) is not None:
+            running.append(waiting.pop(index))
+        assert running, "somebody waits for nothing"
+        assert len(running) <= places
+        rounds += 1
+    assert rounds <= 40
+
+
+@pytest.mark.parametrize("places", [1, 3, 16])
+@given(waiting=st.lists(TURNS, max_size=40))
+def test_the_bounds_hold(places: int, waiting: list[Turn]) -> None:
+    running: list[Turn] = []
+    while (index := next_turn(waiting, running, places=places, sent_s={}, now_s=0)) is not None:
+        running.append(waiting.pop(index))
+    for namespace in "abc":
+        assert sum(turn.namespace == namespace for turn in running) <= max(1, places // SHARE)
