@@ -72,6 +72,10 @@ class Config(BaseModel):
     """How long a whole probe may take."""
     probe_limit: Annotated[int, Field(ge=1, le=1000)] = 16
     """How many probes may run at a time."""
+    test_limit: Annotated[int, Field(ge=1, le=100)] = 8
+    """How many of those probes may be MailServerTests; of one namespace two at most."""
+    test_mails_per_hour: Annotated[int, Field(ge=1, le=1000)] = 20
+    """How many mails the MailServerTests of one namespace may send in an hour."""
     oauth2_ca_file: Annotated[str, AfterValidator(_readable)] = ""
     """A file of PEM certificates that identity providers are trusted by, beside the public authorities."""
     oauth2_token_file: Annotated[str, AfterValidator(_readable)] = ""

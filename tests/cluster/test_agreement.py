@@ -19,9 +19,13 @@ from tests.support.manifests import read
 
 ROOT: Final = Path(__file__).parents[2]
 CASES: Final = int(os.environ.get("MAILSETTINGS_AGREEMENT_CASES", "2000"))
-"""How many specs are generated, for both kinds together."""
+"""How many specs are generated, for all kinds together."""
 
-STRATEGIES: Final = {crd.CLUSTER.kind: specs.CLUSTER_SPECS, crd.TENANT.kind: specs.TENANT_SPECS}
+STRATEGIES: Final = {
+    crd.CLUSTER.kind: specs.CLUSTER_SPECS,
+    crd.TENANT.kind: specs.TENANT_SPECS,
+    crd.TEST.kind: specs.TEST_SPECS,
+}
 PRUNE: Final = {"fieldValidation": "Ignore"}
 REFUSE: Final = {"fieldValidation": "Strict"}
 """What kubectl asks for."""
@@ -140,12 +144,18 @@ _LARGEST_OAUTH2: Final[dict[str, Any]] = {
         }
     },
 }
+_LARGEST_TEST: Final[dict[str, Any]] = {
+    "settings": {key: _LARGEST[key] for key in ("mailFrom", "connection", "auth")},
+    "recipient": "a@b",
+    "ttlSecondsAfterFinished": 604800,
+}
 _NAMESPACES: Final = [f"{'t' * 59}{number:04}" for number in range(1024)]
 _LARGEST_TENANTS: Final = {
     "delivery": "Credentials",
     "namespaces": _NAMESPACES,
     "exclude": _NAMESPACES,
     "allowedFrom": [f"{'x' * 315}{number:03}@b" for number in range(64)],
+    "testRecipients": [f"{'x' * 315}{number:03}@b" for number in range(64)],
     "namespaceSelector": {
         "matchLabels": dict.fromkeys(_KEYS, "v" * 63),
         "matchExpressions": [{"key": key, "operator": "In", "values": ["v" * 63] * 64} for key in _KEYS],
@@ -170,6 +180,11 @@ EXAMPLES: Final[tuple[tuple[str, bool, crd.Kind, object], ...]] = (
     ("every bound of the cluster kind", True, crd.CLUSTER, {**_LARGEST, "tenants": _LARGEST_TENANTS}),
     ("every bound of the tenant kind", True, crd.TENANT, _LARGEST),
     ("every bound of OAuth2", True, crd.TENANT, _LARGEST_OAUTH2),
+    ("every bound of a test", True, crd.TEST, _LARGEST_TEST),
+    ("no time to live", False, crd.TEST, {"settingsRef": {"name": "mail"}, "ttlSecondsAfterFinished": 0}),
+    ("a time to live as a float", True, crd.TEST, {"settingsRef": {"name": "mail"}, "ttlSecondsAfterFinished": 60.0}),
+    ("a test that tests nothing", False, crd.TEST, {"settingsRef": {"name": "mail"}, "mode": "Disabled"}),
+    ("a test of nothing", False, crd.TEST, {}),
     ("the password grant", False, crd.TENANT, {"auth": {"oauth2": {"username": "u", "grant": "Password"}}}),
     ("a Secret key that Kubernetes refuses", False, crd.TENANT, {"output": {"template": {"data": {"..a": "x"}}}}),
 )

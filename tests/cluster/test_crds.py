@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,10 @@ BASE: Final = f"/apis/{names.API_VERSION}"
 REF: Final = {"name": "smtp", "key": "password"}
 BASIC: Final = {"username": "u@acme.example", "passwordSecretRef": REF}
 SERVER: Final[dict[str, Any]] = {"mailFrom": "a@acme.example", "connection": {"host": "smtp.acme.example"}}
-"""A spec that both kinds accept."""
+"""A spec that both kinds of settings accept."""
+SAVED: Final[dict[str, Any]] = {"settingsRef": {"name": "mail"}}
+BASES: Final = {crd.CLUSTER.kind: SERVER, crd.TENANT.kind: SERVER, crd.TEST.kind: SAVED}
+"""For each kind a spec that it accepts."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Refusal:
     message: str
     """How its message begins."""
     spec: dict[str, Any]
-    """What differs from `SERVER`."""
+    """What differs from the kind's spec in `BASES`."""
     name: str = field(default="x")
 
 
@@ -87,6 +90,10 @@ def _oauth2(provider: str | None = None, base: dict[str, Any] = OAUTH2, **change
     return {"provider": provider, "auth": {"oauth2": {**base, **changed}}}
 
 
+def _brought(**changed: object) -> dict[str, Any]:
+    return {"settingsRef": None, "settings": {**SERVER, **changed}}
+
+
 BAD_KEY: Final = "a key is not of the form"
 
 
@@ -99,7 +106,7 @@ def _named(username: str) -> dict[str, Any]:
     return {"username": username, "passwordSecretRef": REF}
 
 
-REFUSALS: Final = (
+_REFUSALS: Final = (
     Refusal("", "metadata.name: at most 63", {}, name="d" * 64),
     Refusal("", "tenants.provision: only", {"tenants": {"delivery": "Credentials", "provision": "Always"}}),
     Refusal("spec", "auth: this provider needs a login", {"provider": "Google"}),
@@ -231,6 +238,19 @@ REFUSALS: Final = (
         "matchExpressions: In and NotIn",
         _tenants({"matchExpressions": [{"key": "team", "operator": "In"}]}),
     ),
+    Refusal("spec", "set exactly one of settingsRef", {"settings": SERVER}),
+    Refusal("spec", "recipient: mode Send", {"mode": "Connect", "recipient": "a@acme.example"}),
+    Refusal("spec.settings", "settings.connection.host", _brought(connection={"port": 25})),
+    Refusal("spec.settings", "settings.auth.oauth2: tokens", _brought(**_oauth2())),
+)
+REFUSALS: Final = (
+    *_REFUSALS,
+    # What holds for settings that are saved holds for those that a test brings, too.
+    *(
+        replace(row, path=f"spec.settings{row.path.removeprefix('spec')}", spec=_brought(**row.spec))
+        for row in _REFUSALS
+        if row.path.startswith("spec") and "settings" not in row.spec
+    ),
 )
 
 
@@ -239,7 +259,7 @@ def _stated(kind: crd.Kind, refusal: Refusal) -> list[str]:
     return [
         rule["message"]
         for path, rule in rules(kind)
-        if path == refusal.path and rule["message"].startswith(refusal.message)
+        if path == refusal.path and rule["message"].startswith(refusal.message) and "oldSelf" not in rule["rule"]
     ]
 
 
@@ -252,7 +272,7 @@ def client(control_plane: Cluster) -> Client:
     return Client(control_plane.kubeconfig)
 
 
-@pytest.fixture(params=crd.KINDS, ids=lambda kind: kind.kind)
+@pytest.fixture(params=crd.SETTINGS_KINDS, ids=lambda kind: kind.kind)
 def kind(request: pytest.FixtureRequest) -> crd.Kind:
     chosen: crd.Kind = request.param
     return chosen
@@ -283,13 +303,13 @@ def stored(client: Client, kind: crd.Kind) -> Iterator[str]:
 def test_every_rule_has_one_row(kind: crd.Kind) -> None:
     """A rule without a row in `REFUSALS` is a rule without a test."""
     stated = sorted((row.path, message) for row in REFUSALS for message in _stated(kind, row))
-    assert stated == sorted((path, rule["message"]) for path, rule in rules(kind))
+    assert stated == sorted((path, rule["message"]) for path, rule in rules(kind) if "oldSelf" not in rule["rule"])
 
 
 @pytest.mark.parametrize(("kind", "row"), ROWS, ids=[f"{kind.short}-{row.path}-{row.message}" for kind, row in ROWS])
 def test_broken_rule_is_refused_with_its_message_at_its_field(client: Client, kind: crd.Kind, row: Refusal) -> None:
     (message,) = _stated(kind, row)
-    answer = offer(client, kind, row.name, SERVER | row.spec, **DRY_RUN)
+    answer = offer(client, kind, row.name, BASES[kind.kind] | row.spec, **DRY_RUN)
     assert answer.status == 422
     causes = {(cause.get("field", ""), cause["message"]) for cause in answer.body["details"]["causes"]}
     wanted = row.path.replace("[]", "[0]") or "<nil>"
@@ -300,15 +320,16 @@ def test_broken_rule_is_refused_with_its_message_at_its_field(client: Client, ki
 def test_broken_rule_is_refused_by_the_models_with_the_same_message(kind: crd.Kind, row: Refusal) -> None:
     (message,) = _stated(kind, row)
     if row.path == "":
-        named = (row.name, kind.spec.model_validate(SERVER | row.spec))
+        named = (row.name, kind.spec.model_validate(BASES[kind.kind] | row.spec))
         assert [rule.message for rule in kind.root_rules if not rule.holds(named)] == [message]
         return
     with pytest.raises(ValidationError) as caught:
-        kind.spec.model_validate(SERVER | row.spec)
+        kind.spec.model_validate(BASES[kind.kind] | row.spec)
     if row.message != BAD_KEY:  # the models say it in Pydantic's words
         assert message in {error["msg"] for error in caught.value.errors()}
 
 
+@pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: kind.kind)
 def test_crds_are_accepted_without_warnings(client: Client, kind: crd.Kind) -> None:
     """A rule whose estimated cost is beyond the budget, or a schema that is not structural, is refused here."""
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -392,6 +413,48 @@ def test_kinds_are_discovered_by_short_name_and_category(client: Client) -> None
         assert entry.get("categories", []) == (["mailsettings"] if kind.namespaced else [])
         assert entry["namespaced"] is kind.namespaced
         assert f"{kind.plural}/status" in resources
+
+
+def test_of_a_test_nothing_is_defaulted(client: Client) -> None:
+    answer = offer(client, crd.TEST, "x", SAVED, **DRY_RUN)
+    assert answer.body["spec"] == SAVED
+    assert answer.body["status"] == {"observedGeneration": -1}
+
+
+@pytest.fixture
+def stored_test(client: Client) -> Iterator[str]:
+    """The path of a test that exists while the test runs."""
+    name = f"test-{secrets.token_hex(4)}"
+    assert offer(client, crd.TEST, name, SAVED | {"mode": "Connect"}).status == 201
+    yield f"{collection(crd.TEST)}/{name}"
+    client.call("DELETE", f"{collection(crd.TEST)}/{name}")
+
+
+@pytest.mark.parametrize("change", [{"mode": "Authenticate"}, {"mode": None}, {"ttlSecondsAfterFinished": 60}])
+def test_a_test_cannot_be_changed(client: Client, stored_test: str, change: dict[str, Any]) -> None:
+    def patch(body: dict[str, Any]) -> Answer:
+        return client.call("PATCH", stored_test, body, content_type=MERGE_PATCH, query=DRY_RUN)
+
+    answer = patch({"spec": change})
+    assert answer.status == 422
+    assert "runs once and cannot be changed" in answer.message
+    assert patch({"metadata": {"labels": {"a": "b"}}, "spec": {"mode": "Connect"}}).status == 200
+
+
+def test_columns_of_a_test_show_what_its_status_says(client: Client, stored_test: str) -> None:
+    condition = _condition(type="Succeeded", status="False", reason="BadCredentials", message="Renew the password.")
+    status = {"observedGeneration": 1, "mode": "Connect", "conditions": [condition]}
+    table = client.call(
+        "PATCH", f"{stored_test}/status", {"status": status}, content_type=MERGE_PATCH, query=DRY_RUN, accept=TABLE
+    ).body
+    cells = dict(zip((column["name"] for column in table["columnDefinitions"]), table["rows"][0]["cells"], strict=True))
+    assert {column: cells[column] for column in cells if column not in ("Name", "Age", "Recipient")} == {
+        "Settings": "mail",
+        "Mode": "Connect",
+        "Succeeded": "False",
+        "Reason": "BadCredentials",
+        "Message": "Renew the password.",
+    }
 
 
 def test_columns_show_what_the_status_says(client: Client, kind: crd.Kind, stored: str) -> None:

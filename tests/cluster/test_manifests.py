@@ -37,7 +37,9 @@ OPERATOR_RIGHTS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     (names.GROUP, names.CLUSTER_PLURAL): _READ,
     (names.GROUP, names.TENANT_PLURAL): _READ,
     (names.GROUP, f"{names.CLUSTER_PLURAL}/status"): ("patch",),
+    (names.GROUP, names.TEST_PLURAL): ("list", "watch", "delete"),
     (names.GROUP, f"{names.TENANT_PLURAL}/status"): ("patch",),
+    (names.GROUP, f"{names.TEST_PLURAL}/status"): ("patch",),
     ("", "namespaces"): ("list", "watch"),
     ("", "configmaps"): _READ,
     ("", "secrets"): (*_READ, "create", "patch", "delete"),
@@ -137,6 +139,10 @@ def test_operator_has_exactly_the_rights_it_needs(client: Client, place: str) ->
         ("get", f"{names.CLUSTER_PLURAL}/status", names.GROUP),
         ("get", f"{names.TENANT_PLURAL}/status", names.GROUP),
         ("update", f"{names.TENANT_PLURAL}/status", names.GROUP),
+        ("create", names.TEST_PLURAL, names.GROUP),
+        ("patch", names.TEST_PLURAL, names.GROUP),
+        ("deletecollection", names.TEST_PLURAL, names.GROUP),
+        ("get", f"{names.TEST_PLURAL}/status", names.GROUP),
         ("list", "customresourcedefinitions", "apiextensions.k8s.io"),
         ("get", "events", "events.k8s.io"),
         ("patch", "events", "events.k8s.io"),
@@ -195,15 +201,74 @@ def test_role_in_a_namespace_gives_what_is_meant_and_no_more(
     def allowed(verb: str, resource: str, group: str = names.GROUP) -> bool:
         return may(client, user, verb, resource, group, namespace)
 
-    for verb in _READ:
-        eventually(partial(allowed, verb, names.TENANT_PLURAL))
-    if writes:
-        eventually(lambda: allowed("create", names.TENANT_PLURAL))
-    assert [verb for verb in _WRITE if allowed(verb, names.TENANT_PLURAL)] == ([*_WRITE] if writes else [])
-    assert allowed("get", f"{names.TENANT_PLURAL}/status")
-    assert not any(allowed(verb, f"{names.TENANT_PLURAL}/status") for verb in _WRITE)
+    for plural in (names.TENANT_PLURAL, names.TEST_PLURAL):
+        for verb in _READ:
+            eventually(partial(allowed, verb, plural))
+        if writes:
+            eventually(partial(allowed, "create", plural))
+        assert [verb for verb in _WRITE if allowed(verb, plural)] == ([*_WRITE] if writes else [])
+        assert allowed("get", f"{plural}/status")
+        assert not any(allowed(verb, f"{plural}/status") for verb in _WRITE)
     assert allowed("get", "secrets", "") is reads_secrets
     assert not any(allowed(verb, names.CLUSTER_PLURAL) for verb in (*_READ, *_WRITE))
+
+
+def test_test_role_creates_tests_and_reads_nothing_else(
+    client: Client, member: Callable[[str], str], namespace: str
+) -> None:
+    user = member("mailsettings-test")
+
+    def allowed(verb: str, resource: str, group: str = names.GROUP) -> bool:
+        return may(client, user, verb, resource, group, namespace)
+
+    for verb in (*_READ, "create", "delete"):
+        eventually(partial(allowed, verb, names.TEST_PLURAL))
+    assert allowed("get", f"{names.TEST_PLURAL}/status")
+    assert not any(allowed(verb, names.TEST_PLURAL) for verb in ("update", "patch", "deletecollection"))
+    assert not any(allowed(verb, f"{names.TEST_PLURAL}/status") for verb in _WRITE)
+    assert not any(allowed(verb, names.TENANT_PLURAL) for verb in (*_READ, *_WRITE))
+    assert not any(allowed(verb, "secrets", "") for verb in (*_READ, *_WRITE))
+
+
+def offer_test(client: Client, user: str, namespace: str, spec: dict[str, Any]) -> Answer:
+    body = {"apiVersion": names.API_VERSION, "kind": names.TEST_KIND, "metadata": {"name": "test"}, "spec": spec}
+    path = f"{SETTINGS}/namespaces/{namespace}/{names.TEST_PLURAL}"
+    return client.call("POST", path, body, query=DRY_RUN, user=user)
+
+
+@pytest.mark.parametrize(
+    ("role", "accepted"), [("mailsettings-test", False), ("edit", True), ("mailsettings-edit", True)]
+)
+def test_server_of_its_own_takes_the_right_to_get_secrets(
+    client: Client, member: Callable[[str], str], namespace: str, role: str, accepted: bool
+) -> None:
+    """Such a test has any Secret of the namespace sent to a server of one's choice."""
+    user = member(role)
+    saved = {"settingsRef": {"name": "mail"}}
+    brought = {"settings": {"mailFrom": "a@acme.example", "connection": {"host": "smtp.acme.example"}}}
+    assert eventually(lambda: offer_test(client, user, namespace, saved), lambda answer: answer.accepted)
+    answer = eventually(
+        lambda: offer_test(client, user, namespace, brought), lambda answer: answer.accepted is accepted
+    )
+    assert accepted or (answer.status == 403 and "the right to get Secrets" in answer.message)
+
+
+def test_right_to_get_one_secret_is_not_enough(client: Client, member: Callable[[str], str], namespace: str) -> None:
+    user = member("mailsettings-test")
+    rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": ["smtp"]}
+    role = {"metadata": {"name": "one-secret"}, "rules": [rule]}
+    path = f"{RBAC}/namespaces/{namespace}"
+    assert client.call("POST", f"{path}/roles", role).status == 201
+    bound = binding("one-secret", user)
+    bound["metadata"]["name"] = "one-secret"
+    bound["roleRef"]["kind"] = "Role"
+    assert client.call("POST", f"{path}/rolebindings", bound).status == 201
+    eventually(lambda: offer_test(client, user, namespace, {"settingsRef": {"name": "mail"}}).accepted)
+    brought = {"settings": {"mailFrom": "a@acme.example", "connection": {"host": "smtp.acme.example"}}}
+    assert (
+        eventually(lambda: offer_test(client, user, namespace, brought), lambda answer: not answer.accepted).status
+        == 403
+    )
 
 
 def test_cluster_admin_role_manages_the_cluster_kind_only(client: Client) -> None:
@@ -214,6 +279,7 @@ def test_cluster_admin_role_manages_the_cluster_kind_only(client: Client) -> Non
             eventually(partial(may, client, user, verb, names.CLUSTER_PLURAL, names.GROUP))
         assert not may(client, user, "patch", f"{names.CLUSTER_PLURAL}/status", names.GROUP)
         assert not may(client, user, "get", names.TENANT_PLURAL, names.GROUP)
+        assert not may(client, user, "create", names.TEST_PLURAL, names.GROUP)
         assert not may(client, user, "get", "secrets")
     finally:
         client.call("DELETE", f"{RBAC}/clusterrolebindings/{user}")
@@ -371,7 +437,7 @@ def test_policies_are_sound_and_bound(client: Client) -> None:
     policies = {entry["metadata"]["name"] for entry in entries if entry["kind"] == "ValidatingAdmissionPolicy"}
     bound = {entry["spec"]["policyName"] for entry in entries if entry["kind"] == "ValidatingAdmissionPolicyBinding"}
     assert policies == bound
-    assert len(policies) == 4
+    assert len(policies) == 5
     for name in policies:
         found = eventually(
             partial(client.call, "GET", f"{path}/validatingadmissionpolicies/{name}"),
@@ -444,7 +510,7 @@ def test_deleting_many_inherited_settings_is_refused_too(settings: Settings) -> 
     assert "1 namespace(s) use" in eventually(refusal, lambda answer: not answer.accepted).message
 
 
-@pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("kind", crd.SETTINGS_KINDS, ids=lambda kind: kind.kind)
 def test_retiring_login_warns_and_is_accepted(client: Client, kind: crd.Kind) -> None:
     def apply(provider: str) -> Answer:
         basic = {"username": "a@acme.example", "passwordSecretRef": {"name": "a", "key": "b"}}

@@ -20,6 +20,7 @@ _COLLECTIONS: Final = {
     "Namespace": "/api/v1/namespaces",
     "MailServerSettings": f"{GROUP}/namespaces/{{namespace}}/mailserversettings",
     "ClusterMailServerSettings": f"{GROUP}/clustermailserversettings",
+    "MailServerTest": f"{GROUP}/namespaces/{{namespace}}/mailservertests",
 }
 
 

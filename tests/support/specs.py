@@ -425,19 +425,21 @@ _FROM_PATTERN = _leaf(
     ("*@acme.example", "*@*", "{namespace}@acme.example", "no-reply+{namespace}@*.example", "a@b", f"{'x' * 318}@b"),
     ("", "@", "a@", "@b", "a", "a@b\n", "a b@c", "ä@b", "a@b_c", "a@b@c", f"{'x' * 319}@b", "a@１", None, 1),
 )
+_FROM_PATTERNS = _mostly(
+    st.lists(_FROM_PATTERN, max_size=3, unique_by=repr),
+    st.one_of(
+        st.just(["*@a.b", "*@a.b"]),
+        st.sampled_from((64, 65)).map(lambda count: _long(count, lambda number: f"a{number}@b.c")),
+    ),
+)
 _TENANTS = _object(
     {
         "provision": _leaf(("OnRequest", "Always"), ("always", "", 1)),
         "namespaceSelector": _SELECTOR,
         "namespaces": _NAMESPACES,
         "exclude": _NAMESPACES,
-        "allowedFrom": _mostly(
-            st.lists(_FROM_PATTERN, max_size=3, unique_by=repr),
-            st.one_of(
-                st.just(["*@a.b", "*@a.b"]),
-                st.sampled_from((64, 65)).map(lambda count: _long(count, lambda number: f"a{number}@b.c")),
-            ),
-        ),
+        "allowedFrom": _FROM_PATTERNS,
+        "testRecipients": _FROM_PATTERNS,
     },
     {"delivery": _leaf(("Credentials",), ("Relay", "credentials", "", True))},
 )
@@ -562,4 +564,28 @@ def _mutated(draw: st.DrawFn, specs: st.SearchStrategy[Json]) -> Json:
 
 CLUSTER_SPECS: Final = _mutated(_servers(_CLUSTER_OPTIONAL, {"mailFrom": _MAILBOX}))
 TENANT_SPECS: Final = _mutated(st.one_of(_INHERITING, _servers(_TENANT_OPTIONAL, {"mailFrom": _MAILBOX})))
+_TEST_MODES = st.sampled_from(
+    ({}, {"recipient": "a@b"}, {"mode": "Connect"}, {"mode": "Authenticate"}, {"mode": "Send", "recipient": "a@b"})
+)
+_TEST_OPTIONAL = {
+    "mode": _leaf(("Send", None), ("Connect", "Disabled", "send", "", True)),
+    "recipient": _ADDRESS,
+    "ttlSecondsAfterFinished": _leaf((60, 604800, 3600.0, None), (59, 604801, 60.5, "60", 0, -1, True)),
+}
+_TESTED = st.one_of(
+    st.fixed_dictionaries({"settingsRef": _SYSTEM_REF}),
+    st.fixed_dictionaries({"settings": _servers({}, {"mailFrom": _MAILBOX})}),
+    st.fixed_dictionaries({}, optional={"settingsRef": _SYSTEM_REF, "settings": _servers({}, {"mailFrom": _MAILBOX})}),
+)
+
+
+def _merged(parts: tuple[Json, ...]) -> Json:
+    return {key: value for part in parts for key, value in part.items()}
+
+
+_TESTS = st.one_of(
+    st.tuples(_TESTED, _TEST_MODES).map(_merged),
+    st.tuples(_TESTED, st.fixed_dictionaries({}, optional=_TEST_OPTIONAL)).map(_merged),
+)
+TEST_SPECS: Final = _mutated(_TESTS)
 NAMES: Final = st.sampled_from(("default", "default", "backup", "d" * 63, "d" * 64, "default.x"))

@@ -7,6 +7,7 @@ from mailsettings.core import credentials
 from mailsettings.core.credentials import ObjectRef, Referenced, ReferencedObject, ResolvedSettings, references
 from mailsettings.core.effective import EffectiveSettings, own_settings
 from mailsettings.core.finding import Finding
+from mailsettings.core.mail_testing import Limits
 from mailsettings.core.server import Source
 from mailsettings.edges.tls import is_usable_bundle
 
@@ -16,6 +17,9 @@ SYSTEM_SPEC: dict[str, Any] = {
     "auth": {"basic": {"username": "mailer", "passwordSecretRef": {"name": "smtp", "key": "password"}}},
     "tenants": {"delivery": "Credentials", "namespaceSelector": {}},
 }
+
+
+LIMITS = Limits(running=3, running_in_namespace=2, waiting_in_namespace=4, mails_per_hour=5)
 
 
 def system_spec(**fields: Any) -> ClusterMailServerSettingsSpec:

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from mailsettings.api import crd, names
 from mailsettings.api.conditions import Reason
+from mailsettings.api.mailservertest import MailServerTestSpec
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
 from mailsettings.config import PREFIX, Config
@@ -32,6 +33,7 @@ PAGE: Final = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(R
 MODELS: Final[dict[str, type[BaseModel]]] = {
     names.CLUSTER_KIND: ClusterMailServerSettingsSpec,
     names.TENANT_KIND: MailServerSettingsSpec,
+    names.TEST_KIND: MailServerTestSpec,
 }
 
 

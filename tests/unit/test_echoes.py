@@ -9,8 +9,10 @@ from mailsettings.controller.barrier import Barrier
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import Key, cluster_key, tenant_key
+from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.store import Store
 from mailsettings.controller.triggers import Triggers
+from tests.unit.builders import LIMITS
 
 
 def metadata(version: int, uid: str = "a") -> dict[str, str]:
@@ -63,7 +65,9 @@ def test_objects_do_not_mix() -> None:
 async def test_the_handlers_pass_on_what_is_news_only(key: Key, plural: str) -> None:
     echoes = Echoes()
     awake: list[Key] = []
-    triggers = Triggers(Store(), awake.append, lambda _key, _seconds: None, operator_namespace="mailsettings-system")
+    triggers = Triggers(
+        Store(), MailTests(LIMITS), awake.append, lambda _key, _seconds: None, operator_namespace="mailsettings-system"
+    )
     handlers = registry(triggers, echoes, Barrier(), login=lambda **_: None)
     (handler,) = (each for each in handlers._watching.get_all_handlers() if each.id == plural)
     place = {"name": key.name, "namespace": key.namespace} if key.namespace else {"name": key.name}

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from mailsettings.api import names
 from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.controller.keys import Key, Kind, cluster_key, namespace_key, tenant_key
+from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.store import Store, secret_record, settings_record
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.credentials import ObjectRef
 from mailsettings.edges.metadata_watch import Changed, Deleted, Listed
+from tests.unit.builders import LIMITS
 
 MAIL = tenant_key("shop", "mail")
 
@@ -26,6 +28,7 @@ class Woken:
         self.later: set[Key] = set()
         self.triggers = Triggers(
             self.store,
+            MailTests(LIMITS),
             self._keys.append,
             lambda key, _seconds: self.later.add(key),
             operator_namespace="mailsettings-system",

@@ -5,10 +5,12 @@ from typing import Any
 
 from mailsettings.api import names
 from mailsettings.controller.keys import Key, Kind, cluster_key, namespace_key, tenant_key
+from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.store import Store
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.credentials import ObjectRef
 from mailsettings.edges.metadata_watch import Changed, Deleted
+from tests.unit.builders import LIMITS
 
 NAMESPACE = "shop"
 MAIL = tenant_key(NAMESPACE, "mail")
@@ -26,6 +28,7 @@ class World:
     def __post_init__(self) -> None:
         self.triggers = Triggers(
             self.store,
+            MailTests(LIMITS),
             self.woken.append,
             lambda key, _: self.later.append(key),
             operator_namespace="mailsettings-system",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mailsettings.api import names
-from mailsettings.api.crd import KINDS
+from mailsettings.api.crd import SETTINGS_KINDS
 from mailsettings.api.providers import PROVIDERS
 
 BASIC_WARNING_POLICY = f"basic-auth-warning.{names.GROUP}"
@@ -22,7 +22,7 @@ def basic_warning_documents() -> list[dict[str, Any]]:
                         {
                             "apiGroups": [names.GROUP],
                             "apiVersions": ["*"],
-                            "resources": [kind.plural for kind in KINDS],
+                            "resources": [kind.plural for kind in SETTINGS_KINDS],
                             "operations": ["CREATE", "UPDATE"],
                         }
                     ]

@@ -36,7 +36,12 @@ class ConditionType(StrEnum):
     )
     DELIVERED = ("Delivered", "The application's Secret holds the effective settings.")
     READY = ("Ready", "All of the above that apply are true: the application can send mail.")
-    RECONCILING = ("Reconciling", "Present, and True, only while a change of the spec is being acted on.")
+    COMPLETE = ("Complete", "Of a test: it has ended, however it did.")
+    SUCCEEDED = ("Succeeded", "Of a test: everything that its mode says went well. Unknown until it has ended.")
+    RECONCILING = (
+        "Reconciling",
+        "Present, and True, only while a change of the spec is being acted on, or until a test has ended.",
+    )
     STALLED = ("Stalled", "Present, and True, only while nothing but a person can mend what is wrong.")
 
 
@@ -277,6 +282,24 @@ class Reason(StrEnum):
     PROTOCOL_ERROR = ("ProtocolError", "What answers does not speak SMTP as RFC 5321 has it.", True)
     PROBE_TIMEOUT = ("ProbeTimeout", "The probe as a whole took too long, though no single step did.")
     PROBE_BROKEN = ("ProbeBroken", "The operator itself failed during the probe; its log says where.")
+
+    # Complete, Succeeded
+    TEST_PASSED = ("TestPassed", "The test went as far as its mode says.")
+    TEST_WAITING = ("TestWaiting", "The test waits: for other tests of the namespace, or for what it is to test.")
+    TEST_RUNNING = ("TestRunning", "The test has begun.")
+    SETTINGS_NOT_FOUND = ("SettingsNotFound", "There are no settings of the name that the test gives.", True)
+    RECIPIENT_NOT_ALLOWED = (
+        "RecipientNotAllowed",
+        "The system's settings do not permit test mails to this address (spec.tenants.testRecipients).",
+        True,
+    )
+    TOO_MANY_TESTS = ("TooManyTests", "Too many tests of the namespace were waiting already.", True)
+    MAIL_LIMIT_REACHED = ("MailLimitReached", "The tests of the namespace have sent as many mails as they may.", True)
+    INTERRUPTED = (
+        "Interrupted",
+        "The operator ended during the test. It is not repeated, since its mail may have been sent.",
+        True,
+    )
 
     # Ready, Reconciling
     READY = ("Ready", "The application can send mail; the message says how far that was tested.")

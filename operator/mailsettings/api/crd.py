@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel
 
 from mailsettings.api import names
+from mailsettings.api.mailservertest import MailServerTestSpec, MailServerTestStatus
 from mailsettings.api.model import Rule
 from mailsettings.api.schema import Schema, structural
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec
@@ -99,7 +100,27 @@ TENANT = Kind(
     root_rules=(_NAME_RULE,),
     categories=("mailsettings",),
 )
-KINDS = (CLUSTER, TENANT)
+TEST = Kind(
+    kind=names.TEST_KIND,
+    plural=names.TEST_PLURAL,
+    short="mst",
+    namespaced=True,
+    spec=MailServerTestSpec,
+    status=MailServerTestStatus,
+    description="A test of a mail server that somebody asks for. It runs once, and is deleted a while after its end.",
+    columns=(
+        ("Settings", ".spec.settingsRef.name", "The settings that are tested; empty where they are in the test.", 0),
+        ("Mode", ".status.mode", "How far the test goes.", 0),
+        ("Succeeded", _condition("Succeeded", "status"), "How it ended; Unknown before.", 0),
+        ("Reason", _condition("Succeeded", "reason"), "Why.", 0),
+        ("Recipient", ".spec.recipient", "Who gets the test mail.", 1),
+        ("Message", _condition("Succeeded", "message"), "What happened, and what to do.", 1),
+    ),
+    root_rules=(),
+    categories=("mailsettings",),
+)
+SETTINGS_KINDS = (CLUSTER, TENANT)
+KINDS = (*SETTINGS_KINDS, TEST)
 
 
 def manifest(kind: Kind) -> dict[str, Any]:

@@ -10,6 +10,8 @@ CLUSTER_KIND: Final = "ClusterMailServerSettings"
 CLUSTER_PLURAL: Final = "clustermailserversettings"
 TENANT_KIND: Final = "MailServerSettings"
 TENANT_PLURAL: Final = "mailserversettings"
+TEST_KIND: Final = "MailServerTest"
+TEST_PLURAL: Final = "mailservertests"
 
 OPERATOR_NAMESPACE: Final = "mailsettings-system"
 """Where the manifests install the operator; `config.Config.namespace` holds the one that is in force."""

@@ -28,6 +28,8 @@ generally available; rules and policies use nothing newer.
   and ConfigMaps are in the operator's namespace.
 - `{names.TENANT_KIND}` (`kubectl get {crd.TENANT.short}`) is namespaced: a tenant's mail server, or the tenant's wish
   to use the system's. Its Secrets and ConfigMaps are in its own namespace.
+- `{names.TEST_KIND}` (`kubectl get {crd.TEST.short}`) is namespaced: a test of settings, or of a server that is not
+  saved yet, which runs once.
 
 A field that is `null` counts as absent. Unknown fields are dropped by the API server, or refused where the client asks
 for strict validation, as `kubectl` does.
@@ -129,13 +131,16 @@ def render() -> str:
 
 
 def _field_sections(part: str) -> Iterator[str]:
-    """The fields of both kinds once, and then those in which the kinds differ."""
+    """The fields of both kinds of settings once, then those in which they differ, then those of tests."""
     rows = {kind.kind: [*_fields(part, _root(kind)["properties"][part])] for kind in crd.KINDS}
-    shared = set.intersection(*map(set, rows.values()))
+    shared = set.intersection(*(set(rows[kind.kind]) for kind in crd.SETTINGS_KINDS))
     first = rows[crd.TENANT.kind]
-    yield f"## {part.capitalize()}\n\n### Both kinds\n\n" + _field_table(row for row in first if row in shared)
-    for kind in crd.KINDS:
+    yield f"## {part.capitalize()}\n\n### Both kinds of settings\n\n" + _field_table(
+        row for row in first if row in shared
+    )
+    for kind in crd.SETTINGS_KINDS:
         yield f"### {kind.kind}\n\n" + _field_table(row for row in rows[kind.kind] if row not in shared)
+    yield f"### {crd.TEST.kind}\n\n" + _field_table(rows[crd.TEST.kind])
 
 
 def _root(kind: crd.Kind) -> Schema:

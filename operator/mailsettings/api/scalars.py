@@ -57,7 +57,10 @@ def _whole(number: object) -> object:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-Port = Annotated[int, Field(ge=1, le=65535, json_schema_extra={"format": "int32"}), BeforeValidator(_whole)]
+WHOLE: Final = BeforeValidator(_whole)
+"""Reads a number as the API server does."""
+
+Port = Annotated[int, Field(ge=1, le=65535, json_schema_extra={"format": "int32"}), WHOLE]
 
 Duration = Annotated[str, Field(max_length=7, pattern=DURATION_PATTERN)]
 """One whole number and one unit of ms, s, m and h: `10s`, `6h`."""

@@ -1,4 +1,4 @@
-"""The spec of both kinds."""
+"""The spec of the settings' kinds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,23 +15,17 @@ from mailsettings.api.scalars import Mailbox, ObjectName
 from mailsettings.api.tenants import Tenants
 
 
-class ServerSpec(ApiModel):
-    """A mail server and the sender of the mail: what both kinds have in common."""
+class MailServer(ApiModel):
+    """A mail server and the sender of the mail: what every server that is named has."""
 
     mail_from: Mailbox | None = None
     """The sender, as an address or as a name and an address: Acme <no-reply@acme.example>."""
-    reply_to: Mailbox | None = None
-    """Where answers go, when not to the sender."""
     provider: ProviderName | None = None
     """Whose server it is; the provider's template fills the connection. When absent Custom."""
     connection: Connection | None = None
     """The SMTP server. Needed for Custom; for the other providers only to differ from the template."""
     auth: Auth | None = None
     """How to log in. When absent the server wants no login."""
-    probe: Probe | None = None
-    """The test of the settings against the real server."""
-    suspend: bool = False
-    """Stops probes and the delivery of changes. What has been delivered stays; access tokens in it are renewed."""
 
     @property
     def names_server(self) -> bool:
@@ -41,7 +35,18 @@ class ServerSpec(ApiModel):
         return self.connection is not None and self.connection.host is not None
 
 
-_NAMES_SERVER_CEL = (
+class ServerSpec(MailServer):
+    """What both kinds of settings have in common."""
+
+    reply_to: Mailbox | None = None
+    """Where answers go, when not to the sender."""
+    probe: Probe | None = None
+    """The test of the settings against the real server."""
+    suspend: bool = False
+    """Stops probes and the delivery of changes. What has been delivered stays; access tokens in it are renewed."""
+
+
+NAMES_SERVER_CEL = (
     f"((has(self.provider) && self.provider != '{CUSTOM}') || (has(self.connection) && has(self.connection.host)))"
 )
 
@@ -59,7 +64,7 @@ class ClusterMailServerSettingsSpec(ServerSpec):
     rules = (
         *provider_rules(),
         Rule(
-            cel=_NAMES_SERVER_CEL,
+            cel=NAMES_SERVER_CEL,
             holds=lambda s: s.names_server,
             message="connection.host: set it, or a provider whose template has one",
         ),
@@ -142,7 +147,7 @@ class MailServerSettingsSpec(ServerSpec):
             message="mailFrom: a server of your own needs a sender; set it",
         ),
         Rule(
-            cel=f"{_INHERITS_CEL} || {_NAMES_SERVER_CEL}",
+            cel=f"{_INHERITS_CEL} || {NAMES_SERVER_CEL}",
             holds=lambda s: s.inherits or s.names_server,
             message="connection.host: a server of your own needs it, or a provider whose template has one; "
             "to use the system's server remove provider, connection, auth and probe",

@@ -281,8 +281,8 @@ class TenantsStatus(StatusModel):
     """Namespaces that provision Always cannot serve, at most ten of them."""
 
 
-class ServerStatus(StatusModel):
-    """What both kinds report."""
+class ReportedStatus(StatusModel):
+    """What every kind reports."""
 
     observed_generation: Generation = -1
     """The metadata.generation that the operator has acted on; -1 before it has seen the object."""
@@ -300,6 +300,11 @@ class ServerStatus(StatusModel):
         | None
     ) = None
     """The state in parts."""
+
+
+class ServerStatus(ReportedStatus):
+    """What both kinds of settings report."""
+
     effective: Effective | None = None
     """The settings in force."""
     oauth2: OAuth2Status | None = None

@@ -83,3 +83,6 @@ class Tenants(ApiModel):
     allowed_from: Annotated[list[FromPattern], Field(max_length=64), *UNIQUE] | None = None
     """From and Reply-To addresses that an inheriting tenant may choose: * stands for any text without @, and
     {namespace} for the tenant's namespace. When absent only these settings' own mailFrom address."""
+    test_recipients: Annotated[list[FromPattern], Field(max_length=64), *UNIQUE] | None = None
+    """Where MailServerTests of an inheriting tenant may send mail: patterns as in allowedFrom. When absent only to the
+    sender's own address."""

@@ -32,6 +32,7 @@ def registry(
     kopf.on.login(registry=handlers)(login)
     for kind, plural in _PLURALS.items():
         _watch_settings(handlers, triggers, echoes, barrier, kind, plural)
+    _watch_mail_tests(handlers, triggers, echoes, barrier)
     _watch_namespaces(handlers, triggers, barrier)
     return handlers
 
@@ -47,6 +48,18 @@ def _watch_settings(
             triggers.deleted(kind, body)
         elif not echoes.is_outdated(body["metadata"]):
             triggers.settings_changed(kind, body)
+        barrier.saw(body["metadata"]["uid"])
+
+
+def _watch_mail_tests(handlers: kopf.OperatorRegistry, triggers: Triggers, echoes: Echoes, barrier: Barrier) -> None:
+    @kopf.on.event(names.GROUP, names.VERSION, names.TEST_PLURAL, registry=handlers, id=names.TEST_PLURAL)
+    async def event(event: kopf.RawEvent, **_: object) -> None:
+        body = event["object"]
+        if event["type"] == "DELETED":
+            echoes.forget(body["metadata"])
+            triggers.deleted(Kind.TEST, body)
+        elif not echoes.is_outdated(body["metadata"]):
+            triggers.mail_test_changed(body)
         barrier.saw(body["metadata"]["uid"])
 
 

@@ -9,6 +9,7 @@ class Kind(StrEnum):
 
     CLUSTER = "ClusterMailServerSettings"
     TENANT = "MailServerSettings"
+    TEST = "MailServerTest"
     NAMESPACE = "Namespace"
     """A namespace's Secret by `provision: Always`."""
     TOKENS = "Tokens"
@@ -44,6 +45,11 @@ def cluster_key(name: str) -> Key:
 def tenant_key(namespace: str, name: str) -> Key:
     """Of a MailServerSettings."""
     return Key(Kind.TENANT, namespace, name)
+
+
+def mail_test_key(namespace: str, name: str) -> Key:
+    """Of a MailServerTest."""
+    return Key(Kind.TEST, namespace, name)
 
 
 def namespace_key(name: str) -> Key:

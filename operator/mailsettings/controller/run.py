@@ -26,6 +26,7 @@ from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import SWEEP, Key, Kind, cluster_key
 from mailsettings.controller.logs import LOGGER
+from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
@@ -35,6 +36,7 @@ from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.digest import Digester
+from mailsettings.core.mail_testing import Limits
 from mailsettings.core.oauth2.faults import Failure
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.request import (
@@ -64,8 +66,11 @@ _PATHS: Final = {
     Kind.NAMESPACE: core_collection_path("namespaces"),
     Kind.CLUSTER: f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}",
     Kind.TENANT: f"/apis/{names.API_VERSION}/{names.TENANT_PLURAL}",
+    Kind.TEST: f"/apis/{names.API_VERSION}/{names.TEST_PLURAL}",
 }
 T = TypeVar("T")
+TESTS_RUNNING_IN_NAMESPACE: Final = 2
+TESTS_WAITING_IN_NAMESPACE: Final = 20
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -144,7 +149,7 @@ async def persistently(call: Callable[[], Awaitable[T]]) -> T:
 
 async def _wait_for_kinds(api: KubernetesApi) -> None:
     """Waits until the API server serves the CRDs, which may be applied together with the operator."""
-    wanted = {names.CLUSTER_PLURAL, names.TENANT_PLURAL}
+    wanted = {names.CLUSTER_PLURAL, names.TENANT_PLURAL, names.TEST_PLURAL}
     attempt = 0
     while True:
         found = await api.get(f"/apis/{names.API_VERSION}") or {}
@@ -212,6 +217,14 @@ class _Operator:
             finished=self._queue.add,
             logger=LOGGER,
         )
+        self._mail_tests = MailTests(
+            Limits(
+                running=config.test_limit,
+                running_in_namespace=TESTS_RUNNING_IN_NAMESPACE,
+                waiting_in_namespace=TESTS_WAITING_IN_NAMESPACE,
+                mails_per_hour=config.test_mails_per_hour,
+            )
+        )
         tokens = TokenStore(api, config.namespace, holder=f"{platform.node()}/{uuid4().hex}", logger=LOGGER)
         self._renewals = TokenRenewer(
             tokens,
@@ -259,6 +272,8 @@ class _Operator:
             digest=digest,
             deliveries=Deliveries(api, self._store, digest, LOGGER),
             probes=self._probes,
+            mail_tests=self._mail_tests,
+            probe_deadline=config.probe_deadline,
             tokens=tokens,
             renewals=self._renewals,
             revocations=self._revocations,
@@ -277,7 +292,11 @@ class _Operator:
             revokes_tokens=config.oauth2_revoke,
         )
         self._triggers = Triggers(
-            self._store, self._queue.add, self._queue.add_after, operator_namespace=config.namespace
+            self._store,
+            self._mail_tests,
+            self._queue.add,
+            self._queue.add_after,
+            operator_namespace=config.namespace,
         )
         self._barrier = Barrier()
         self._secrets_listed = asyncio.Event()

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mailsettings.api import names
-from mailsettings.controller.keys import COALESCE_SECONDS, Key, Kind, cluster_key, namespace_key, tenant_key
+from mailsettings.controller.keys import (
+    COALESCE_SECONDS,
+    Key,
+    Kind,
+    cluster_key,
+    mail_test_key,
+    namespace_key,
+    tenant_key,
+)
+from mailsettings.controller.mail_tests import MailTests, mail_test_record
 from mailsettings.controller.store import Store, namespace_record, secret_record, settings_record
 from mailsettings.core.credentials import ObjectKind, ObjectRef
 from mailsettings.core.delivery import DeliveredSecret
@@ -20,12 +29,14 @@ class Triggers:
     def __init__(
         self,
         store: Store,
+        mail_tests: MailTests,
         enqueue: Callable[[Key], None],
         enqueue_after: Callable[[Key, float], None],
         *,
         operator_namespace: str,
     ) -> None:
         self._store = store
+        self._mail_tests = mail_tests
         self._enqueue = enqueue
         self._enqueue_after = enqueue_after
         self._operator_namespace = operator_namespace
@@ -44,6 +55,8 @@ class Triggers:
         """An object of any watched kind is gone."""
         if kind is Kind.NAMESPACE:
             self._namespace_deleted(body)
+        elif kind is Kind.TEST:
+            self._mail_test_deleted(body)
         else:
             self._settings_deleted(kind, body)
 
@@ -66,6 +79,20 @@ class Triggers:
             self._recount()
         elif key.name == names.DEFAULT_SETTINGS:
             self._enqueue_all(map(namespace_key, self._store.namespaces))
+
+    def mail_test_changed(self, body: Mapping[str, Any]) -> None:
+        """A MailServerTest was listed, added or modified."""
+        record = mail_test_record(body)
+        if self._mail_tests.put(record):
+            self._enqueue(record.key)
+
+    def _mail_test_deleted(self, body: Mapping[str, Any]) -> None:
+        key = mail_test_key(body["metadata"]["namespace"], body["metadata"]["name"])
+        known = self._mail_tests.get(key)
+        if known is not None and known.uid != body["metadata"]["uid"]:
+            return  # it has been made anew, and the news of that was faster
+        self._mail_tests.drop(key)
+        self._enqueue(key)
 
     def namespace_changed(self, body: Mapping[str, Any]) -> None:
         """A namespace was listed, added or modified."""

@@ -133,7 +133,7 @@ def remembered(status: ProbeStatus | None) -> ProbeStatus | None:
             parse_time(status.server.certificate.expires_at)
     except ValueError:
         return None
-    return status if status.mode in _PASSED else None
+    return status if status.mode in PASSED else None
 
 
 def due_at(subject: ProbeSubject, status: ProbeStatus | None) -> datetime | None:
@@ -181,25 +181,30 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
         last_probe_time=ended_at,
         last_success_time=ended_at if failure is None else (before.last_success_time if before else None),
         next_probe_time=format_time(finished.ended_at + delay),
-        duration=f"{max(1, round(finished.result.duration.total_seconds() * 1000))}ms",
+        duration=milliseconds(finished.result.duration),
         consecutive_failures=failures,
         last_handled_request=subject.requested_at or (before.last_handled_request if before else None),
         fingerprint=subject.fingerprint,
         generation=subject.generation,
         token=subject.token,
-        failure=_failure_status(failure) if failure else None,
+        failure=failure_status(failure) if failure else None,
         message_id=finished.result.message_id,
-        server=_probed_server(finished.result.server),
-        stages=[StageStatus(name=str(each.stage), duration=_ms(each.duration)) for each in finished.result.stages]
-        or None,
+        server=probed_server(finished.result.server),
+        stages=stage_statuses(finished.result),
     )
+
+
+def stage_statuses(result: ProbeResult) -> list[StageStatus] | None:
+    """The stages as every status has them; None: there were none."""
+    return [StageStatus(name=str(each.stage), duration=_ms(each.duration)) for each in result.stages] or None
 
 
 def _ms(duration: timedelta) -> str:
     return f"{round(duration.total_seconds() * 1000)}ms"
 
 
-def _probed_server(facts: ServerFacts) -> ProbedServer | None:
+def probed_server(facts: ServerFacts) -> ProbedServer | None:
+    """What the server has shown as every status has it; None: nothing."""
     if facts == ServerFacts():
         return None
     first = min(facts.chain, key=lambda certificate: certificate.expires_at, default=None)
@@ -216,6 +221,11 @@ def _probed_server(facts: ServerFacts) -> ProbedServer | None:
     )
 
 
+def milliseconds(duration: timedelta) -> str:
+    """A length of time as every status has it: `182ms`, and never nothing."""
+    return f"{max(1, round(duration.total_seconds() * 1000))}ms"
+
+
 def confirmed(status: ProbeStatus | None, subject: ProbeSubject) -> ProbeStatus | None:
     """The status, under the present generation if what was tested is what that says too.
 
@@ -226,7 +236,8 @@ def confirmed(status: ProbeStatus | None, subject: ProbeSubject) -> ProbeStatus 
     return status.model_copy(update={"generation": subject.generation})
 
 
-def _failure_status(failure: ProbeFailure) -> ProbeFailureStatus:
+def failure_status(failure: ProbeFailure) -> ProbeFailureStatus:
+    """The failure as every status has it."""
     return ProbeFailureStatus(
         stage=str(failure.stage),
         cause=str(failure.reason),
@@ -251,19 +262,20 @@ def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool 
         return _PENDING
     if status.failure is not None:
         return failed(Reason(status.failure.cause), status.failure.message)
-    return passed(Reason.PROBE_PASSED, f"{_PASSED[status.mode]}{_warning(status)}")
+    warning = certificate_warning(status.server, status.last_probe_time)
+    return passed(Reason.PROBE_PASSED, f"{PASSED[status.mode]}{warning}")
 
 
 CERTIFICATE_WARNING: Final = timedelta(days=14)
 """How long before its end a certificate is warned of."""
 
 
-def _warning(status: ProbeStatus) -> str:
+def certificate_warning(server: ProbedServer | None, seen_at: str) -> str:
     """About a certificate that was close to its end when it was seen; the next probe looks again."""
-    certificate = status.server.certificate if status.server else None
+    certificate = server.certificate if server else None
     if certificate is None:
         return ""
-    if parse_time(certificate.expires_at) - parse_time(status.last_probe_time) >= CERTIFICATE_WARNING:
+    if parse_time(certificate.expires_at) - parse_time(seen_at) >= CERTIFICATE_WARNING:
         return ""
     return (
         f" Warning: the certificate of {certificate.subject or 'the server'} ends at {certificate.expires_at}; have it "
@@ -273,8 +285,9 @@ def _warning(status: ProbeStatus) -> str:
 
 _UNTESTED = unknown(Reason.SUSPENDED, "The settings have never been tested, and suspend holds probes back.")
 _PENDING = unknown(Reason.PROBE_PENDING, "The settings are being tested.")
-_PASSED = {
+PASSED = {
     ProbeMode.CONNECT: "The server was reached.",
     ProbeMode.AUTHENTICATE: "The server was reached and accepted the login.",
     ProbeMode.SEND: "The server accepted a test mail.",
 }
+"""What a probe or a test that passed says, by its mode."""

@@ -64,6 +64,14 @@ def sender_permitted(mailbox: str, *, patterns: list[str] | None, system_from: s
     return any(_matches(pattern, address, namespace) for pattern in patterns)
 
 
+def recipient_permitted(recipient: str, *, patterns: list[str] | None, sender: str, namespace: str) -> bool:
+    """Whether a test of the system's settings may send its mail to this address.
+
+    Without patterns only the sender's own address is permitted. Case does not count.
+    """
+    return sender_permitted(recipient, patterns=patterns, system_from=sender, namespace=namespace)
+
+
 def _matches(pattern: str, address: str, namespace: str) -> bool:
     """`*` does not stand for `@`, so what is between the `@` of both is compared piece by piece."""
     patterns = pattern.lower().replace("{namespace}", namespace).split("@")

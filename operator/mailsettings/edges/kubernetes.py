@@ -243,13 +243,26 @@ class KubernetesApi:
             aiohttp.ClientError: the connection broke.
             TimeoutError: the API server fell silent.
         """
+        query = {"resourceVersion": resource_version, "timeoutSeconds": str(timeout_seconds)}
+        async for kind, document in self._watch(path, query, accept=METADATA):
+            yield kind, document["metadata"]
+
+    async def watch_object(
+        self, collection: str, name: str, *, resource_version: str, timeout_seconds: int
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """The changes of one object as `(type, object)`. It ends and raises as `watch_metadata` does."""
         query = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
+            "fieldSelector": f"metadata.name={name}",
             "resourceVersion": resource_version,
             "timeoutSeconds": str(timeout_seconds),
         }
-        response = await self._send("GET", path, query=query, accept=METADATA, timeout=WATCH_TIMEOUT)
+        async for kind, document in self._watch(collection, query, accept="application/json"):
+            if kind != "BOOKMARK":
+                yield kind, document
+
+    async def _watch(self, path: str, query: Mapping[str, str], *, accept: str) -> AsyncIterator[tuple[str, Json]]:
+        watching = {"watch": "true", "allowWatchBookmarks": "true", **query}
+        response = await self._send("GET", path, query=watching, accept=accept, timeout=WATCH_TIMEOUT)
         try:
             await _raise_for_status(response)
             async for line in response.content:
@@ -257,7 +270,7 @@ class KubernetesApi:
                 if event["type"] == "ERROR":
                     status = event["object"]
                     raise ApiError(status.get("code", 500), status.get("reason", ""), status.get("message", ""))
-                yield event["type"], event["object"]["metadata"]
+                yield event["type"], event["object"]
         finally:
             response.close()
 
@@ -359,6 +372,16 @@ def settings_collection_path(kind: str, namespace: str | None = None) -> str:
         return f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}"
     where = f"namespaces/{quote(namespace)}/" if namespace is not None else ""
     return f"/apis/{names.API_VERSION}/{where}{names.TENANT_PLURAL}"
+
+
+def mail_tests_path(namespace: str) -> str:
+    """Of a namespace's MailServerTests."""
+    return f"/apis/{names.API_VERSION}/namespaces/{quote(namespace)}/{names.TEST_PLURAL}"
+
+
+def mail_test_path(namespace: str, name: str) -> str:
+    """Of a MailServerTest."""
+    return f"{mail_tests_path(namespace)}/{quote(name)}"
 
 
 def cluster_settings_path(name: str) -> str:

@@ -13,9 +13,20 @@ from mailsettings.plugin.explain.command import EXPLAIN
 from mailsettings.plugin.imports.command import IMPORT
 from mailsettings.plugin.rotate.command import ROTATE
 from mailsettings.plugin.status.command import STATUS
+from mailsettings.plugin.test.command import TEST
 from mailsettings.plugin.validate.command import VALIDATE
 
-COMMANDS: Final[tuple[Command, ...]] = (AUTHORIZE, COMPLETION, DIAGNOSE, EXPLAIN, IMPORT, ROTATE, STATUS, VALIDATE)
+COMMANDS: Final[tuple[Command, ...]] = (
+    AUTHORIZE,
+    COMPLETION,
+    DIAGNOSE,
+    EXPLAIN,
+    IMPORT,
+    ROTATE,
+    STATUS,
+    TEST,
+    VALIDATE,
+)
 
 COMPLETE: Final = "__complete"
 """The hidden command that shells ask."""

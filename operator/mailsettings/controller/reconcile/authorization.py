@@ -64,7 +64,7 @@ async def authorize(
         ApiError: the API server is in trouble; try again.
     """
     place = _place(services, record)
-    subject = _subject(services, settings.renewable)
+    subject = subject_of(services, settings.renewable)
     await further_consents(services, record, place, subject)
     if subject is None and settings.resolved is not None:
         return Authorization(settings.resolved, status=await give_up_token(services, record, before))
@@ -124,7 +124,7 @@ async def _stranded(
         return Authorization(None, status=before)
     # Without its secrets: just what the token belongs to.
     bare = ResolvedSettings(effective, effective.server, None, OAuth2Secrets())
-    subject, held, now = _subject(services, bare), await services.tokens.read(record.uid), datetime.now(UTC)
+    subject, held, now = subject_of(services, bare), await services.tokens.read(record.uid), datetime.now(UTC)
     if subject is None or held is None or held.token is None or not held.token.belongs_to(subject):
         return Authorization(None, status=before)
     if held.token.is_live(now):
@@ -135,7 +135,7 @@ async def _stranded(
     return Authorization(None, finding=decision.finding, status=status)
 
 
-def _subject(services: Services, resolved: ResolvedSettings | None) -> TokenSubject | None:
+def subject_of(services: Services, resolved: ResolvedSettings | None) -> TokenSubject | None:
     """What a token is asked for; None: the settings have no OAuth2, or what that needs cannot be read."""
     auth = resolved.effective.auth if resolved is not None else None
     if resolved is None or not isinstance(auth, OAuth2) or resolved.oauth2 is None:
@@ -168,6 +168,22 @@ async def _failures(
         await _announce(services, record, failed.fault.reason, failed.fault.message)
         return failure, failed
     return lifecycle.record(failed, failure, services.digest, seed=record.uid), failed
+
+
+async def with_live_token(services: Services, uid: str, resolved: ResolvedSettings) -> ResolvedSettings | None:
+    """Own settings with the token that is held for them; None: there is no live one. Nothing is changed.
+
+    Raises:
+        ApiError: the API server is in trouble; try again.
+    """
+    subject = subject_of(services, resolved)
+    if subject is None:
+        return resolved
+    held = await services.tokens.read(uid)
+    stored = held.token if held is not None else None
+    if stored is None or not stored.belongs_to(subject) or not stored.is_live(datetime.now(UTC)):
+        return None
+    return resolved.authorized(stored)
 
 
 def _client_ends(settings: ResolvedSettings | None) -> ClientEnds:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from mailsettings.controller.keys import COALESCE_SECONDS, SWEEP, Key, Kind
 from mailsettings.controller.reconcile.cluster import reconcile_cluster
+from mailsettings.controller.reconcile.mailservertest import reconcile_mail_test
 from mailsettings.controller.reconcile.namespace import reconcile_namespace
 from mailsettings.controller.reconcile.revoking import finish, set_finalizer
 from mailsettings.controller.reconcile.services import Services
@@ -21,6 +22,9 @@ async def reconcile(services: Services, key: Key) -> None:
         namespace = services.store.namespaces.get(key.name)
         if namespace is not None:
             await reconcile_namespace(services, namespace)
+        return
+    if key.kind is Kind.TEST:
+        await reconcile_mail_test(services, key)
         return
     if key.kind is Kind.TOKENS:
         await services.tokens.sweep()

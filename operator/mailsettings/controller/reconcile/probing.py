@@ -67,7 +67,7 @@ def probe(
         uid=settings_record.uid,
         generation=settings_record.generation,
         requested_at=settings_record.requested_at,
-        cluster=_cluster(services),
+        cluster=cluster_of(services),
     )
     if subject is None:
         services.probes.forget(key)
@@ -102,7 +102,7 @@ def _counted(
     return subject, count
 
 
-def _cluster(services: Services) -> str:
+def cluster_of(services: Services) -> str:
     """The cluster's name as it is configured; else what is usually taken for its identity, shortened."""
     system = services.store.namespaces.get("kube-system")
     return services.cluster_name or (system.uid.partition("-")[0] if system else "unnamed")

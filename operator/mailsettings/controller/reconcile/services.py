@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from mailsettings.api.identity import Cloud
 from mailsettings.controller.consents import ConsentRunner
@@ -9,6 +10,7 @@ from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.keys import Key
+from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
@@ -29,6 +31,9 @@ class Services:
     digest: Digester
     deliveries: Deliveries
     probes: ProbeRunner
+    mail_tests: MailTests
+    probe_deadline: timedelta
+    """How long a probe may take."""
     tokens: TokenStore
     renewals: TokenRenewer
     revocations: TokenRevoker

@@ -57,12 +57,12 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     if namespace is None or namespace.terminating:
         return
     spec = parse_spec(MailServerSettingsSpec, record.spec, custom_cloud=services.custom_cloud)
-    if not isinstance(spec, Finding) and await _is_premature(services, spec):
+    if not isinstance(spec, Finding) and await is_premature(services, spec):
         return
 
     before = read_status(MailServerSettingsStatus, record)
     assessment = await _assess(services, record, spec, namespace, before)
-    suspend = not isinstance(spec, Finding) and (spec.suspend or _system_suspended(services, spec))
+    suspend = not isinstance(spec, Finding) and (spec.suspend or system_suspended(services, spec))
     secret_name = _secret_name(record, spec)
     delivered = None
     if isinstance(spec, MailServerSettingsSpec):
@@ -91,7 +91,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     retry_if_refused(delivered)
 
 
-async def _is_premature(services: Services, spec: MailServerSettingsSpec) -> bool:
+async def is_premature(services: Services, spec: MailServerSettingsSpec) -> bool:
     """Whether the system's object exists but has not been worked out: its reconciliation will come back here.
 
     The watches of two kinds keep no order between them, so before an object that was not seen is called missing the
@@ -130,10 +130,10 @@ async def _assess(
         return _Assessment({ConditionType.ACCEPTED: accepted}, authorization=unchanged)
     if system is not None:
         _note_uses(services, record, spec, [])
-        credentials, resolved = _inherited(system, effective)
+        credentials, resolved = inherited(system, effective)
         await end_consents(services, record)
         left = await give_up_token(services, record, before.oauth2)
-        authorized = _mirrored(system, system.authorized, "Authorized") if system.authorized is not None else None
+        authorized = mirrored(system, system.authorized, "Authorized") if system.authorized is not None else None
         renewing = replace(system.renewing, effective=effective) if system.renewing is not None else None
         authorization = Authorization(resolved, renewing, authorized, left)
     else:
@@ -152,7 +152,7 @@ async def _assess(
     if authorization.finding is not None:
         findings[ConditionType.AUTHORIZED] = authorization.finding
     if system is not None and system.probe is not None:
-        findings[ConditionType.PROBE_SUCCEEDED] = _mirrored(system, system.probe, "Tested")
+        findings[ConditionType.PROBE_SUCCEEDED] = mirrored(system, system.probe, "Tested")
     return _Assessment(findings, effective, authorization.resolved, authorization)
 
 
@@ -163,7 +163,8 @@ def _note_uses(services: Services, record: SettingsRecord, spec: MailServerSetti
     services.store.set_uses(record.key, record.key.namespace, [*refs, own], also=[token])
 
 
-def _inherited(system: SystemSettings, effective: EffectiveSettings) -> tuple[Finding, ResolvedSettings | None]:
+def inherited(system: SystemSettings, effective: EffectiveSettings) -> tuple[Finding, ResolvedSettings | None]:
+    """What an inheriting tenant has of the system's credentials."""
     if system.resolved is None and system.authorized is None:
         return failed(
             Reason.SYSTEM_CREDENTIALS_UNRESOLVED,
@@ -174,7 +175,7 @@ def _inherited(system: SystemSettings, effective: EffectiveSettings) -> tuple[Fi
     return passed(Reason.RESOLVED, f"The credentials of the system's settings {system.name!r} are used."), resolved
 
 
-def _mirrored(system: SystemSettings, finding: Finding, done: str) -> Finding:
+def mirrored(system: SystemSettings, finding: Finding, done: str) -> Finding:
     """One credential is authorized and tested once: tenants that inherit show the system's verdict."""
     return replace(
         finding, message=f"{done} for all tenants of the system's settings {system.name!r}. {finding.message}"
@@ -214,7 +215,8 @@ async def _renew_tokens(services: Services, record: SettingsRecord, resolved: Re
     return next((refusal for refusal in refusals if refusal is not None), None)
 
 
-def _system_suspended(services: Services, spec: MailServerSettingsSpec) -> bool:
+def system_suspended(services: Services, spec: MailServerSettingsSpec) -> bool:
+    """Whether what the settings inherit is suspended."""
     system = services.store.systems.get(spec.system_settings_name) if spec.inherits else None
     return system is not None and system.suspend
 

@@ -178,7 +178,7 @@ async def _called(
     deadline: timedelta,
     since_s: float | None = None,
 ) -> T:
-    """What a call gives, made in a thread with a client of its own for the endpoint's host.
+    """What a call gives, made in a thread with a client of its own for the endpoint's host and the proxy.
 
     Raises:
         FailureError: It failed.

@@ -1,0 +1,143 @@
+"""The kind `MailServerTest`: a test that a person or a pipeline asks for."""
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from mailsettings.api import names
+from mailsettings.api.model import ApiModel, Lax, Rule
+from mailsettings.api.probe import ProbeMode
+from mailsettings.api.provider_rules import provider_rules
+from mailsettings.api.scalars import WHOLE, Address, Mailbox, ObjectName
+from mailsettings.api.spec import NAMES_SERVER_CEL, MailServer
+from mailsettings.api.status import (
+    Effective,
+    ProbedServer,
+    ProbeFailureStatus,
+    ReportedStatus,
+    StageStatus,
+    Time,
+)
+
+DEFAULT_TTL_SECONDS: Final = 3600
+MIN_TTL_SECONDS: Final = 60
+MAX_TTL_SECONDS: Final = 7 * 24 * 3600
+MAX_DIALOGUE_LINES: Final = 512
+MAX_LINE: Final = 512
+"""Characters."""
+MODES: Final = (ProbeMode.CONNECT, ProbeMode.AUTHENTICATE, ProbeMode.SEND)
+
+
+class SettingsRef(ApiModel):
+    """Settings in the test's own namespace."""
+
+    name: ObjectName
+    """The MailServerSettings' name."""
+
+
+class InlineSettings(MailServer):
+    """A mail server that is tried before it is saved. Its Secrets and ConfigMaps are in the test's namespace."""
+
+    mail_from: Mailbox
+    """The sender, as an address or as a name and an address: Acme <no-reply@acme.example>."""
+
+    rules = (
+        *provider_rules(),
+        Rule(
+            cel=NAMES_SERVER_CEL,
+            holds=lambda s: s.names_server,
+            message="settings.connection.host: set it, or a provider whose template has one",
+        ),
+        Rule(
+            cel="!has(self.auth) || !has(self.auth.oauth2)",
+            holds=lambda s: s.auth is None or s.auth.oauth2 is None,
+            message="settings.auth.oauth2: tokens belong to saved settings; save them, and name them in settingsRef",
+        ),
+    )
+
+
+def _tests_something(mode: ProbeMode) -> ProbeMode:
+    if mode not in MODES:
+        raise PydanticCustomError("enum", "must be one of {names}", {"names": ", ".join(MODES)})
+    return mode
+
+
+_Mode = Annotated[ProbeMode, Lax, AfterValidator(_tests_something), Field(json_schema_extra={"enum": [*MODES]})]
+
+
+class MailServerTestSpec(ApiModel):
+    """What is to be tested, and how far. It cannot be changed: a test runs once."""
+
+    settings_ref: SettingsRef | None = None
+    """The settings to test, as they are in force: their own server, or the system's that they inherit."""
+    settings: InlineSettings | None = None
+    """A server to try. Whoever creates such a test must be allowed to get Secrets in the namespace."""
+    mode: _Mode | None = None
+    """Connect stops after the greeting, TLS and EHLO; Authenticate logs in too; Send delivers a test mail. When absent
+    Send if there is a recipient, else Authenticate, or Connect where there is no auth."""
+    recipient: Address | None = None
+    """Who gets the test mail. With the system's settings only whom their tenants.testRecipients permit."""
+    ttl_seconds_after_finished: (
+        Annotated[
+            int,
+            Field(ge=MIN_TTL_SECONDS, le=MAX_TTL_SECONDS, json_schema_extra={"format": "int32"}),
+            WHOLE,
+        ]
+        | None
+    ) = None
+    """How long the test is kept after its end, in seconds: from a minute to seven days. When absent an hour."""
+
+    rules = (
+        Rule(
+            cel="has(self.settingsRef) != has(self.settings)",
+            holds=lambda s: (s.settings_ref is None) != (s.settings is None),
+            message="set exactly one of settingsRef and settings",
+        ),
+        Rule(
+            cel="(has(self.mode) ? self.mode == 'Send' : has(self.recipient)) == has(self.recipient)",
+            holds=lambda s: s.mode in (None, ProbeMode.SEND) if s.recipient else s.mode is not ProbeMode.SEND,
+            message="recipient: mode Send needs an address that the test mail goes to, and the other modes take none",
+        ),
+        Rule(
+            cel="self == oldSelf",
+            # The models see one version only.
+            holds=lambda _: True,
+            message=f"a {names.TEST_KIND} runs once and cannot be changed; create another one",
+        ),
+    )
+
+    @property
+    def ttl_seconds(self) -> int:
+        """How long the test is kept after its end."""
+        return self.ttl_seconds_after_finished or DEFAULT_TTL_SECONDS
+
+
+DialogueLine = Annotated[str, Field(max_length=MAX_LINE)]
+
+
+class MailServerTestStatus(ReportedStatus):
+    """How far the test has come, and how it ended."""
+
+    mode: ProbeMode | None = None
+    """How far the test goes."""
+    effective: Effective | None = None
+    """The settings that are tested."""
+    start_time: Time | None = None
+    """When the test began."""
+    attempt: str | None = None
+    """A random name, by which an operator knows a test that it has begun itself."""
+    completion_time: Time | None = None
+    """When it ended, for whatever reason."""
+    duration: str | None = None
+    """How long the dialogue with the server took, in milliseconds: 182ms."""
+    failure: ProbeFailureStatus | None = None
+    """Where the dialogue with the server failed; absent when it passed, or did not take place."""
+    stages: Annotated[list[StageStatus], Field(max_length=10)] | None = None
+    """The stages that the dialogue has come to, in their order, each with its time."""
+    server: ProbedServer | None = None
+    """What the server has shown of itself; absent where the test did not come so far."""
+    message_id: Annotated[str | None, Field(alias="messageID")] = None
+    """The Message-ID of the test mail, by which it can be found in mailboxes and in the server's log."""
+    dialogue: Annotated[list[DialogueLine], Field(max_length=MAX_DIALOGUE_LINES)] | None = None
+    """What was said, line by line, without logins and without the mail: C: by the operator, S: by the server."""

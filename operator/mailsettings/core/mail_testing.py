@@ -1,0 +1,211 @@
+"""What a MailServerTest tests, whether it may, and what its end means for its status. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Final
+
+from mailsettings.api.conditions import ConditionType, Reason
+from mailsettings.api.mailservertest import (
+    MAX_DIALOGUE_LINES,
+    MAX_LINE,
+    MailServerTestSpec,
+    MailServerTestStatus,
+)
+from mailsettings.api.probe import ProbeMode
+from mailsettings.api.tenants import Tenants
+from mailsettings.core.clock import format_time
+from mailsettings.core.conditions import Findings
+from mailsettings.core.credentials import ResolvedSettings
+from mailsettings.core.finding import Finding, failed, passed, unknown
+from mailsettings.core.probe import ProbeRequest, ProbeResult, TestMail
+from mailsettings.core.probing import (
+    PASSED,
+    certificate_warning,
+    failure_status,
+    milliseconds,
+    probed_server,
+    stage_statuses,
+)
+from mailsettings.core.server import Source
+from mailsettings.core.tenancy import recipient_permitted
+
+HOUR: Final = timedelta(hours=1)
+"""The time in which a namespace's mails are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much the tests may do."""
+
+    running: int
+    """How many may run at a time, in all."""
+    running_in_namespace: int
+    """How many of one namespace may run at a time."""
+    waiting_in_namespace: int
+    """How many more of one namespace may wait for their turn."""
+    mails_per_hour: int
+    """How many mails the tests of one namespace may send in an hour."""
+
+
+class Turn(Enum):
+    """What a test is to do that has not begun."""
+
+    BEGIN = auto()
+    WAIT = auto()
+    GIVE_UP = auto()
+    """Too many are waiting before it."""
+
+
+def turn(place: int, *, running: int, running_in_namespace: int, limits: Limits) -> Turn:
+    """Whether it is a test's turn.
+
+    Args:
+        place: how many of its namespace came before it and have not begun.
+        running: how many run now, in all.
+        running_in_namespace: how many of its namespace do.
+        limits: what is permitted.
+    """
+    free = min(limits.running - running, limits.running_in_namespace - running_in_namespace)
+    if place < free:
+        return Turn.BEGIN
+    return Turn.WAIT if place < max(free, 0) + limits.waiting_in_namespace else Turn.GIVE_UP
+
+
+def too_many(limits: Limits) -> Finding:
+    """Of a test that is not let in."""
+    return failed(
+        Reason.TOO_MANY_TESTS,
+        f"{limits.waiting_in_namespace} tests of this namespace were waiting already; create it again when they are "
+        "done",
+    )
+
+
+def mail_refusal(mails: Sequence[datetime], *, now: datetime, limits: Limits) -> Finding | None:
+    """Why a test of a namespace may send no mail just now; None: it may.
+
+    Args:
+        mails: when the namespace's tests that send mail have begun.
+        now: the present time.
+        limits: what is permitted.
+    """
+    recent = sorted(moment for moment in mails if moment > now - HOUR)
+    if len(recent) < limits.mails_per_hour:
+        return None
+    free_at = recent[len(recent) - limits.mails_per_hour] + HOUR
+    return failed(
+        Reason.MAIL_LIMIT_REACHED,
+        f"The tests of this namespace have sent {len(recent)} mails within an hour, and no more are permitted; "
+        f"create it again after {format_time(free_at)}, or with mode Authenticate",
+    )
+
+
+def mode_of(spec: MailServerTestSpec, *, has_auth: bool) -> ProbeMode:
+    """How far the test goes; without a login to try, Authenticate is no more than Connect."""
+    wanted = spec.mode or (ProbeMode.SEND if spec.recipient is not None else ProbeMode.AUTHENTICATE)
+    return ProbeMode.CONNECT if wanted is ProbeMode.AUTHENTICATE and not has_auth else wanted
+
+
+def recipient_refusal(
+    spec: MailServerTestSpec, settings: ResolvedSettings, tenants: Tenants | None, *, namespace: str
+) -> Finding | None:
+    """Why the mail may not go to this recipient; None: it may.
+
+    Args:
+        spec: the test's.
+        settings: what is tested.
+        tenants: the system's word on it, where the settings are the system's.
+        namespace: the test's.
+    """
+    effective = settings.effective
+    if spec.recipient is None or effective.source is not Source.SYSTEM:
+        return None
+    patterns = tenants.test_recipients if tenants is not None else None
+    if recipient_permitted(spec.recipient, patterns=patterns, sender=effective.mail_from, namespace=namespace):
+        return None
+    return failed(
+        Reason.RECIPIENT_NOT_ALLOWED,
+        f"recipient: the system's settings {effective.settings_name!r} do not permit test mails to this address; "
+        "send to the address of mailFrom, or ask for it in their tenants.testRecipients",
+    )
+
+
+def probe_request(
+    spec: MailServerTestSpec, settings: ResolvedSettings, mode: ProbeMode, *, described_as: str, cluster: str
+) -> ProbeRequest:
+    """What the test asks of the server.
+
+    Args:
+        spec: the test's.
+        settings: what is tested.
+        mode: how far it goes.
+        described_as: the settings in the test mail: `MailServerSettings acme/notifications`.
+        cluster: what the test mail calls the cluster.
+    """
+    mail = None
+    if mode is ProbeMode.SEND and spec.recipient is not None:
+        mail = TestMail(
+            sender=settings.effective.mail_from, recipient=spec.recipient, settings=described_as, cluster=cluster
+        )
+    return ProbeRequest(
+        server=settings.server,
+        mode=mode,
+        level=settings.effective.source,
+        credentials=settings.credentials,
+        mail=mail,
+    )
+
+
+def waiting(message: str) -> Finding:
+    """Of a test that has not begun."""
+    return unknown(Reason.TEST_WAITING, message)
+
+
+QUEUED: Final = waiting("Other tests come first.")
+RUNNING: Final = unknown(Reason.TEST_RUNNING, "The server is being tested.")
+INTERRUPTED: Final = failed(
+    Reason.INTERRUPTED,
+    "The operator ended during the test; a mail may have been sent or not. Create the test again",
+)
+
+
+def verdict(mode: ProbeMode, result: ProbeResult, *, now: datetime) -> Finding:
+    """What the end of the dialogue means."""
+    if result.failure is not None:
+        return failed(result.failure.reason, result.failure.message)
+    warning = certificate_warning(probed_server(result.server), format_time(now))
+    return passed(Reason.TEST_PASSED, f"{PASSED[mode]}{warning}")
+
+
+def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTestStatus:
+    """The status with what the dialogue has shown."""
+    dialogue = [str(line)[:MAX_LINE] for line in result.dialogue[:MAX_DIALOGUE_LINES]]
+    return before.model_copy(
+        update={
+            "duration": milliseconds(result.duration),
+            "failure": failure_status(result.failure) if result.failure is not None else None,
+            "stages": stage_statuses(result),
+            "server": probed_server(result.server),
+            "message_id": result.message_id,
+            "dialogue": dialogue or None,
+        }
+    )
+
+
+def state_findings(finding: Finding) -> Findings:
+    """The conditions of a test about which this is known; a finding that is not unknown is its end.
+
+    `Complete` is for `kubectl wait`, which so ends in any case; `Reconciling` and `Stalled` are what GitOps tools read.
+    """
+    has_ended = finding.status is not None
+    complete = passed if has_ended else failed
+    findings = {
+        ConditionType.COMPLETE: complete(finding.reason, finding.message),
+        ConditionType.SUCCEEDED: finding,
+    }
+    if not has_ended:
+        findings[ConditionType.RECONCILING] = passed(finding.reason, finding.message)
+    elif not finding.holds:
+        findings[ConditionType.STALLED] = passed(finding.reason, finding.message)
+    return findings

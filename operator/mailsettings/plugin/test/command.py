@@ -1,0 +1,83 @@
+"""The command line of `test`."""
+
+import argparse
+from datetime import timedelta
+from typing import Final
+
+from mailsettings.plugin.command import PROGRAM, Command, add_cluster_options, add_output_option, duration
+
+DEFAULT_TIMEOUT: Final = timedelta(minutes=3)
+
+DESCRIPTION: Final = """\
+Has the operator test a mail server now, and shows how far it came: each stage
+with its time, and, where that failed or with --follow, all that was said,
+without logins.
+
+Tested are saved settings as they are in force, or with -f those of a manifest
+that is not applied yet; its Secrets must be in the namespace. It creates a
+MailServerTest, which the operator deletes after an hour. You need the right to
+create those, and for -f to get Secrets in the namespace, too."""
+
+EPILOG: Final = f"""\
+examples:
+  # up to the login
+  {PROGRAM} test mail
+  {PROGRAM} test mail -n shop
+
+  # up to a mail that arrives
+  {PROGRAM} test mail --to ops@acme.example
+
+  # no login either, and all that is said
+  {PROGRAM} test mail --mode Connect --follow
+
+  # values that are not saved yet
+  {PROGRAM} test -f mail.yaml --to ops@acme.example
+
+  # for a script
+  {PROGRAM} test mail --timeout 90s --rm -o json
+
+exit status: 0 passed; 1 not, with the reason on standard error; 2 usage"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="of a MailServerSettings; with -f: which of those in the file"
+    )
+    parser.add_argument("-n", "--namespace", help="of the settings and of the test (default: the context's)")
+    parser.add_argument("-f", "--filename", metavar="FILE", help="try the server of a manifest; - for standard input")
+    parser.add_argument("--to", metavar="ADDRESS", help="send a mail there")
+    parser.add_argument(
+        "--mode",
+        choices=("Connect", "Authenticate", "Send"),
+        help="how far to go (default: Send with --to, else Authenticate)",
+    )
+    parser.add_argument("--follow", action="store_true", help="show what was said even if all went well")
+    parser.add_argument("--rm", action="store_true", help="delete the MailServerTest at the end")
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        default=DEFAULT_TIMEOUT,
+        metavar="DURATION",
+        help="wait no longer than that, such as 90s (default: 3m)",
+    )
+    add_cluster_options(parser)
+    add_output_option(parser, "json")
+
+
+def _complain(options: argparse.Namespace) -> str | None:
+    if options.name is None and options.filename is None:
+        return "name the settings, or a file with -f"
+    if (options.mode == "Send") != (options.to is not None) and options.mode is not None:
+        return "--mode Send and --to go together; the other modes send no mail"
+    return None
+
+
+TEST: Final = Command(
+    name="test",
+    summary="have a mail server tested now",
+    description=DESCRIPTION,
+    epilog=EPILOG,
+    add_arguments=_add_arguments,
+    module="mailsettings.plugin.test.run",
+    complain=_complain,
+)

@@ -1,0 +1,85 @@
+"""What a MailServerTest says, for a person and for a program. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+Json = Mapping[str, Any]
+
+_FIELDS: Final = ("mode", "duration", "stages", "server", "failure", "messageID", "dialogue")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far a test has come."""
+
+    ended: bool
+    succeeded: bool
+    reason: str
+    message: str
+
+
+def state_of(test: Json) -> State:
+    """What the conditions say; a test that nobody has looked at is waiting."""
+    found = {each["type"]: each for each in (test.get("status") or {}).get("conditions") or ()}
+    said = found.get("Succeeded", {})
+    return State(
+        ended=found.get("Complete", {}).get("status") == "True",
+        succeeded=said.get("status") == "True",
+        reason=said.get("reason", "TestWaiting"),
+        message=said.get("message", "The operator has not seen the test yet."),
+    )
+
+
+def is_seen(test: Json) -> bool:
+    """Whether the operator has looked at it."""
+    observed = (test.get("status") or {}).get("observedGeneration", -1)
+    return bool(observed >= 0)
+
+
+def document_of(test: Json) -> dict[str, Any]:
+    """For a program."""
+    state, status = state_of(test), test.get("status") or {}
+    return {
+        "name": test["metadata"]["name"],
+        "namespace": test["metadata"]["namespace"],
+        "succeeded": state.succeeded,
+        "reason": state.reason,
+        "message": state.message,
+        **{field: status[field] for field in _FIELDS if field in status},
+    }
+
+
+def title_of(test: Json) -> str:
+    """What is tested, in one line."""
+    effective, mode = (test.get("status") or {}).get("effective"), (test.get("status") or {}).get("mode")
+    if effective is None:
+        return ""
+    return f"{effective['host']}:{effective['port']}, TLS {effective['tls']}, up to {mode}"
+
+
+def lines_of(test: Json) -> Iterator[str]:
+    """The stages with their times, and what the server has shown of itself."""
+    status = test.get("status") or {}
+    failure = status.get("failure") or {}
+    stages = status.get("stages") or ()
+    for stage in stages:
+        mark = "  failed here" if stage["name"] == failure.get("stage") else ""
+        yield f"  {stage['name']:<9}{stage['duration']:>9}{mark}"
+    if status.get("duration"):
+        yield f"  {'in all':<9}{status['duration']:>9}"
+    yield from _server(status.get("server") or {})
+    if status.get("messageID") is not None:
+        yield f"  Message-ID {status['messageID']}"
+
+
+def _server(server: Json) -> Iterator[str]:
+    if server.get("tlsVersion"):
+        yield f"  {server['tlsVersion']} {server.get('cipher', '')}".rstrip()
+    certificate = server.get("certificate")
+    if certificate:
+        yield f"  certificate of {certificate['subject']}, by {certificate['issuer']}, until {certificate['expiresAt']}"
+    if server.get("mechanisms"):
+        yield f"  login by {', '.join(server['mechanisms'])}"
+    if server.get("size"):
+        yield f"  mails up to {server['size']} bytes"

@@ -1,0 +1,188 @@
+"""Does what `test` was asked for."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Final
+
+from mailsettings.api import names
+from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, mail_test_path, mail_tests_path
+from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
+from mailsettings.plugin.connection import UNREACHABLE, connected, told
+from mailsettings.plugin.terminal import Style, Terminal
+from mailsettings.plugin.test.manifest import inline_settings
+from mailsettings.plugin.test.outcome import document_of, is_seen, lines_of, state_of, title_of
+
+WATCH_S: Final = 60
+PAUSE_S: Final = 0.5
+CLEAN_UP_S: Final = 5.0
+_GONE: Final = 410
+_PREFIX: Final = 40
+"""Characters of the settings' name in the test's; Kubernetes adds five more."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; the exit status."""
+    terminal = Terminal.standard()
+    try:
+        test = asyncio.run(_main(options, terminal))
+    except CommandError as error:
+        return _fail(options, terminal, error.reason, error.message)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return _fail(options, terminal, "Interrupted", "Interrupted; a test that has begun goes on.")
+    _report(options, terminal, test)
+    return SUCCESS if state_of(test).succeeded else FAILURE
+
+
+async def _main(options: argparse.Namespace, terminal: Terminal) -> Json:
+    spec = _spec(options)
+    async with connected(options) as connection:
+        namespace = options.namespace or connection.namespace
+        test = await _create(connection.api, namespace, spec, options.name or "settings")
+        try:
+            return await _followed(connection.api, test, terminal, options.timeout.total_seconds())
+        finally:
+            if options.rm:
+                await _remove(connection.api, test)
+
+
+def _spec(options: argparse.Namespace) -> Json:
+    spec: Json = {}
+    if options.filename is None:
+        spec["settingsRef"] = {"name": options.name}
+    else:
+        spec["settings"] = inline_settings(_read(options.filename), options.name)
+    if options.to is not None:
+        spec["recipient"] = options.to
+    if options.mode is not None:
+        spec["mode"] = options.mode
+    return spec
+
+
+def _read(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise CommandError("FileInvalid", f"The file {file} cannot be read: {why}") from None
+
+
+async def _create(api: KubernetesApi, namespace: str, spec: Json, settings: str) -> Json:
+    body = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.TEST_KIND,
+        "metadata": {"generateName": f"{settings[:_PREFIX].rstrip('.-')}-"},
+        "spec": spec,
+    }
+    with told(f"create {names.TEST_KIND}s in the namespace {namespace}"):
+        return await api.create(mail_tests_path(namespace), body)
+
+
+async def _followed(api: KubernetesApi, test: Json, terminal: Terminal, timeout_s: float) -> Json:
+    """The test once it has ended.
+
+    Raises:
+        CommandError: It has not, or it is gone.
+    """
+    terminal.tick(_now(test))
+    try:
+        async with asyncio.timeout(timeout_s), contextlib.aclosing(_states(api, test)) as states:
+            async for state in states:
+                test = state
+                if state_of(test).ended:
+                    return test
+                terminal.tick(_now(test))
+    except TimeoutError:
+        pass
+    raise _late(test)
+
+
+def _now(test: Json) -> str:
+    title = title_of(test)
+    return f"{title}: {state_of(test).message}" if title else state_of(test).message
+
+
+def _late(test: Json) -> CommandError:
+    name, namespace = test["metadata"]["name"], test["metadata"]["namespace"]
+    if not is_seen(test):
+        return CommandError("TimedOut", "The operator has not looked at the test. Does it run?")
+    return CommandError(
+        "TimedOut", f"{state_of(test).message} The test goes on; look again: kubectl get mst {name} -n {namespace}"
+    )
+
+
+async def _states(api: KubernetesApi, test: Json) -> AsyncGenerator[Json, None]:
+    """Every state of the test from now on, across interruptions."""
+    name, namespace = test["metadata"]["name"], test["metadata"]["namespace"]
+    what = f"watch {names.TEST_KIND}s in the namespace {namespace}"
+    while True:
+        with contextlib.suppress(*UNREACHABLE), _told_unless_passing(what):
+            version = test["metadata"]["resourceVersion"]
+            async for kind, document in api.watch_object(
+                mail_tests_path(namespace), name, resource_version=version, timeout_seconds=WATCH_S
+            ):
+                if kind == "DELETED":
+                    raise CommandError("Deleted", "Somebody has deleted the test.")
+                test = document
+                yield test
+        await asyncio.sleep(PAUSE_S)
+        with contextlib.suppress(*UNREACHABLE), _told_unless_passing(what):
+            found = await api.get(mail_test_path(namespace, name))
+            if found is None:
+                raise CommandError("Deleted", "Somebody has deleted the test.")
+            test = found
+            yield test
+
+
+@contextlib.contextmanager
+def _told_unless_passing(doing: str) -> Iterator[None]:
+    """As `told`, but for what another attempt mends: a watch that is too old, an API server that has trouble."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status != _GONE and not error.is_temporary:
+            with told(doing):
+                raise
+
+
+async def _remove(api: KubernetesApi, test: Json) -> None:
+    """Deletes it, if that is possible at all: its end deletes it anyway, later."""
+    metadata = test["metadata"]
+    with contextlib.suppress(ApiError, *UNREACHABLE):
+        async with asyncio.timeout(CLEAN_UP_S):
+            await api.delete(mail_test_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
+
+
+def _report(options: argparse.Namespace, terminal: Terminal, test: Json) -> None:
+    state = state_of(test)
+    text = f"{state.reason}: {state.message}"
+    if options.output == "json":
+        terminal.tell_document(json.dumps(document_of(test)))
+    else:
+        _show(terminal, test, whole=options.follow or not state.succeeded)
+    if not state.succeeded:
+        terminal.say(text, Style.BAD)
+    elif options.output is None:
+        terminal.tell(text, Style.GOOD)
+
+
+def _show(terminal: Terminal, test: Json, *, whole: bool) -> None:
+    title = title_of(test)
+    if title:
+        terminal.tell_line(title, Style.STRONG)
+    for line in lines_of(test):
+        terminal.tell_line(line)
+    if whole:
+        for line in (test.get("status") or {}).get("dialogue") or ():
+            terminal.tell_line(f"  {line}")
+
+
+def _fail(options: argparse.Namespace, terminal: Terminal, reason: str, message: str) -> int:
+    terminal.say(f"{reason}: {message}", Style.BAD)
+    if options.output == "json":
+        terminal.tell_document(json.dumps({"succeeded": False, "reason": reason, "message": message}))
+    return FAILURE

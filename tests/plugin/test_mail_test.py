@@ -1,0 +1,118 @@
+"""What `test` makes of manifests and of what a MailServerTest says."""
+
+from typing import Any, Final
+
+import pytest
+
+from mailsettings.plugin.command import CommandError
+from mailsettings.plugin.test.manifest import inline_settings
+from mailsettings.plugin.test.outcome import document_of, is_seen, lines_of, state_of, title_of
+
+MANIFEST: Final = """\
+apiVersion: v1
+kind: Secret
+metadata: {name: smtp}
+---
+apiVersion: mailsettings.dev/v1alpha1
+kind: MailServerSettings
+metadata: {name: mail}
+spec:
+  mailFrom: a@acme.example
+  connection: {host: smtp.acme.example, port: 587}
+  suspend: true
+  probe: {mode: Send, recipient: b@acme.example}
+---
+"""
+INHERITING: Final = "kind: MailServerSettings\nmetadata: {name: other}\nspec: {mailFrom: a@acme.example}\n"
+SERVER: Final = {"mailFrom": "a@acme.example", "connection": {"host": "smtp.acme.example", "port": 587}}
+
+
+@pytest.mark.parametrize("name", [None, "mail"])
+def test_server_of_a_manifest_is_what_is_tried(name: str | None) -> None:
+    assert inline_settings(MANIFEST, name) == SERVER
+
+
+def test_of_several_settings_one_is_named() -> None:
+    assert inline_settings(f"{MANIFEST}{INHERITING}", "mail") == SERVER
+
+
+def test_a_spec_alone_and_json_will_do() -> None:
+    assert inline_settings('{"mailFrom": "a@acme.example", "provider": "Google", "output": {}}', None) == {
+        "mailFrom": "a@acme.example",
+        "provider": "Google",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ("a: [", None, "no YAML"),
+        ("", None, "no settings of a mail server"),
+        ("- 1", None, "no settings of a mail server"),
+        (MANIFEST, "absent", "no settings named 'absent'"),
+        (f"{MANIFEST}{INHERITING}", None, "several settings of a mail server; name the ones"),
+        (INHERITING, None, "use the system's server"),
+        ("kind: MailServerSettings\nspec: 5", None, "no settings of a mail server"),
+    ],
+)
+def test_file_that_says_no_server_is_refused(text: str, name: str | None, message: str) -> None:
+    with pytest.raises(CommandError, match=message) as caught:
+        inline_settings(text, name)
+    assert caught.value.reason == "FileInvalid"
+
+
+def condition(kind: str, status: str, reason: str = "BadCredentials") -> dict[str, str]:
+    return {"type": kind, "status": status, "reason": reason, "message": "Renew the password."}
+
+
+def mail_test(**status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "mail-abcde", "namespace": "shop"}, "status": status}
+
+
+FAILED: Final = mail_test(
+    observedGeneration=1,
+    conditions=[condition("Complete", "True"), condition("Succeeded", "False")],
+    mode="Authenticate",
+    effective={"host": "smtp.acme.example", "port": 587, "tls": "StartTLS"},
+    duration="41ms",
+    stages=[{"name": "connect", "duration": "12ms"}, {"name": "auth", "duration": "29ms"}],
+    failure={"stage": "auth", "cause": "BadCredentials", "message": "Renew the password."},
+    server={
+        "tlsVersion": "TLSv1.3",
+        "cipher": "TLS_AES_256_GCM_SHA384",
+        "certificate": {"subject": "CN=smtp", "issuer": "CN=ca", "expiresAt": "2027-01-01T00:00:00Z"},
+        "mechanisms": ["PLAIN", "LOGIN"],
+        "size": 1000,
+    },
+    dialogue=["S: 220 hello"],
+)
+
+
+def test_stages_are_shown_with_their_times_and_the_failing_one_is_marked() -> None:
+    assert title_of(FAILED) == "smtp.acme.example:587, TLS StartTLS, up to Authenticate"
+    assert [*lines_of(FAILED)] == [
+        "  connect       12ms",
+        "  auth          29ms  failed here",
+        "  in all        41ms",
+        "  TLSv1.3 TLS_AES_256_GCM_SHA384",
+        "  certificate of CN=smtp, by CN=ca, until 2027-01-01T00:00:00Z",
+        "  login by PLAIN, LOGIN",
+        "  mails up to 1000 bytes",
+    ]
+
+
+def test_program_gets_the_whole_result() -> None:
+    document = document_of(FAILED)
+    assert (document["name"], document["succeeded"], document["reason"]) == ("mail-abcde", False, "BadCredentials")
+    assert document["dialogue"] == ["S: 220 hello"]
+    assert document["failure"]["stage"] == "auth"
+    assert "effective" not in document
+
+
+def test_test_that_nobody_has_looked_at_waits() -> None:
+    fresh = mail_test(observedGeneration=-1)
+    assert not is_seen(fresh)
+    state = state_of(fresh)
+    assert (state.ended, state.succeeded, state.reason) == (False, False, "TestWaiting")
+    assert [*lines_of(fresh)] == []
+    assert title_of(fresh) == ""

@@ -1,0 +1,186 @@
+"""What the operator remembers of MailServerTests: whose turn it is, and how many mails were sent."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from mailsettings.controller.keys import Key, mail_test_key
+from mailsettings.controller.mail_tests import MailTests, mail_test_record
+from mailsettings.controller.store import Store
+from mailsettings.controller.triggers import Triggers
+from mailsettings.core.clock import format_time
+from mailsettings.core.mail_testing import Turn
+from mailsettings.core.probe import ProbeRequest
+from mailsettings.core.probing import ProbeSubject
+from tests.support.smtp_probe import request
+from tests.unit.builders import LIMITS
+
+NOW: Final = datetime(2026, 11, 22, 16, 40, tzinfo=UTC)
+
+
+def body(
+    name: str = "a", namespace: str = "shop", *, created: int = 0, spec: dict[str, Any] | None = None, **status: Any
+) -> dict[str, Any]:
+    metadata = {
+        "name": name,
+        "namespace": namespace,
+        "uid": f"uid-{name}",
+        "generation": 1,
+        "resourceVersion": "7",
+        "creationTimestamp": format_time(NOW + timedelta(seconds=created)),
+    }
+    return {"metadata": metadata, "spec": spec or {"settingsRef": {"name": "mail"}}, "status": status}
+
+
+def key(name: str, namespace: str = "shop") -> Key:
+    return mail_test_key(namespace, name)
+
+
+def subject(name: str) -> ProbeSubject:
+    asked: ProbeRequest = request(25)
+    return ProbeSubject(name, 1, asked, timedelta(), name, None)
+
+
+@pytest.fixture
+def tests() -> MailTests:
+    return MailTests(LIMITS)
+
+
+def put(tests: MailTests, *bodies: dict[str, Any]) -> None:
+    for each in bodies:
+        assert tests.put(mail_test_record(each))
+
+
+def turns(tests: MailTests, *names: str) -> list[Turn]:
+    return [tests.turn(key(name)) for name in names]
+
+
+def test_those_created_first_come_first_and_then_those_of_the_first_name(tests: MailTests) -> None:
+    put(tests, body("a", created=2), body("c", created=1), body("b", created=1))
+    assert turns(tests, "b", "c", "a") == [Turn.BEGIN, Turn.BEGIN, Turn.WAIT]
+    assert tests.next_ones() == [key("b"), key("c")]
+
+
+def test_begun_is_counted_at_once_and_no_more_when_it_has_ended(tests: MailTests) -> None:
+    put(tests, body("a"), body("b"), body("c"))
+    for name in ("a", "b"):
+        tests.begin(key(name), subject(name))
+    assert turns(tests, "c") == [Turn.WAIT]
+    tests.end(key("a"))  # it could not be written
+    assert turns(tests, "a", "c") == [Turn.BEGIN, Turn.WAIT]
+    put(tests, body("a", startTime=format_time(NOW), completionTime=format_time(NOW)))
+    assert turns(tests, "c") == [Turn.BEGIN]
+
+
+def test_what_another_process_has_begun_counts(tests: MailTests) -> None:
+    put(tests, body("a", startTime=format_time(NOW)), body("b", startTime=format_time(NOW)), body("c"))
+    assert turns(tests, "c") == [Turn.WAIT]
+    assert tests.begun(key("a")) is None
+    tests.drop(key("a"))
+    assert turns(tests, "c") == [Turn.BEGIN]
+
+
+def test_all_namespaces_share_the_bound(tests: MailTests) -> None:
+    put(tests, *(body("a", f"n{number}", startTime=format_time(NOW)) for number in range(3)), body("x"))
+    assert turns(tests, "x") == [Turn.WAIT]
+    tests.drop(key("a", "n1"))
+    assert turns(tests, "x") == [Turn.BEGIN]
+
+
+def test_too_many_are_refused_and_those_in_front_are_not(tests: MailTests) -> None:
+    put(tests, *(body(f"t{number}") for number in range(7)))
+    assert turns(tests, *(f"t{number}" for number in range(7))) == [
+        *[Turn.BEGIN] * 2,
+        *[Turn.WAIT] * 4,
+        Turn.GIVE_UP,
+    ]
+
+
+def test_deleted_ones_wait_no_more(tests: MailTests) -> None:
+    put(tests, body("a"), body("b"), body("c"))
+    dying = body("a")
+    dying["metadata"]["deletionTimestamp"] = format_time(NOW)
+    put(tests, dying)
+    tests.drop(key("b"))
+    assert turns(tests, "c") == [Turn.BEGIN]
+    assert tests.next_ones() == [key("c")]
+    tests.drop(key("c"))
+    tests.drop(key("a"))
+    assert (tests.next_ones(), tests._records, tests._waiting, tests._running) == ([], {}, {}, {})
+
+
+SENDING: Final = {"settingsRef": {"name": "mail"}, "recipient": "ops@acme.example"}
+
+
+def test_mails_count_for_an_hour_also_when_their_tests_are_gone(tests: MailTests) -> None:
+    started = NOW - timedelta(minutes=59)
+    put(
+        tests,
+        body("kept", spec=SENDING, startTime=format_time(started), completionTime=format_time(started)),
+        body("gone", spec=SENDING, startTime=format_time(started), completionTime=format_time(started)),
+        body("running", spec=SENDING, startTime=format_time(NOW)),
+        body("waiting", spec=SENDING),
+        body("silent", startTime=format_time(NOW)),
+        body("elsewhere", "other", spec=SENDING, startTime=format_time(NOW)),
+    )
+    tests.drop(key("gone"))
+    assert sorted(tests.mails("shop", now=NOW)) == [started, started, NOW]
+    tests.begin(key("waiting"), subject("waiting"))
+    assert len(tests.mails("shop", now=NOW)) == 4
+    assert len(tests.mails("shop", now=NOW + timedelta(minutes=2))) == 2
+    assert tests._deleted == {}
+
+
+def test_test_that_is_replaced_by_another_of_its_name_counts(tests: MailTests) -> None:
+    put(tests, body("a", spec=SENDING, startTime=format_time(NOW)))
+    again = body("a", spec=SENDING)
+    again["metadata"]["uid"] = "another"
+    put(tests, again)
+    assert tests.mails("shop", now=NOW) == [NOW]
+    assert turns(tests, "a") == [Turn.BEGIN]
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "sends"),
+    [
+        ({}, {}, False),
+        ({"recipient": "a@b"}, {}, True),
+        ({"recipient": "a@b", "mode": "Send"}, {}, True),
+        ({"mode": "Connect"}, {}, False),
+        ({"recipient": "a@b"}, {"mode": "Send"}, True),
+    ],
+)
+def test_what_sends(spec: dict[str, Any], status: dict[str, Any], sends: bool) -> None:
+    assert mail_test_record(body(spec={"settingsRef": {"name": "mail"}, **spec}, **status)).sends is sends
+
+
+def test_of_what_has_ended_little_is_kept(tests: MailTests) -> None:
+    ended = body("a", completionTime=format_time(NOW), dialogue=["x" * 500] * 100)
+    record = mail_test_record(ended)
+    assert record.pending is None
+    assert (record.ended_at, record.ttl_seconds) == (NOW, 3600)
+    assert mail_test_record(body(spec={"ttlSecondsAfterFinished": 60})).ttl_seconds == 60
+
+
+def test_time_that_nobody_can_read_is_none() -> None:
+    record = mail_test_record(body(startTime="yesterday", completionTime="2026-11-22T16:40:00.5+01:00"))
+    assert (record.started_at, record.ended_at) == (None, None)
+
+
+def test_news_of_a_test_wakes_it_and_echoes_do_not() -> None:
+    tests, awake = MailTests(LIMITS), list[Key]()
+    triggers = Triggers(
+        Store(), tests, awake.append, lambda _key, _seconds: None, operator_namespace="mailsettings-system"
+    )
+    triggers.mail_test_changed(body())
+    triggers.mail_test_changed(body())
+    assert awake == [key("a")]
+    again = body()
+    again["metadata"]["uid"] = "another"
+    triggers.mail_test_changed(again)
+    triggers.deleted(key("a").kind, body())
+    assert tests.get(key("a")) is not None, "it has been made anew"
+    triggers.deleted(key("a").kind, again)
+    assert tests.get(key("a")) is None
+    assert awake == [key("a")] * 3
