@@ -250,6 +250,7 @@ def test_it_agrees_with_the_models(kind: crd.Kind) -> None:
     strategy: st.SearchStrategy[Any] = {
         crd.CLUSTER.kind: specs.CLUSTER_SPECS,
         crd.TENANT.kind: specs.TENANT_SPECS,
+        crd.TEST.kind: specs.TEST_SPECS,
     }[kind.kind]
 
     @settings(max_examples=400, derandomize=True, database=None, suppress_health_check=[*HealthCheck], deadline=None)

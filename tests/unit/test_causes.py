@@ -119,6 +119,8 @@ OF_THE_OPERATOR: Final = {
     *(Reason.TOKEN_NOT_STORED, Reason.FEDERATION_UNAVAILABLE, Reason.TOKEN_REQUEST_REFUSED),
     *(Reason.PROVIDER_ANSWER_INVALID, Reason.SECRET_NOT_OWNED, Reason.DELIVERY_REFUSED, Reason.RELAY_NEEDED),
     *(Reason.SUSPENDED, Reason.EGRESS_DENIED, Reason.SERVER_REFUSED),
+    *(Reason.SETTINGS_NOT_FOUND, Reason.RECIPIENT_NOT_ALLOWED, Reason.TOO_MANY_TESTS, Reason.MAIL_LIMIT_REACHED),
+    Reason.INTERRUPTED,
 }
 """Reasons that a person must act on and that are no failure of the mail server's or the provider's."""
 
