@@ -76,6 +76,7 @@ def test_the_way_from_the_system_to_the_secret(
 ) -> None:
     create(kube, namespace, systemSettingsRef={"name": system})
     kube.wait_ready("mail", namespace)
+    kube.wait(lambda: (kube.settings(system) or {})["status"]["tenants"]["inheriting"] == 1, "the tenant to be counted")
     person = reads_systems(somebody("edit"))
     status, out, err = said(person, "mail")
     assert (status, err) == (0, "")
