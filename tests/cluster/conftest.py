@@ -56,10 +56,12 @@ def kube(installed: Cluster) -> Kube:
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as holder:
-        holder.bind((LOOPBACK, 0))
-        return int(holder.getsockname()[1])
+    """A port on which nothing listens, and which no connection is given: those get ports above 32767 on Linux."""
+    while True:
+        with socket.socket() as holder, contextlib.suppress(OSError):
+            port = 20000 + secrets.randbelow(12000)
+            holder.bind((LOOPBACK, port))
+            return port
 
 
 @pytest.fixture(scope="session")

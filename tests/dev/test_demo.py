@@ -525,7 +525,9 @@ class TestScreens:
         colours = []
         for reason in ("ConsentRequired", "ConsentDenied"):
             file = StringIO()
-            with LiveScreen(Console(file=file, force_terminal=True, width=80, height=40)) as screen:
+            with LiveScreen(
+                Console(file=file, force_terminal=True, width=80, height=40, _environ={"TERM": "xterm-256color"})
+            ) as screen:
                 screen.show(State((replace(ROW, reason=reason),), frozenset()))
             colours.append("\x1b[33m" in file.getvalue())
         assert colours == [True, False]
