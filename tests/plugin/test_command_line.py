@@ -15,7 +15,6 @@ import pytest
 from mailsettings.api import names
 from mailsettings.plugin.__main__ import COMMANDS, _parser, main
 from mailsettings.plugin.authorize.browser import has_browser
-from mailsettings.plugin.authorize.command import OPERATOR_NAMESPACE
 from mailsettings.plugin.terminal import Style, Terminal
 
 ROOT: Final = Path(__file__).parents[2]
@@ -100,8 +99,7 @@ def test_help_and_usage_load_nothing_heavy() -> None:
 
 
 def test_the_default_namespace_is_that_of_the_manifests() -> None:
-    """It is written down once more, so that help need not load the models."""
-    assert OPERATOR_NAMESPACE == names.OPERATOR_NAMESPACE
+    assert _parser().parse_args(["authorize", "mail"]).operator_namespace == names.OPERATOR_NAMESPACE
 
 
 def test_an_api_server_that_is_away_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailsettings.plugin.imports.command import OPERATOR_NAMESPACE
+from mailsettings.api import names
 from mailsettings.plugin.imports.run import to_manifests
 from mailsettings.plugin.imports.thingsboard import ForeignSettingsError, Imported, Wish, convert, parse
 from mailsettings.plugin.validate.check import Problem, Severity, content_of
@@ -196,7 +196,7 @@ def test_as_a_person_has_it(tmp_path: Path) -> None:
     assert ended.returncode == 0
     secret, made = yaml.safe_load_all(ended.stdout)
     assert (secret["metadata"], made["metadata"]) == (
-        {"name": "default-login", "namespace": OPERATOR_NAMESPACE},
+        {"name": "default-login", "namespace": names.OPERATOR_NAMESPACE},
         {"name": "default"},
     )
     assert "tenants: nobody may use these settings yet" in ended.stderr

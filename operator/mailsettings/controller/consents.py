@@ -17,7 +17,7 @@ from mailsettings.controller.keys import Key
 from mailsettings.controller.renewals import Obtain
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.oauth2.account import check_consent
-from mailsettings.core.oauth2.consent import ConsentKey, ConsentResult, PollDevice, Redeem
+from mailsettings.core.oauth2.consent import ConsentKey, ConsentResult, PollDevice, Redeem, lapsed
 from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token, TokenRequest
@@ -155,9 +155,13 @@ class ConsentRunner:
         Raises:
             ApiError: The API server is in trouble; try again.
         """
+        self._report(attempt, fault)
+        await self._consents.finish(attempt.held, ConsentResult.of(fault, attempt.subject.oauth2.username))
+
+    def _report(self, attempt: Attempt, fault: TokenFault) -> None:
+        """Has the condition say it."""
         failure = FailedRenewal(attempt.subject, fault, datetime.now(UTC), of_consent=True)
         self._notify_finished(attempt.key, failure)
-        await self._consents.finish(attempt.held, ConsentResult.of(fault, attempt.subject.oauth2.username))
 
     async def close(self) -> None:
         """Lets codes that are being redeemed come to their end, for a limited time."""
@@ -181,8 +185,7 @@ class ConsentRunner:
         try:
             fault = await work
             if fault is not None:
-                failure = FailedRenewal(attempt.subject, fault, datetime.now(UTC), of_consent=True)
-                self._notify_finished(attempt.key, failure)
+                self._report(attempt, fault)
                 await self._tell(attempt, fault)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             self._logger.error("a consent for %s broke: %s", attempt.key, described(error))  # noqa: TRY400
@@ -216,9 +219,10 @@ class ConsentRunner:
         if fault is not None:
             return fault
         if attempt.stopped.is_set():
-            return _lapsed("the settings were changed meanwhile")
+            return lapsed("the settings were changed meanwhile")
         try:
-            await self._tokens.adopt(attempt.place, _adoptable(token, attempt))
+            stored = StoredToken.of(token, attempt.subject, sent=None, request=attempt.rotation)
+            await self._tokens.adopt(attempt.place, stored)
         except ApiError as error:
             # Not the API server's text: it may repeat what it refuses.
             why = f"{error.status} {error.reason}".strip()
@@ -276,7 +280,7 @@ class ConsentRunner:
         try:
             kept = json.loads(self._sealer.open(step.sealed, about=_about(attempt)))
         except SealError:
-            return _lapsed("the settings were changed meanwhile")
+            return lapsed("the settings were changed meanwhile")
         interval, ends_at = timedelta(seconds=kept["interval_s"]), parse_time(kept["ends_at"])
         while datetime.now(UTC) < ends_at:
             if await self._ends_within(attempt, interval):
@@ -294,7 +298,7 @@ class ConsentRunner:
                 interval = min(MAX_POLL_INTERVAL, max(interval, error.fault.retry_after or interval))
             else:
                 return await self._adopted(attempt, token, nonce=None)
-        return _lapsed("nobody entered the code in time")
+        return lapsed("nobody entered the code in time")
 
     async def _ends_within(self, attempt: Attempt, interval: timedelta) -> bool:
         """Waits for so long, or until the operator ends or the settings are others."""
@@ -311,17 +315,9 @@ class _Running:
     task: asyncio.Task[None]
 
 
-def _adoptable(token: Token, attempt: Attempt) -> StoredToken:
-    return StoredToken.of(token, attempt.subject, sent=None, request=attempt.rotation)
-
-
 def _about(attempt: Attempt) -> str:
     """What a device code belongs to: in another Secret, or after a change of the settings, it is worth nothing."""
     return f"{attempt.held.consent.uid}/{attempt.subject.fingerprint}"
-
-
-def _lapsed(why: str) -> TokenFault:
-    return TokenFault(Reason.CONSENT_EXPIRED, f"The consent came to nothing: {why}. Begin again.", is_transient=False)
 
 
 def _unkept(subject: TokenSubject) -> TokenFault:

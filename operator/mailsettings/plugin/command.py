@@ -62,6 +62,34 @@ class CommandError(Exception):
         self.message = message
 
 
+def add_target_options(parser: argparse.ArgumentParser) -> None:
+    """Which settings: a tenant's by name and namespace, or the system's. `name_is_missing` judges them."""
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="of the settings (with --cluster the default is: default)"
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("-n", "--namespace", help="of a MailServerSettings (default: the context's)")
+    where.add_argument("--cluster", action="store_true", help="a ClusterMailServerSettings")
+
+
+def name_is_missing(options: argparse.Namespace) -> str | None:
+    """What is wrong with what `add_target_options` has read; None: nothing."""
+    if options.name is None and not options.cluster:
+        return "name the settings, or say --cluster"
+    return None
+
+
+def add_timeout_option(parser: argparse.ArgumentParser, default: timedelta, shown: str) -> None:
+    """How long the command waits; `shown` is the default as a person writes it."""
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        default=default,
+        metavar="DURATION",
+        help=f"wait no longer than that, such as 90s (default: {shown})",
+    )
+
+
 def add_cluster_options(parser: argparse.ArgumentParser) -> None:
     """Which cluster, as kubectl has them."""
     parser.add_argument("--context", metavar="NAME", help="the kubeconfig's context (default: the current one)")

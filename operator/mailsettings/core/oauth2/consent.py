@@ -199,10 +199,10 @@ def next_step(
         return _ended_step(consent, consent.result, now)
     if terms is None:
         return Refuse(
-            _lapsed("these settings ask nobody for a consent, or cannot be used as they are: see their status")
+            lapsed("these settings ask nobody for a consent, or cannot be used as they are: see their status")
         )
     if any(len(value.encode()) > MAX_VALUE_BYTES for value in consent.values.values()):
-        return Refuse(_lapsed(f"a value in the consent Secret is longer than {MAX_VALUE_BYTES} bytes"))
+        return Refuse(lapsed(f"a value in the consent Secret is longer than {MAX_VALUE_BYTES} bytes"))
     if terms.oauth2.grant is Grant.DEVICE_CODE:
         return _device_step(consent)
     if any(consent[key] for key in (ConsentKey.CODE, ConsentKey.STATE, ConsentKey.ERROR)):
@@ -236,11 +236,11 @@ def _time(consent: Consent, key: ConsentKey) -> datetime:
 def _question_step(consent: Consent, now: datetime) -> Step:
     ends_at = consent.created_at + LIFE
     if now >= ends_at:
-        return Refuse(_lapsed("nobody consented within ten minutes"))
+        return Refuse(lapsed("nobody consented within ten minutes"))
     if consent[ConsentKey.AUTHORIZE_URL]:
         return Wait(ends_at)
     if not is_loopback(consent[ConsentKey.REDIRECT_URI]):
-        return Refuse(_lapsed("redirect-uri has to be http on localhost, 127.0.0.1 or [::1]"))
+        return Refuse(lapsed("redirect-uri has to be http on localhost, 127.0.0.1 or [::1]"))
     return Offer(consent[ConsentKey.REDIRECT_URI])
 
 
@@ -250,7 +250,7 @@ def _answer_step(
     try:
         state = flows.read(consent[ConsentKey.STATE])
     except StateError:
-        return Refuse(_lapsed("the address that the browser came back to has no state of this operator's"))
+        return Refuse(lapsed("the address that the browser came back to has no state of this operator's"))
     if (refusal := _refusal(consent, state, terms, uid)) is not None:
         return Refuse(refusal)
     if consent[ConsentKey.ERROR]:
@@ -279,21 +279,19 @@ def _redeeming_step(consent: Consent, now: datetime) -> Step:
     try:
         ends_at = min(_time(consent, ConsentKey.REDEEMED_AT) + REDEEMING, consent.created_at + KEPT)
     except ValueError:
-        return Refuse(_lapsed("the answer holds no code"))
-    return (
-        Wait(ends_at) if now < ends_at else Refuse(_lapsed("the operator was interrupted while it redeemed the code"))
-    )
+        return Refuse(lapsed("the answer holds no code"))
+    return Wait(ends_at) if now < ends_at else Refuse(lapsed("the operator was interrupted while it redeemed the code"))
 
 
 def _refusal(consent: Consent, state: ConsentState, terms: ConsentTerms, uid: str) -> TokenFault | None:
     """Why an answer is not for these settings, or not from whom it should be."""
     is_callback = consent.callback_flow == state.flow
     if state.uid != uid or not (is_callback or state.is_bound_to(consent.uid)):
-        return _lapsed("the answer belongs to another attempt")
+        return lapsed("the answer belongs to another attempt")
     if consent.created_at > state.expires_at:
-        return _lapsed("it took longer than ten minutes")
+        return lapsed("it took longer than ten minutes")
     if not state.fits(terms.fingerprint):
-        return _lapsed("the settings were changed meanwhile")
+        return lapsed("the settings were changed meanwhile")
     if not terms.is_issuer(consent[ConsentKey.ISS]):
         return TokenFault(
             Reason.PROVIDER_ANSWER_INVALID,
@@ -321,5 +319,6 @@ def is_loopback(uri: str) -> bool:
     )
 
 
-def _lapsed(why: str) -> TokenFault:
+def lapsed(why: str) -> TokenFault:
+    """What is said of a consent that came to nothing, so that the person has to begin again."""
     return TokenFault(Reason.CONSENT_EXPIRED, f"The consent came to nothing: {why}. Begin again.", is_transient=False)

@@ -3,9 +3,16 @@
 import argparse
 from typing import Final
 
-from mailsettings.plugin.command import PROGRAM, Command, add_cluster_options, add_output_option, duration
-
-OPERATOR_NAMESPACE: Final = "mailsettings-system"
+from mailsettings.api import names
+from mailsettings.plugin.command import (
+    PROGRAM,
+    Command,
+    add_cluster_options,
+    add_output_option,
+    add_target_options,
+    duration,
+    name_is_missing,
+)
 
 DESCRIPTION: Final = """\
 Asks you to log in at the provider and to consent, so that the operator can get
@@ -56,12 +63,7 @@ def _loopback_uri(text: str) -> str:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="of the settings (with --cluster the default is: default)"
-    )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("-n", "--namespace", help="of a MailServerSettings (default: the context's)")
-    where.add_argument("--cluster", action="store_true", help="a ClusterMailServerSettings")
+    add_target_options(parser)
     parser.add_argument("--paste", action="store_true", help="paste the browser's last address, without a port here")
     parser.add_argument("--no-browser", action="store_true", help="print the address only")
     redirect = parser.add_mutually_exclusive_group()
@@ -78,18 +80,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--operator-namespace",
-        default=OPERATOR_NAMESPACE,
+        default=names.OPERATOR_NAMESPACE,
         metavar="NAMESPACE",
         help="where the operator runs (default: %(default)s)",
     )
     add_cluster_options(parser)
     add_output_option(parser, "json")
-
-
-def _complain(options: argparse.Namespace) -> str | None:
-    if options.name is None and not options.cluster:
-        return "name the settings, or say --cluster"
-    return None
 
 
 AUTHORIZE: Final = Command(
@@ -99,5 +95,5 @@ AUTHORIZE: Final = Command(
     epilog=EPILOG,
     add_arguments=_add_arguments,
     module="mailsettings.plugin.authorize.run",
-    complain=_complain,
+    complain=name_is_missing,
 )

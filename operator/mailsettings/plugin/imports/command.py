@@ -3,11 +3,10 @@
 import argparse
 from typing import Final
 
+from mailsettings.api import names
 from mailsettings.plugin.command import PROGRAM, Command
 
 SOURCES: Final = ("thingsboard",)
-OPERATOR_NAMESPACE: Final = "mailsettings-system"
-
 DESCRIPTION: Final = """\
 Makes manifests out of mail settings of ThingsBoard: of what
 GET /api/admin/settings/mail answers, or of its jsonValue alone. They go to
@@ -39,7 +38,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--cluster", action="store_true", help="make a ClusterMailServerSettings")
     parser.add_argument(
         "--operator-namespace",
-        default=OPERATOR_NAMESPACE,
+        default=names.OPERATOR_NAMESPACE,
         metavar="NAMESPACE",
         help="where the Secret of a ClusterMailServerSettings goes (default: %(default)s)",
     )

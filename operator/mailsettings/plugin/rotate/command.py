@@ -4,7 +4,15 @@ import argparse
 from datetime import timedelta
 from typing import Final
 
-from mailsettings.plugin.command import PROGRAM, Command, add_cluster_options, add_output_option, duration
+from mailsettings.plugin.command import (
+    PROGRAM,
+    Command,
+    add_cluster_options,
+    add_output_option,
+    add_target_options,
+    add_timeout_option,
+    name_is_missing,
+)
 
 DEFAULT_TIMEOUT: Final = timedelta(seconds=60)
 
@@ -32,27 +40,10 @@ exit status: 0 renewed; 1 not, with the reason on standard error; 2 usage"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="of the settings (with --cluster the default is: default)"
-    )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("-n", "--namespace", help="of a MailServerSettings (default: the context's)")
-    where.add_argument("--cluster", action="store_true", help="a ClusterMailServerSettings")
-    parser.add_argument(
-        "--timeout",
-        type=duration,
-        default=DEFAULT_TIMEOUT,
-        metavar="DURATION",
-        help="wait no longer than that, such as 90s (default: 60s)",
-    )
+    add_target_options(parser)
+    add_timeout_option(parser, DEFAULT_TIMEOUT, "60s")
     add_cluster_options(parser)
     add_output_option(parser, "json")
-
-
-def _complain(options: argparse.Namespace) -> str | None:
-    if options.name is None and not options.cluster:
-        return "name the settings, or say --cluster"
-    return None
 
 
 ROTATE: Final = Command(
@@ -62,5 +53,5 @@ ROTATE: Final = Command(
     epilog=EPILOG,
     add_arguments=_add_arguments,
     module="mailsettings.plugin.rotate.run",
-    complain=_complain,
+    complain=name_is_missing,
 )

@@ -4,7 +4,7 @@ import argparse
 from datetime import timedelta
 from typing import Final
 
-from mailsettings.plugin.command import PROGRAM, Command, add_cluster_options, add_output_option, duration
+from mailsettings.plugin.command import PROGRAM, Command, add_cluster_options, add_output_option, add_timeout_option
 
 DEFAULT_TIMEOUT: Final = timedelta(minutes=3)
 
@@ -53,13 +53,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--follow", action="store_true", help="show what was said even if all went well")
     parser.add_argument("--rm", action="store_true", help="delete the MailServerTest at the end")
-    parser.add_argument(
-        "--timeout",
-        type=duration,
-        default=DEFAULT_TIMEOUT,
-        metavar="DURATION",
-        help="wait no longer than that, such as 90s (default: 3m)",
-    )
+    add_timeout_option(parser, DEFAULT_TIMEOUT, "3m")
     add_cluster_options(parser)
     add_output_option(parser, "json")
 
