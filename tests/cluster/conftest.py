@@ -26,11 +26,12 @@ from tests.support.identity_provider import (
     key_pair,
 )
 from tests.support.kube import Kube
+from tests.support.listening import LOOPBACK
 from tests.support.own_cluster import OwnCluster
 from tests.support.plugin import Person as Somebody
 from tests.support.plugin import bind, install
 from tests.support.proxies import PROXY_LOGIN, RealProxy, real_proxy
-from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME, MailServer, certificate, mail_server
+from tests.support.smtp_server import PASSWORD, USERNAME, MailServer, certificate, mail_server
 from tests.support.threads import LoopThread
 
 Serve = Callable[..., AbstractContextManager[MailServer]]

@@ -44,14 +44,13 @@ from tests.support.identity_provider import (
     RegisteredClient,
     key_pair,
     microsoft_error,
-    raw_server,
     saying,
     service_account_key,
 )
+from tests.support.listening import LOOPBACK, Serve, streams
 from tests.support.proxies import PROXY_LOGIN, real_proxy, scripted_proxy
 from tests.support.smtp_probe import ALLOW_LOOPBACK
 from tests.support.smtp_server import (
-    LOOPBACK,
     Peer,
     another_authority_pem,
     certificate,
@@ -563,7 +562,7 @@ async def _close(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -
     """Nothing is read or written."""
 
 
-def _writing(data: bytes) -> idp.RawBehaviour:
+def _writing(data: bytes) -> Serve:
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(data)
@@ -581,7 +580,7 @@ async def _dripping_headers(reader: asyncio.StreamReader, writer: asyncio.Stream
         await asyncio.sleep(0.05)
 
 
-RAW: list[tuple[str, idp.RawBehaviour, Reason, str]] = [
+RAW: list[tuple[str, Serve, Reason, str]] = [
     ("closes", _close, Reason.PROVIDER_UNREACHABLE, "closed the connection"),
     ("silent", _silence, Reason.PROVIDER_UNREACHABLE, "within 0.7s"),
     ("drips headers", _dripping_headers, Reason.PROVIDER_UNREACHABLE, "within 0.7s"),
@@ -605,9 +604,9 @@ RAW: list[tuple[str, idp.RawBehaviour, Reason, str]] = [
 
 @pytest.mark.parametrize(("behaviour", "reason", "says"), [row[1:] for row in RAW], ids=[row[0] for row in RAW])
 async def test_servers_that_speak_no_http(
-    provider: IdentityProvider, behaviour: idp.RawBehaviour, reason: Reason, says: str
+    provider: IdentityProvider, behaviour: Serve, reason: Reason, says: str
 ) -> None:
-    async with raw_server(behaviour, certificate(LOOPBACK).context) as port:
+    async with streams(behaviour, context=certificate(LOOPBACK).context) as port:
         request = refresh(Family.CUSTOM, endpoint=f"https://{LOOPBACK}:{port}/token")
         refused = await fault(provider, request, deadline=SHORT)
     assert refused.reason is reason
@@ -616,14 +615,14 @@ async def test_servers_that_speak_no_http(
 
 
 async def test_a_port_that_speaks_no_tls(provider: IdentityProvider) -> None:
-    async with raw_server(_writing(b""), None) as port:
+    async with streams(_writing(b"")) as port:
         request = refresh(Family.CUSTOM, endpoint=f"https://{LOOPBACK}:{port}/token")
         refused = await fault(provider, request, deadline=SHORT)
     assert refused.reason is Reason.PROVIDER_UNREACHABLE
 
 
 async def test_a_tls_handshake_that_is_not_answered(provider: IdentityProvider) -> None:
-    async with raw_server(_silence, None) as port:
+    async with streams(_silence) as port:
         request = refresh(Family.CUSTOM, endpoint=f"https://{LOOPBACK}:{port}/token")
         assert "within 0.7s" in (await fault(provider, request, deadline=SHORT)).message
 

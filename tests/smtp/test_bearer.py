@@ -13,10 +13,10 @@ from mailsettings.api.providers import TlsMode
 from mailsettings.core.probe import ProbeFailure, Stage
 from mailsettings.core.server import BearerToken
 from tests.support.bearer import CHALLENGE, presented
+from tests.support.listening import LOOPBACK
 from tests.support.smtp_probe import LOGIN, failure, probe, request
 from tests.support.smtp_server import (
     BEARER_MECHANISMS,
-    LOOPBACK,
     USERNAME,
     Act,
     Certificate,

@@ -12,10 +12,10 @@ from mailsettings.api.providers import TlsMode
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.probe import ProbeResult, ServerFacts, Stage
 from mailsettings.core.server import BearerToken, Proxy
+from tests.support.listening import LOOPBACK
 from tests.support.proxies import scripted_proxy
 from tests.support.smtp_probe import probe, request
 from tests.support.smtp_server import (
-    LOOPBACK,
     PASSWORD,
     USERNAME,
     Peer,

@@ -17,9 +17,9 @@ from mailsettings.api.providers import TlsMode
 from mailsettings.core.diagnosis import FaultKind
 from mailsettings.core.probe import ProbeFailure, Stage
 from mailsettings.edges import smtp
+from tests.support.listening import LOOPBACK
 from tests.support.smtp_probe import failure, probe, request
 from tests.support.smtp_server import (
-    LOOPBACK,
     PASSWORD,
     USERNAME,
     Act,

@@ -14,8 +14,8 @@ import pytest
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.server import Source
 from mailsettings.edges import network
+from tests.support.listening import LOOPBACK
 from tests.support.smtp_probe import ALLOW_LOOPBACK
-from tests.support.smtp_server import LOOPBACK
 
 LONG = timedelta(seconds=20)
 SHORT = timedelta(milliseconds=300)

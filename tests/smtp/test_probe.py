@@ -16,10 +16,10 @@ from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.probe import Stage
 from mailsettings.core.server import Credentials, Source
 from mailsettings.edges.smtp import EHLO_NAME
+from tests.support.listening import LOOPBACK
 from tests.support.smtp_probe import LOGIN, failure, probe, request
 from tests.support.smtp_server import (
     HEALTHY,
-    LOOPBACK,
     PASSWORD,
     USERNAME,
     Certificate,

@@ -17,9 +17,10 @@ from mailsettings.api.providers import TlsMode
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.probe import ProbeFailure, Stage
 from mailsettings.core.server import Credentials, Proxy, Source
+from tests.support.listening import LOOPBACK
 from tests.support.proxies import PROXY_LOGIN, Converse, real_proxy, scripted_proxy
 from tests.support.smtp_probe import ALLOW_LOOPBACK, failure, probe, request
-from tests.support.smtp_server import LOOPBACK, Peer, certificate, mail_server
+from tests.support.smtp_server import Peer, certificate, mail_server
 
 HTTP, SOCKS5 = ProxyProtocol.HTTP, ProxyProtocol.SOCKS5
 WRONG: Final = Credentials("proxy-user", "wrong proxy password")

@@ -12,7 +12,7 @@ from mailsettings.core.oauth2.consent import ConsentKey, ConsentResult
 from mailsettings.edges.consent_server.app import application
 from mailsettings.edges.consent_server.pages import Settings
 from mailsettings.edges.consent_server.server import serve
-from tests.support.smtp_server import LOOPBACK
+from tests.support.listening import LOOPBACK
 
 UID: Final = "0b0e7a3c-5f57-4a6e-9f0e-6c1f6a3f3c11"
 FLOW: Final = "0123456789abcdef0123456789abcdef"

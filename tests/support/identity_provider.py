@@ -31,7 +31,8 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 
 from tests.support.consent_pages import PASSWORD, Code, ConsentPages, Device, Flow, Visitor, verifies
 from tests.support.jwt import ALGORITHM, Signer
-from tests.support.smtp_server import LOOPBACK, certificate
+from tests.support.listening import LOOPBACK, listening
+from tests.support.smtp_server import certificate
 
 DIRECTORY: Final = "72f988bf-0000-4000-8000-2d7cd011db47"
 CLIENT_ID: Final = "11112222-bbbb-3333-cccc-4444dddd5555"
@@ -572,33 +573,12 @@ async def identity_provider(context: ssl.SSLContext | None = None, **options: An
     provider.register(RegisteredClient(secret=CLIENT_SECRET))
     runner = web.AppRunner(provider.application(), shutdown_timeout=1)
     await runner.setup()
-    try:
-        site = web.TCPSite(runner, LOOPBACK, 0, ssl_context=context or issued.context)
-        await site.start()
-        provider.port = runner.addresses[0][1]
-        yield provider
-    finally:
-        await runner.cleanup()
-
-
-RawBehaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def raw_server(behaviour: RawBehaviour, context: ssl.SSLContext | None) -> AsyncIterator[int]:
-    """A server that does what it likes with a connection; gives its port."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            await behaviour(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(serve, LOOPBACK, 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        server.close_clients() if hasattr(server, "close_clients") else None  # Python 3.13
+    assert runner.server is not None
+    async with listening(runner.server, context=context or issued.context) as provider.port:
+        try:
+            yield provider
+        finally:
+            await runner.cleanup()
 
 
 # Keys of clients

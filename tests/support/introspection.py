@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
-from tests.support.smtp_server import LOOPBACK
+from tests.support.listening import LOOPBACK
 
 
 @dataclass(slots=True)

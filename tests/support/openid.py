@@ -18,7 +18,8 @@ from urllib.parse import urljoin
 import aiohttp
 
 from tests.support.identity_provider import ACCOUNT, CLIENT_ID, CLIENT_SECRET, REDIRECT_URI
-from tests.support.smtp_server import LOOPBACK, certificate
+from tests.support.listening import LOOPBACK
+from tests.support.smtp_server import certificate
 
 FOLDER: Final = Path(__file__).parent / "openid_provider"
 REQUIRED: Final = "MAILSETTINGS_OPENID_PROVIDER"

@@ -18,7 +18,8 @@ from typing import Final
 
 import trustme
 
-from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME
+from tests.support.listening import LOOPBACK
+from tests.support.smtp_server import PASSWORD, USERNAME
 
 MASTER: Final = Path("/usr/lib/postfix/sbin/master")
 DOVECOT: Final = Path("/usr/sbin/dovecot")

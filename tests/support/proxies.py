@@ -11,7 +11,8 @@ from typing import Final
 
 from mailsettings.api.connection import ProxyProtocol
 from mailsettings.core.server import Credentials, Proxy
-from tests.support.smtp_server import LOOPBACK, Peer
+from tests.support.listening import LOOPBACK, streams
+from tests.support.smtp_server import Peer
 
 PROXY_LOGIN: Final = Credentials("proxy-user", "proxy pass: word")
 
@@ -80,26 +81,9 @@ Converse = Callable[[Peer], Awaitable[None]]
 @contextlib.asynccontextmanager
 async def scripted_proxy(converse: Converse) -> AsyncIterator[int]:
     """A proxy that does as it is told; its port."""
-    tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await converse(Peer(reader, writer))
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client left: that is for the test to judge
-        except asyncio.CancelledError:
-            pass  # the test is over; asyncio's streams would log it
-        finally:
-            writer.transport.abort()
+        await converse(Peer(reader, writer))
 
-    listener = await asyncio.start_server(serve, LOOPBACK, 0)
-    try:
-        yield listener.sockets[0].getsockname()[1]
-    finally:
-        listener.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with streams(serve) as port:
+        yield port

@@ -27,7 +27,7 @@ from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collecti
 from mailsettings.edges.metadata_watch import Changed, watch
 from mailsettings.edges.token_store import Claim
 from tests.support.identity_provider import IdentityProvider, RefusedError
-from tests.support.smtp_server import LOOPBACK
+from tests.support.listening import LOOPBACK, streams
 
 LOGGER: Final = logging.getLogger("test")
 GATHER_S: Final = 0.15
@@ -274,17 +274,22 @@ class Gate:
         self.connections += 1
         try:
             await self._connected()
-            provider_reader, provider_writer = await asyncio.open_connection(LOOPBACK, self._target)
-            answer = asyncio.create_task(_pass_on(provider_reader, writer))
-            answer.add_done_callback(lambda _: writer.close())
+            await self._pass_through(reader, writer)
+        finally:
+            self.connections -= 1
+
+    async def _pass_through(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        provider_reader, provider_writer = await asyncio.open_connection(LOOPBACK, self._target)
+        answer = asyncio.create_task(_pass_on(provider_reader, writer))
+        answer.add_done_callback(lambda _: writer.close())
+        try:
             await _pass_on(reader, provider_writer)
             # A provider acts on what it has received although nobody waits for the answer; aiohttp would not.
             await asyncio.wait({answer}, timeout=GRACE_S)
-            provider_writer.close()
-            await answer
         finally:
-            writer.close()
-            self.connections -= 1
+            provider_writer.transport.abort()
+            answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -298,9 +303,5 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 async def gate(target: int, connected: Callable[[], Awaitable[None]]) -> AsyncIterator[Gate]:
     """A gate on a free port."""
     made = Gate(target, connected)
-    server = await asyncio.start_server(made.serve, LOOPBACK, 0)
-    made.port = server.sockets[0].getsockname()[1]
-    try:
+    async with streams(made.serve) as made.port:
         yield made
-    finally:
-        server.close()

@@ -9,7 +9,8 @@ from mailsettings.core import probe as interface
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.server import Credentials, Login, Server, Source
 from mailsettings.edges import smtp
-from tests.support.smtp_server import LOOPBACK, PASSWORD, USERNAME
+from tests.support.listening import LOOPBACK
+from tests.support.smtp_server import PASSWORD, USERNAME
 
 ALLOW_LOOPBACK: Final = EgressPolicy.parse(allow="127.0.0.0/8:* [::1/128]:*")
 LOGIN: Final = Credentials(USERNAME, PASSWORD)

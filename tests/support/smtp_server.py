@@ -20,8 +20,8 @@ import trustme
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.support.bearer import CHALLENGE, Presented, presented
+from tests.support.listening import listening, streams
 
-LOOPBACK: Final = "127.0.0.1"
 USERNAME: Final = "no-reply@acme.example"
 PASSWORD: Final = "correct horse battery staple"
 BEARER_MECHANISMS: Final = ("XOAUTH2", "OAUTHBEARER")
@@ -259,14 +259,10 @@ async def mail_server(
             )
 
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(connection, LOOPBACK, 0, ssl=implicit_tls)
-    server.port = listener.sockets[0].getsockname()[1]
-    try:
+    async with listening(connection, context=implicit_tls) as server.port:
         yield server
         async with asyncio.timeout(10):
             await server.closed()
-    finally:
-        listener.close()
 
 
 class Peer:
@@ -406,32 +402,15 @@ async def scripted_server(
     """
     server = ScriptedServer()
     acts = {**HEALTHY, **script}
-    tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        peer = Peer(reader, writer)
         try:
-            await _serve(peer, acts, server.lines)
-        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
-            pass  # the client left: that is for the test to judge
-        except asyncio.CancelledError:
-            pass  # the test is over; asyncio's streams would log it
+            await _serve(Peer(reader, writer), acts, server.lines)
         finally:
             server.left.set()
-            writer.transport.abort()
 
-    listener = await asyncio.start_server(serve, LOOPBACK, 0, ssl=implicit_tls, limit=1 << 20)
-    server.port = listener.sockets[0].getsockname()[1]
-    try:
+    async with streams(serve, context=implicit_tls, limit=1 << 20) as server.port:
         yield server
-    finally:
-        listener.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _serve(peer: Peer, acts: Mapping[str, Act], lines: list[str]) -> None:

@@ -12,7 +12,7 @@ from mailsettings.edges.consent_server.app import Problem, ProblemError
 from mailsettings.edges.consent_server.pages import Settings, waiting_page
 from tests.support.chromium import assert_is_accessible
 from tests.support.consent_desk import FLOW, UID, StubDesk, consent_endpoint
-from tests.support.smtp_server import LOOPBACK
+from tests.support.listening import LOOPBACK
 from tests.support.threads import LoopThread
 
 RESULT: Final = f"/oauth2/result/{FLOW}"

@@ -11,7 +11,7 @@ import pytest
 
 from mailsettings.edges.consent_server.app import COOKIE, MAX_BODY_BYTES, MAX_HEADER_BYTES
 from tests.support.consent_desk import FLOW, UID, StubDesk, consent_endpoint
-from tests.support.smtp_server import LOOPBACK
+from tests.support.listening import LOOPBACK
 
 SECRET: Final = "the-code-that-nobody-may-see"
 LIMIT_S: Final = 20.0

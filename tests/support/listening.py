@@ -1,0 +1,84 @@
+"""Servers on free loopback ports whose connections end with them, whatever their clients do."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+LOOPBACK: Final = "127.0.0.1"
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""What a server does with one connection. It closes nothing; that the client has left is no error of it."""
+
+
+class _Admission(asyncio.Protocol):
+    """Notes a connection, and leaves it to its protocol."""
+
+    def __init__(self, protocol: Callable[[], asyncio.BaseProtocol], admitted: set[asyncio.Transport]) -> None:
+        self._protocol = protocol
+        self._admitted = admitted
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._admitted.add(transport)
+        protocol = self._protocol()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    protocol: Callable[[], asyncio.BaseProtocol], *, context: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """Serves every connection with a protocol of its own; gives the port.
+
+    A client that has died, or does not answer the end of TLS, would keep its connection beyond the test's event loop,
+    and asyncio warns of that in whichever test comes next.
+    """
+    admitted: set[asyncio.Transport] = set()
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(lambda: _Admission(protocol, admitted), LOOPBACK, 0, ssl=context)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        for transport in admitted:
+            transport.abort()
+        await asyncio.sleep(0)  # asyncio closes the sockets of aborted connections in the loop's next turn
+
+
+@contextlib.asynccontextmanager
+async def streams(serve: Serve, *, context: ssl.SSLContext | None = None, limit: int = 1 << 16) -> AsyncIterator[int]:
+    """Serves every connection with a coroutine, which is cancelled at the end; gives the port.
+
+    Args:
+        serve: What is done with a connection, which is over when it returns.
+        context: Speaks TLS from the first byte.
+        limit: The longest line that the reader takes, in bytes.
+    """
+    tasks: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
+
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
+            await serve(reader, writer)
+        writer.close()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = loop.create_task(conversation(reader, writer))
+        tasks.add(task)
+
+    def protocol() -> asyncio.BaseProtocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(limit, loop), connected, loop)
+
+    async with listening(protocol, context=context) as port:
+        try:
+            yield port
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
