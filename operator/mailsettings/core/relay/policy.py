@@ -60,7 +60,7 @@ class Policy:
         folded = lower_ascii(address)
         if self.allowed_from is None:
             return folded == lower_ascii(self.own_address)
-        return any(matches(pattern, folded, self.namespace) for pattern in self.allowed_from)
+        return bool(folded) and any(matches(pattern, folded, self.namespace) for pattern in self.allowed_from)
 
     def permits_recipient(self, address: EnvelopeAddress) -> bool:
         """Whether messages may go to this address."""

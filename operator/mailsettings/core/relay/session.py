@@ -222,7 +222,7 @@ class Session:
             return None
         line = bytes(self._buffer[: end + 1])
         del self._buffer[: end + 1]
-        if line.find(b"\r") != len(line) - 2:
+        if not line.endswith(b"\r\n") or line.find(b"\r") != len(line) - 2:
             self._close(_BARE)
             return None
         if len(line) > (MAX_AUTH_OCTETS if self._may_be_long(line) else MAX_COMMAND_OCTETS):
