@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mailsettings.api import crd, names, scalars
+from mailsettings.api import crd, names, scalars, sending
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.providers import DEFAULT_PORTS, PROVIDERS, Provider
 from mailsettings.api.schema import Schema
@@ -53,6 +53,9 @@ _FORMS: Final = {
     scalars.CLAIM_PATTERN: "a claim's name",
     scalars.AUDIENCE_PATTERN: "printable ASCII without blanks",
     scalars.FROM_PATTERN_PATTERN: "an address with `*` and `{namespace}`",
+    sending.SIZE_PATTERN: "one whole number and `Ki` or `Mi`",
+    sending.RECIPIENT_DOMAIN_PATTERN: "a domain, or `*.` and a domain",
+    sending.FEW_RATE_LIMITS_PATTERN: "up to four of `COUNT:SECONDS`, separated by commas",
     PLACEHOLDER_TEXT_PATTERN: "placeholders, `$$` and any other text",
 }
 """What a pattern means, in words. A pattern that is missing here cannot be rendered."""

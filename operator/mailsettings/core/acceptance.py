@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from mailsettings.api import names
 from mailsettings.api.auth import BasicAuth
 from mailsettings.api.conditions import Reason
+from mailsettings.api.delivery import Delivery
 from mailsettings.api.grants import Grant
 from mailsettings.api.identity import CUSTOM_CLOUD, Cloud
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.providers import BEYOND_SENDING, PROVIDERS, TlsMode
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec, ServerSpec
-from mailsettings.api.tenants import Delivery, Provision
+from mailsettings.api.tenants import Provision
 from mailsettings.core.effective import EffectiveSettings, inherited_settings, own_settings
 from mailsettings.core.finding import Finding, failed, passed
 from mailsettings.core.oauth2.clouds import scopes_of
