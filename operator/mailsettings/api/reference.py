@@ -73,6 +73,7 @@ _METADATA: Final = (
     (names.ANNOTATION_TOKEN, "annotation", "a delivered Secret", "which access token it holds, by a name"),
     (names.ANNOTATION_CLAIM, "annotation", "a Secret with an OAuth2 token", "who is renewing it, and for how long"),
     (names.ANNOTATION_DROPPED, "annotation", "a Secret with an OAuth2 token", "its token was for other settings"),
+    (names.LABEL_BUNDLE_OF, "label", "a Secret for the relay", "the uid of the settings whose server it leads to"),
     (names.LABEL_CONSENT_OF, "label", "a Secret with a consent", "the uid of the settings that it is for"),
     (
         names.ANNOTATION_EXPIRES_AT,
@@ -84,8 +85,8 @@ _METADATA: Final = (
     (
         names.ANNOTATION_ROTATE_REQUESTED_AT,
         "annotation",
-        "settings with OAuth2, by you",
-        "a new value asks for one renewal of the token now",
+        "settings with OAuth2, or that the relay sends for, by you",
+        "a new value asks for one renewal of the token now, and for a new password at the relay",
     ),
     (
         names.ANNOTATION_ALLOW_DELETION,

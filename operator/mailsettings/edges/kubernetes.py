@@ -220,9 +220,20 @@ class KubernetesApi:
         items, _ = await self._pages(path, accept="application/json", limit=limit)
         return items
 
-    async def _pages(self, path: str, *, accept: str, limit: int, field_selector: str = "") -> tuple[list[Json], str]:
+    async def list_at(self, path: str, *, label_selector: str = "", limit: int = 500) -> tuple[list[Json], str]:
+        """Every object in a collection, and the resource version to watch from.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        return await self._pages(path, accept="application/json", limit=limit, label_selector=label_selector)
+
+    async def _pages(
+        self, path: str, *, accept: str, limit: int, field_selector: str = "", label_selector: str = ""
+    ) -> tuple[list[Json], str]:
         items: list[Json] = []
-        query = {"limit": str(limit), **({"fieldSelector": field_selector} if field_selector else {})}
+        selectors = {"fieldSelector": field_selector, "labelSelector": label_selector}
+        query = {"limit": str(limit), **{name: text for name, text in selectors.items() if text}}
         while True:
             page = await self._request("GET", path, query=query, accept=accept)
             items += page.get("items") or ()
@@ -259,6 +270,18 @@ class KubernetesApi:
         async for kind, document in self._watch(collection, query, accept="application/json"):
             if kind != "BOOKMARK":
                 yield kind, document
+
+    async def watch_collection(
+        self, path: str, *, resource_version: str, timeout_seconds: int, label_selector: str = ""
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """The changes of a collection as `(type, object)`, bookmarks included.
+
+        It ends and raises as `watch_metadata` does.
+        """
+        query = {"resourceVersion": resource_version, "timeoutSeconds": str(timeout_seconds)}
+        selected = {"labelSelector": label_selector} if label_selector else {}
+        async for kind, document in self._watch(path, {**query, **selected}, accept="application/json"):
+            yield kind, document
 
     async def _watch(self, path: str, query: Mapping[str, str], *, accept: str) -> AsyncIterator[tuple[str, Json]]:
         watching = {"watch": "true", "allowWatchBookmarks": "true", **query}
@@ -357,6 +380,11 @@ def core_collection_path(plural: str, namespace: str | None = None) -> str:
 def events_path(namespace: str) -> str:
     """Of a namespace's events."""
     return f"/apis/events.k8s.io/v1/namespaces/{quote(namespace)}/events"
+
+
+def endpoint_slices_path(namespace: str) -> str:
+    """Of a namespace's EndpointSlices."""
+    return f"/apis/discovery.k8s.io/v1/namespaces/{quote(namespace)}/endpointslices"
 
 
 def settings_path(kind: str, namespace: str, name: str) -> str:

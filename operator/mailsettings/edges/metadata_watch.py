@@ -7,7 +7,7 @@ Secret's content passes through the operator unless settings refer to it.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,31 +47,61 @@ class Deleted:
 Event = Listed | Changed | Deleted
 
 
-async def watch(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncIterator[Event]:
+def watch(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncIterator[Event]:
     """The state of a collection and its changes, for ever; trouble is logged and waited out."""
+
+    def changes(version: str, seconds: int) -> AsyncIterator[tuple[str, Metadata]]:
+        return api.watch_metadata(path, resource_version=version, timeout_seconds=seconds)
+
+    return _watch(lambda: api.list_metadata(path), changes, lambda metadata: metadata, f"watch of {path}", logger)
+
+
+def watch_objects(
+    api: KubernetesApi, path: str, logger: logging.Logger, *, label_selector: str = ""
+) -> AsyncIterator[Event]:
+    """The same with whole objects in the events, in the place of their metadata."""
+
+    def changes(version: str, seconds: int) -> AsyncIterator[tuple[str, Metadata]]:
+        return api.watch_collection(
+            path, resource_version=version, timeout_seconds=seconds, label_selector=label_selector
+        )
+
+    def listed() -> Awaitable[tuple[list[Metadata], str]]:
+        return api.list_at(path, label_selector=label_selector)
+
+    return _watch(listed, changes, lambda item: item["metadata"], f"watch of {path}", logger)
+
+
+async def _watch(
+    listed: Callable[[], Awaitable[tuple[list[Metadata], str]]],
+    changes: Callable[[str, int], AsyncIterator[tuple[str, Metadata]]],
+    metadata_of: Callable[[Metadata], Metadata],
+    what: str,
+    logger: logging.Logger,
+) -> AsyncIterator[Event]:
     retry = FIRST_RETRY_SECONDS
     version: str | None = None
     while True:
         try:
             if version is None:
-                items, version = await api.list_metadata(path)
+                items, version = await listed()
                 yield Listed(items)
             seconds = random.randint(240, 300)  # noqa: S311 - so that watches do not all end at once
-            async for kind, metadata in api.watch_metadata(path, resource_version=version, timeout_seconds=seconds):
-                version = metadata["resourceVersion"]
+            async for kind, item in changes(version, seconds):
+                version = metadata_of(item)["resourceVersion"]
                 retry = FIRST_RETRY_SECONDS
                 if kind == "DELETED":
-                    yield Deleted(metadata)
+                    yield Deleted(item)
                 elif kind != "BOOKMARK":
-                    yield Changed(metadata)
+                    yield Changed(item)
             retry = FIRST_RETRY_SECONDS
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            logger.warning("watch of %s: %s: %s", path, type(error).__name__, error)
+            logger.warning("%s: %s: %s", what, type(error).__name__, error)
         except Exception as error:  # noqa: BLE001 - whatever the API server says, the watch must go on
             # Such as a version that the API server does not know, or does not know any more.
             version = None
             if not (isinstance(error, ApiError) and error.status == GONE):
-                logger.warning("watch of %s: %s: %s", path, type(error).__name__, error)
+                logger.warning("%s: %s: %s", what, type(error).__name__, error)
         # After an orderly end too: an API server that ends every watch at once must not be flooded.
         await asyncio.sleep(retry * random.uniform(0.5, 1))  # noqa: S311 - jitter
         retry = min(LAST_RETRY_SECONDS, retry * 2)
