@@ -12,8 +12,8 @@ from dev.operator_process import OperatorProcess
 from mailsettings.api import names
 from mailsettings.core.relay.bundle import Bundle, BundleTenant, parse_bundle
 from mailsettings.core.relay.passwords import verify_password
-from tests.cluster.conftest import server_spec
-from tests.support.identity_provider import ACCOUNT, CLIENT_SECRET, IdentityProvider
+from tests.cluster.test_oauth2 import give_secret, oauth2_spec, stored, uid_of
+from tests.support.identity_provider import CLIENT_SECRET, IdentityProvider
 from tests.support.kube import Kube
 from tests.support.smtp_server import PASSWORD, MailServer
 
@@ -62,13 +62,6 @@ def told(kube: Kube, uid: str, username: str) -> BundleTenant | None:
     found = [each for bundle in bundles(kube, uid) for each in bundle.tenants if each.username == username]
     assert len(found) <= 1
     return found[0] if found else None
-
-
-def uid_of(kube: Kube, name: str, namespace: str | None = None) -> str:
-    settings = kube.settings(name, namespace)
-    assert settings is not None
-    uid: str = settings["metadata"]["uid"]
-    return uid
 
 
 def delivered(kube: Kube, namespace: str, name: str = "mail") -> dict[str, str]:
@@ -290,18 +283,9 @@ def test_own_settings_with_oauth2_deliver_a_password_and_the_relay_gets_access_t
     kube: Kube, namespace: str, provider: IdentityProvider, mail_server_of: Callable[[IdentityProvider], MailServer]
 ) -> None:
     server = mail_server_of(provider)
-    kube.secret("oauth2", namespace, secret=CLIENT_SECRET)
-    oauth2 = {
-        "username": ACCOUNT,
-        "grant": "ClientCredentials",
-        "clientID": "client-1",
-        "clientAuth": {"secretRef": {"name": "oauth2", "key": "secret"}},
-        "tokenURI": f"{provider.origin}/token",
-        "scopes": ["mail"],
-    }
-    spec = server_spec(
-        server, auth={"oauth2": oauth2}, output={"delivery": "Relay", "template": {"presets": ["Spring"]}}
-    )
+    give_secret(kube, namespace, provider)
+    spec = oauth2_spec(provider, server, "RefreshToken")
+    spec["output"] = {"delivery": "Relay", "template": {"presets": ["Spring"]}}
     kube.create(KIND, "mail", namespace, spec=spec)
     data = delivered(kube, namespace)
     assert (data["host"], "access-token" in data) == (HOST, False)
@@ -314,6 +298,11 @@ def test_own_settings_with_oauth2_deliver_a_password_and_the_relay_gets_access_t
     assert provider.is_live(token)
     assert bundle.login.expires_at is not None
     assert bundle.lacks_login is False
+    held = stored(kube, uid)
+    assert held is not None
+    values = [*data.values(), *(base64.b64decode(value).decode() for value in raw_values(kube, uid))]
+    assert not any(held["refresh_token"] in value or CLIENT_SECRET in value for value in values)
+    assert not any(token in value for value in data.values())
     kube.patch(KIND, "mail", namespace, metadata={"annotations": {names.ANNOTATION_ROTATE_REQUESTED_AT: "now"}})
 
     def renewed() -> bool:
