@@ -34,7 +34,6 @@ from tests.support.smtp_server import (
     Peer,
     certificate,
     close,
-    hang,
     mail_server,
     reset,
     say,
@@ -86,7 +85,9 @@ class TestClients:
         async with mail_server(auth_without_tls=True) as server, running(bundle(server.port)) as relay:
             context = ssl.create_default_context(cadata=relay.certificate.ca_pem)
             port = relay.implicit if implicit else relay.start_tls
-            client = aiosmtplib.SMTP("127.0.0.1", port, use_tls=implicit, start_tls=not implicit, tls_context=context)
+            client = aiosmtplib.SMTP(
+                hostname="127.0.0.1", port=port, use_tls=implicit, start_tls=not implicit, tls_context=context
+            )
             async with client:
                 await client.login(ACCOUNT, SECRET)
                 for _ in range(3):
@@ -232,7 +233,7 @@ class TestUpstream:
             mails += 1
             await (close(peer) if mails == 2 else peer.say(b"250 2.1.0 ok\r\n"))
 
-        async with scripted_server({"MAIL": mail_once, ".": lambda peer: next(ends)(peer)}) as server:
+        async with scripted_server({"MAIL": mail_once, ".": next(ends)}) as server:
             async with running(bundle(server.port)) as relay:
                 for _ in range(2):
                     await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
@@ -268,13 +269,16 @@ class TestUpstream:
             await peer.say(b"552 5.3.4 too large\r\n")
             await peer.gone()
 
-        async with scripted_server({"DATA": refuse}) as server, running(bundle(server.port)) as relay:
-            async with RawClient.to(relay) as client:
-                await client.log_in()
-                await client.begin()
-                await client.send(b"From: no-reply@acme.example\r\n\r\n" + b"x" * 5000 + b"\r\n")
-                await eventually(lambda: relay.relay.pools.of("system").open_connections == 0 or _poke(client))
-                assert (await client.say(b".")).startswith("552 5.3.4 too large")
+        async with (
+            scripted_server({"DATA": refuse}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            await client.begin()
+            await client.send(b"From: no-reply@acme.example\r\n\r\n" + b"x" * 5000 + b"\r\n")
+            await eventually(lambda: relay.relay.pools.of("system").open_connections == 0 or _poke(client))
+            assert (await client.say(b".")).startswith("552 5.3.4 too large")
 
 
 def _poke(client: RawClient) -> bool:
@@ -290,7 +294,7 @@ class TestLoss:
             async with RawClient.to(relay) as client:
                 await client.log_in()
                 await client.begin()
-                await client.send(MESSAGE[:-20])
+                await client.send(b"From: no-reply@acme.example\r\n\r\nhello\r\n")
                 await eventually(lambda: "DATA" in server.lines)
                 if orderly:
                     client.writer.close()
@@ -306,17 +310,20 @@ class TestLoss:
             await released.wait()
             await peer.say(b"250 2.0.0 kept\r\n")
 
-        async with scripted_server({".": slowly}) as server, running(bundle(server.port)) as relay:
-            async with RawClient.to(relay) as client:
-                await client.log_in()
-                await client.begin()
-                await client.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
-                await asked.wait()
-                answer = asyncio.ensure_future(client.reply())
-                done, _ = await asyncio.wait([answer], timeout=0.05)
-                assert not done
-                released.set()
-                assert (await answer).startswith("250")
+        async with (
+            scripted_server({".": slowly}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            await client.begin()
+            await client.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
+            await asked.wait()
+            answer = asyncio.ensure_future(client.reply())
+            done, _ = await asyncio.wait([answer], timeout=0.05)
+            assert not done
+            released.set()
+            assert (await answer).startswith("250")
 
     async def test_the_end_finishes_what_has_begun(self) -> None:
         asked, released = asyncio.Event(), asyncio.Event()
@@ -326,26 +333,31 @@ class TestLoss:
             await released.wait()
             await peer.say(b"250 2.0.0 kept\r\n")
 
-        async with scripted_server({".": slowly}) as server, running(bundle(server.port)) as relay:
-            async with RawClient.to(relay) as busy, RawClient.to(relay) as writing, RawClient.to(relay) as idle:
-                for client in (busy, writing, idle):
-                    await client.log_in()
-                await busy.begin()
-                await busy.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
-                await asked.wait()
-                await writing.begin()
-                await writing.send(b"From: no-reply@acme.example\r\n\r\n")
-                end = asyncio.ensure_future(relay.relay.close())
-                assert (await idle.reply()).startswith("421 4.3.2")
-                with pytest.raises(OSError, match="Connect"):
-                    await asyncio.open_connection("127.0.0.1", relay.start_tls)
-                released.set()
-                assert (await busy.reply()).startswith("250")
-                assert (await busy.reply()).startswith("421")
-                assert (await writing.say(b".")).startswith("250")
-                assert (await writing.reply()).startswith("421")
-                await end
-                assert relay.relay.connections == 0
+        async with (
+            scripted_server({".": slowly}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as busy,
+            RawClient.to(relay) as writing,
+            RawClient.to(relay) as idle,
+        ):
+            for client in (busy, writing, idle):
+                await client.log_in()
+            await busy.begin()
+            await busy.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
+            await asked.wait()
+            await writing.begin()
+            await writing.send(b"From: no-reply@acme.example\r\n\r\n")
+            end = asyncio.ensure_future(relay.relay.close())
+            assert (await idle.reply()).startswith("421 4.3.2")
+            with pytest.raises(OSError, match="Connect"):
+                await asyncio.open_connection("127.0.0.1", relay.start_tls)
+            released.set()
+            assert (await busy.reply()).startswith("250")
+            assert (await busy.reply()).startswith("421")
+            assert (await writing.say(b".")).startswith("250")
+            assert (await writing.reply()).startswith("421")
+            await end
+            assert relay.relay.connections == 0
 
     async def test_the_end_does_not_wait_for_ever(self) -> None:
         options = Options(patience=Patience(close_s=0.05))
@@ -377,25 +389,28 @@ class TestRules:
     async def test_a_refusal_names_the_rule(
         self, changes: dict[str, Any], sender: str, recipient: str, message: bytes, reply: str
     ) -> None:
-        async with scripted_server() as server, running(bundle(server.port, tenant=changes)) as relay:
-            async with RawClient.to(relay) as client:
-                await client.log_in()
-                said = [await client.say(f"MAIL FROM:<{sender}>".encode())]
-                said.append(await client.say(f"RCPT TO:<{recipient}>".encode()))
-                said.append(await client.say(b"DATA"))
-                if said[-1].startswith("354"):
-                    await client.send(message.replace(b"\r\n.", b"\r\n..") + b".\r\n")
-                    said.append(await client.reply())
-                if reply:
-                    assert any(each.startswith(reply) for each in said), said
-                    assert "." not in server.lines
-                    assert (await client.say(b"QUIT")).startswith("221")
-                    [record] = relay.sink.records
-                    assert record.outcome is Outcome.DENIED
-                    assert f"{record.rule}: " in record.text
-                else:
-                    assert said[-1].startswith("250")
-                    assert (await client.say(f"MAIL FROM:<{sender}>".encode())).startswith("450 4.7.28 rateLimits: ")
+        async with (
+            scripted_server() as server,
+            running(bundle(server.port, tenant=changes)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            said = [await client.say(f"MAIL FROM:<{sender}>".encode())]
+            said.append(await client.say(f"RCPT TO:<{recipient}>".encode()))
+            said.append(await client.say(b"DATA"))
+            if said[-1].startswith("354"):
+                await client.send(message.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+                said.append(await client.reply())
+            if reply:
+                assert any(each.startswith(reply) for each in said), said
+                assert "." not in server.lines
+                assert (await client.say(b"QUIT")).startswith("221")
+                [record] = relay.sink.records
+                assert record.outcome is Outcome.DENIED
+                assert f"{record.rule}: " in record.text
+            else:
+                assert said[-1].startswith("250")
+                assert (await client.say(f"MAIL FROM:<{sender}>".encode())).startswith("450 4.7.28 rateLimits: ")
 
     async def test_a_message_that_grows_beyond_the_bound(self) -> None:
         changes = {"maxMessageOctets": 100_000}
@@ -410,13 +425,15 @@ class TestRules:
             assert "." not in server.lines
 
     async def test_rewriting(self) -> None:
-        async with mail_server(auth_without_tls=True) as server:
-            async with running(bundle(server.port, tenant={"foreignSender": "Rewrite"})) as relay:
-                message = b"From: ceo@acme.example\r\nSubject: x\r\n\r\nhello\r\n"
-                await with_smtplib(relay, lambda c: c.sendmail("ceo@acme.example", [RECIPIENT], message))
-                [mail] = server.mails
-                assert mail.sender == SENDER
-                assert mail.data == b"From: Acme <no-reply@acme.example>\r\nSubject: x\r\n\r\nhello\r\n"
+        async with (
+            mail_server(auth_without_tls=True) as server,
+            running(bundle(server.port, tenant={"foreignSender": "Rewrite"})) as relay,
+        ):
+            message = b"From: ceo@acme.example\r\nSubject: x\r\n\r\nhello\r\n"
+            await with_smtplib(relay, lambda c: c.sendmail("ceo@acme.example", [RECIPIENT], message))
+            [mail] = server.mails
+            assert mail.sender == SENDER
+            assert mail.data == b"From: Acme <no-reply@acme.example>\r\nSubject: x\r\n\r\nhello\r\n"
 
     async def test_settings_hold_from_the_next_message_on(self) -> None:
         async with scripted_server() as server, running(bundle(server.port)) as relay, RawClient.to(relay) as client:
@@ -427,13 +444,16 @@ class TestRules:
             assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("451 4.3.5")
 
     async def test_another_server_gets_no_message_for_the_old_one(self) -> None:
-        async with mail_server(auth_without_tls=True) as old, mail_server(auth_without_tls=True) as new:
-            async with running(bundle(old.port)) as relay:
-                await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
-                relay.bundles.replace([bundle(new.port)])
-                await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
-                assert (len(old.mails), len(new.mails)) == (1, 1)
-                await old.closed()
+        async with (
+            mail_server(auth_without_tls=True) as old,
+            mail_server(auth_without_tls=True) as new,
+            running(bundle(old.port)) as relay,
+        ):
+            await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
+            relay.bundles.replace([bundle(new.port)])
+            await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
+            assert (len(old.mails), len(new.mails)) == (1, 1)
+            await old.closed()
 
 
 class TestConnections:
@@ -475,35 +495,42 @@ class TestConnections:
 
     async def test_a_message_does_not_wait_for_ever(self) -> None:
         options = Options(upstream_wait_s=0.05)
-        async with scripted_server() as server, running(bundle(server.port, connections=1), options=options) as relay:
-            async with RawClient.to(relay) as first, RawClient.to(relay) as second:
-                await first.log_in()
-                await second.log_in()
-                await first.begin()
-                assert (await second.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("451 4.3.2")
-                assert (await first.say(b"From: no-reply@acme.example\r\n\r\n.")).startswith("250")
-                assert (await second.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("250")
+        async with (
+            scripted_server() as server,
+            running(bundle(server.port, connections=1), options=options) as relay,
+            RawClient.to(relay) as first,
+            RawClient.to(relay) as second,
+        ):
+            await first.log_in()
+            await second.log_in()
+            await first.begin()
+            assert (await second.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("451 4.3.2")
+            assert (await first.say(b"From: no-reply@acme.example\r\n\r\n.")).startswith("250")
+            assert (await second.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("250")
 
     @pytest.mark.parametrize("where", ["envelope", "body"])
     async def test_a_slow_client_does_not_sit_on_a_connection(self, where: str) -> None:
         patience = Patience(envelope_s=0.1, body_s=0.1, body_octets_per_s=1 << 20)
         async with scripted_server() as server:
-            async with running(bundle(server.port, connections=1), options=Options(patience=patience)) as relay:
-                async with RawClient.to(relay) as slow, RawClient.to(relay) as quick:
-                    await slow.log_in()
-                    await quick.log_in()
-                    if where == "envelope":
-                        assert (await slow.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("250")
-                    else:
-                        await slow.begin()
-                        await slow.send(b"From: no-reply@acme.example\r\n\r\n")
-                        dripping = asyncio.ensure_future(_drip(slow))
-                    await quick.begin()
-                    await quick.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
-                    assert (await quick.reply()).startswith("250")
-                    if where == "body":
-                        await dripping
-                    assert (await slow.reply()).startswith("421 4.4.2")
+            async with (
+                running(bundle(server.port, connections=1), options=Options(patience=patience)) as relay,
+                RawClient.to(relay) as slow,
+                RawClient.to(relay) as quick,
+            ):
+                await slow.log_in()
+                await quick.log_in()
+                if where == "envelope":
+                    assert (await slow.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("250")
+                else:
+                    await slow.begin()
+                    await slow.send(b"From: no-reply@acme.example\r\n\r\n")
+                    dripping = asyncio.ensure_future(_drip(slow))
+                await quick.begin()
+                await quick.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
+                assert (await quick.reply()).startswith("250")
+                if where == "body":
+                    await dripping
+                assert (await slow.reply()).startswith("421 4.4.2")
             assert server.lines.count(".") == 1
 
 
@@ -543,14 +570,17 @@ class TestStrangers:
 
     async def test_those_who_wait_before_the_login_are_few(self) -> None:
         options = Options(bounds=Bounds(before_login_per_source=2))
-        async with running(bundle(9), options=options) as relay:
-            async with RawClient.to(relay) as first, RawClient.to(relay) as second:
-                await first.log_in()
-                assert (await second.reply()).startswith("220")
-                async with RawClient.to(relay) as third, RawClient.to(relay) as fourth:
-                    assert (await third.reply()).startswith("220")
-                    assert (await fourth.reply()).startswith("421 4.7.0")
-                    assert await fourth.reply() == ""
+        async with (
+            running(bundle(9), options=options) as relay,
+            RawClient.to(relay) as first,
+            RawClient.to(relay) as second,
+        ):
+            await first.log_in()
+            assert (await second.reply()).startswith("220")
+            async with RawClient.to(relay) as third, RawClient.to(relay) as fourth:
+                assert (await third.reply()).startswith("220")
+                assert (await fourth.reply()).startswith("421 4.7.0")
+                assert await fourth.reply() == ""
 
     async def test_they_do_not_wait_for_long(self) -> None:
         options = Options(patience=Patience(login_s=0.1))
@@ -575,12 +605,14 @@ class TestStrangers:
             assert await client.reply() == ""
 
     async def test_a_flood_of_lines(self) -> None:
-        async with running(bundle(9), options=Options(limits=Limits(commands_before_login=5))) as relay:
-            async with RawClient.to(relay) as client:
-                await client.reply()
-                client.writer.write(b"NOOP\r\n" * 100_000)
-                replies = [await client.reply() for _ in range(6)]
-                assert [reply[:3] for reply in replies] == ["250"] * 5 + ["421"]
+        async with (
+            running(bundle(9), options=Options(limits=Limits(commands_before_login=5))) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.reply()
+            client.writer.write(b"NOOP\r\n" * 100_000)
+            replies = [await client.reply() for _ in range(6)]
+            assert [reply[:3] for reply in replies] == ["250"] * 5 + ["421"]
 
     async def test_a_mistake_ends_one_session_only(self, caplog: pytest.LogCaptureFixture) -> None:
         class Broken:

@@ -123,7 +123,7 @@ async def eventually(condition: Callable[[], object], within_s: float = 20.0) ->
         TimeoutError: It does not.
     """
     async with asyncio.timeout(within_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nobody tells when it does
             await asyncio.sleep(0.005)
 
 

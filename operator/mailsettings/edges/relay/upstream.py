@@ -74,7 +74,10 @@ class Connection:
         self._secrets = _secrets(login, server)
         self._tokens = self._secrets if isinstance(login, BearerToken) else []
         self._repetition = Repetition(self._secrets)
-        self._writer: asyncio.StreamWriter | None = None
+        protocol = self._protocol
+        transport = cast("asyncio.WriteTransport", protocol.transport)
+        # Of streams only the flow control is used. It ends the connection when nobody holds it any more.
+        self._writer = asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
         self._reply: asyncio.Task[aiosmtplib.SMTPResponse] | None = None
         self.extensions = frozenset(name.lower() for name in client.esmtp_extensions)
         self.used = False
@@ -103,10 +106,7 @@ class Connection:
         response = await self._said(protocol.execute_command(b"DATA", timeout=self._timeout_s))
         if response.code != aiosmtplib.SMTPStatus.start_input:
             return self._judged(response)
-        transport = cast("asyncio.WriteTransport", protocol.transport)
-        loop = asyncio.get_running_loop()
-        self._writer = asyncio.StreamWriter(transport, protocol, None, loop)
-        self._reply = loop.create_task(protocol.read_response())
+        self._reply = asyncio.get_running_loop().create_task(protocol.read_response())
         return None
 
     async def write(self, data: bytes) -> None:
@@ -116,11 +116,11 @@ class Connection:
             UpstreamError: The connection broke.
             RefusedEarlyError: The server has refused the message.
         """
-        writer, _ = self._streaming()
-        writer.write(data)
+        self._streaming()
+        self._writer.write(data)
         try:
             async with asyncio.timeout(BLOCK_WITHIN_S):
-                await writer.drain()
+                await self._writer.drain()
         except OSError:
             self.abort()
             raise UpstreamError(RelayFault.UNREACHABLE) from None
@@ -133,9 +133,8 @@ class Connection:
                 fault: the connection broke before.
             RefusedEarlyError: The server has refused the message.
         """
-        writer, reply = self._streaming()
-        self._writer = self._reply = None
-        writer.write(END)
+        reply, self._reply = self._streaming(), None
+        self._writer.write(END)
         try:
             async with asyncio.timeout(END_WITHIN_S):
                 response = await reply
@@ -150,11 +149,11 @@ class Connection:
         self.used = True
         return answer
 
-    def _streaming(self) -> tuple[asyncio.StreamWriter, asyncio.Task[aiosmtplib.SMTPResponse]]:
-        """What a message goes through, if the server still waits for the rest of it."""
-        writer, reply = self._writer, self._reply
-        if writer is not None and reply is not None and not reply.done() and self.is_open:
-            return writer, reply
+    def _streaming(self) -> asyncio.Task[aiosmtplib.SMTPResponse]:
+        """The reply to come, if the server still waits for the rest of the message."""
+        reply = self._reply
+        if reply is not None and not reply.done() and self.is_open:
+            return reply
         self._reply = None
         self.abort()
         if reply is None or not reply.done() or reply.exception() is not None:
@@ -164,7 +163,7 @@ class Connection:
 
     async def reset(self) -> bool:
         """Has the server forget an unfinished transaction; False: the connection is of no use any more."""
-        if self._writer is not None:  # within a message only the end of the connection does that
+        if self._reply is not None:  # within a message only the end of the connection does that
             return False
         try:
             return (await self.command(b"RSET")).is_positive
@@ -173,7 +172,7 @@ class Connection:
 
     async def quit(self) -> None:
         """Ends it politely, but at once."""
-        if self._client.is_connected and self._writer is None:
+        if self._client.is_connected and self._reply is None:
             with contextlib.suppress(aiosmtplib.SMTPException, OSError):
                 self._protocol.write(b"QUIT\r\n")
         self.abort()
@@ -183,7 +182,6 @@ class Connection:
         reply, self._reply = self._reply, None
         if reply is not None and not reply.cancel() and not reply.cancelled():
             reply.exception()  # so that nobody complains that it was not looked at
-        self._writer = None
         self._client.close()
 
     @property
