@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import Final
 
@@ -39,20 +40,32 @@ class Judgement(Enum):
 class Authenticator:
     """Judges logins."""
 
-    def __init__(self, bundles: Bundles, reviewer: Reviewer, sink: Sink) -> None:
+    def __init__(
+        self,
+        bundles: Bundles,
+        reviewer: Reviewer,
+        sink: Sink,
+        *,
+        time: Callable[[], float] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         """Nobody has tried yet.
 
         Args:
             bundles: Who there is.
             reviewer: Who knows tokens.
             sink: Is told of logins.
+            time: The present time, in seconds by a clock that does not go back; None: the event loop's.
+            sleep: Waits so many seconds.
         """
+        self._time = time or asyncio.get_running_loop().time
+        self._sleep = sleep
         self._bundles = bundles
         self._reviewer = reviewer
         self._sink = sink
         self._delays = GuessingDelays()
         self._reviewed: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
-        self._reviews = Buckets(REVIEWS, asyncio.get_running_loop().time())
+        self._reviews = Buckets(REVIEWS, self._time())
 
     async def judge(self, presented: Presented, source: str) -> Judgement:
         """Judges a login, after the delay that former wrong ones have earned.
@@ -61,17 +74,16 @@ class Authenticator:
             presented: What the client said.
             source: The client's address.
         """
-        loop = asyncio.get_running_loop()
-        delay_s = self._delays.delay_s(source, presented.username, loop.time())
+        delay_s = self._delays.delay_s(source, presented.username, self._time())
         if delay_s is None:
             return Judgement.LATER
         if delay_s:
-            await asyncio.sleep(delay_s)
+            await self._sleep(delay_s)
         judgement = await self._judged(presented)
         if judgement is Judgement.ACCEPTED:
             self._delays.succeeded(source, presented.username)
         elif judgement is Judgement.REFUSED:
-            self._delays.failed(source, presented.username, loop.time())
+            self._delays.failed(source, presented.username, self._time())
         if judgement is not Judgement.LATER:
             self._sink.login(presented.username, accepted=judgement is Judgement.ACCEPTED)
         return judgement
@@ -86,7 +98,7 @@ class Authenticator:
     async def _review(self, token: str, account: Account | None) -> Judgement:
         if account is None or not account.tenant.tokens:
             return Judgement.REFUSED
-        now = asyncio.get_running_loop().time()
+        now = self._time()
         digest = hashlib.sha256(token.encode()).digest()
         kept = self._reviewed.get(digest)
         if kept is None or kept[0] < now:
