@@ -50,9 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     relay = commands.add_parser(
         "relay",
         help="run one submission relay, with its bundles in a folder",
-        description="Takes mail from clients that log in, and passes it on to the mail server of their bundle, until\n"
-        "SIGTERM or SIGINT. Bundles are the files *.json of a folder; changed ones, and a changed certificate, are read\n"
-        "without a restart. Of the variables of 'run' those of the egress policy and of the log level hold.",
+        description="Takes mail from clients that log in, and passes it on to the mail server of their bundle,\n"
+        "until SIGTERM or SIGINT. Bundles are the files *.json of a folder; changed ones, and a changed certificate,\n"
+        "are read without a restart. Of the variables of 'run' those of the egress policy and of the log level hold.",
         epilog="example:\n  mailsettings-operator relay --bundles bundles --certificate tls.crt --key tls.key",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
