@@ -1,6 +1,8 @@
 """SMTP replies: the relay's own, and a mail server's that are passed on."""
 
+import base64
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,3 +53,32 @@ def passed_on(code: int, message: str) -> Reply:
     if enhanced:
         lines = [line.removeprefix(enhanced).lstrip(" ") for line in lines]
     return Reply(code, "\n".join(_UNSAFE.sub("?", line)[:MAX_TEXT_OCTETS] for line in lines), enhanced)
+
+
+_PIECE: Final = 12
+"""So many consecutive characters of a secret give it away."""
+
+
+class Repetition:
+    """Tells whether a text repeats a secret, quickly enough to be asked for each message."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        """What is not to be repeated, and what of it in base64 could be.
+
+        Args:
+            secrets: Passwords, tokens, and the responses that carried them.
+        """
+        self._short: list[str] = []
+        self._long: list[str] = []
+        for secret in filter(None, secrets):
+            encoded = base64.b64encode(secret.encode("utf-8", "surrogatepass")).decode("ascii")
+            for form in (secret, encoded):
+                (self._long if len(form) >= _PIECE else self._short).append(form.casefold())
+
+    def within(self, text: str) -> bool:
+        """Whether the text holds a secret, or a piece of a long one."""
+        folded = text.casefold()
+        if any(secret in folded for secret in self._short):
+            return True
+        pieces = [folded[at : at + _PIECE] for at in range(len(folded) - _PIECE + 1)]
+        return any(piece in secret for secret in self._long for piece in pieces)

@@ -175,6 +175,11 @@ class Session:
         return self.phase in (Phase.MAIL, Phase.RCPT, Phase.BODY)
 
     @property
+    def in_body(self) -> bool:
+        """Whether it is the message itself that comes."""
+        return self.phase is Phase.BODY
+
+    @property
     def buffered(self) -> int:
         """Octets that have come and not been looked at."""
         return len(self._buffer)
