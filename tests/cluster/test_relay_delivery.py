@@ -285,11 +285,11 @@ def test_own_settings_with_oauth2_deliver_a_password_and_the_relay_gets_access_t
     server = mail_server_of(provider)
     give_secret(kube, namespace, provider)
     spec = oauth2_spec(provider, server, "RefreshToken")
-    spec["output"] = {"delivery": "Relay", "template": {"presets": ["Spring"]}}
+    spec["output"] = {"delivery": "Relay", "template": {"presets": ["Django"]}}
     kube.create(KIND, "mail", namespace, spec=spec)
     data = delivered(kube, namespace)
     assert (data["host"], "access-token" in data) == (HOST, False)
-    assert data["spring.mail.password"] == data["password"]
+    assert data["EMAIL_HOST_PASSWORD"] == data["password"]
     uid = uid_of(kube, "mail", namespace)
     (bundle,) = bundles(kube, uid)
     assert bundle.login is not None

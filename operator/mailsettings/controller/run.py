@@ -54,7 +54,13 @@ from mailsettings.edges.consent_server.server import serve
 from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.errors import described
 from mailsettings.edges.federation import federated_token
-from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path, endpoint_slices_path
+from mailsettings.edges.kubernetes import (
+    ApiError,
+    KubernetesApi,
+    core_collection_path,
+    endpoint_slices_path,
+    kubeconfig_path,
+)
 from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, deletions, watch, watch_objects
 from mailsettings.edges.oauth2.tokens import authorize_device, obtain, revoke
 from mailsettings.edges.oauth2.trust import trusted
@@ -75,14 +81,6 @@ _PATHS: Final = {
 T = TypeVar("T")
 TESTS_RUNNING_IN_NAMESPACE: Final = 2
 TESTS_WAITING_IN_NAMESPACE: Final = 20
-SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-
-
-def kubeconfig_path() -> Path | None:
-    """The kubeconfig to use; None: the Pod's ServiceAccount. `KUBECONFIG` wins over both."""
-    if os.environ.get("KUBECONFIG"):
-        return Path(os.environ["KUBECONFIG"])
-    return None if SERVICE_ACCOUNT.exists() else Path.home() / ".kube" / "config"
 
 
 async def run(config: Config, *, liveness: str | None) -> None:

@@ -230,7 +230,7 @@ def undeliverable(settings: ResolvedSettings, output: ClusterOutput | None) -> F
         Reason.RELAY_NEEDED,
         f"output.template.{wanting[0]} wants a password, and OAuth2 has none, only access tokens that are replaced "
         "again and again. Remove it and have the application read the key access-token from the mounted Secret at each "
-        "connection (XOAUTH2 or OAUTHBEARER); an application that cannot needs a relay or auth.basic",
+        "connection (XOAUTH2 or OAUTHBEARER), or set output.delivery to Relay, which gives it a password at the relay",
     )
 
 

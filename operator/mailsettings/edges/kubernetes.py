@@ -5,6 +5,7 @@ configuration, credentials and connections are used.
 """
 
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
@@ -25,11 +26,20 @@ WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_r
 
 MAX_CONNECTIONS: Final = 64
 
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
 APPLY: Final = "application/apply-patch+yaml; charset=utf-8"
 
 _METADATA: Final = "application/json;as={};v=v1;g=meta.k8s.io"
 METADATA_LIST: Final = _METADATA.format("PartialObjectMetadataList")
 METADATA: Final = _METADATA.format("PartialObjectMetadata")
+
+
+def kubeconfig_path() -> Path | None:
+    """The kubeconfig to use; None: the Pod's ServiceAccount. `KUBECONFIG` wins over both."""
+    if os.environ.get("KUBECONFIG"):
+        return Path(os.environ["KUBECONFIG"])
+    return None if SERVICE_ACCOUNT.exists() else Path.home() / ".kube" / "config"
 
 
 class ApiError(Exception):
