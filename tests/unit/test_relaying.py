@@ -186,9 +186,8 @@ def test_an_old_password_that_is_past_its_time_does_not_come_back() -> None:
 
 @pytest.mark.parametrize("auth", [None, "password", "token"])
 def test_an_application_sees_nothing_of_the_mail_server(auth: str | None) -> None:
-    settings = resolved(
-        connection={"host": "upstream.example", "port": 2525}, **({"auth": None} if auth is None else {})
-    )
+    fields: dict[str, Any] = {"connection": {"host": "upstream.example", "port": 2525}}
+    settings = resolved(**fields) if auth else resolved(**fields, auth=None)
     if auth == "token":
         facts = TokenFacts("s", "f", NOW)
         settings = replace(settings, credentials=BearerToken("box@acme.example", "upstream-token"), token=facts)
