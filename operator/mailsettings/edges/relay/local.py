@@ -146,9 +146,9 @@ class LogSink:
         LOGGER.info("%s", record.line())
 
     def login(self, username: str, *, accepted: bool) -> None:
-        """Only refusals, and only the name where it has the form of one."""
+        """Only refusals."""
         if not accepted:
-            LOGGER.warning("login refused: %s", username if username.isascii() and username.isprintable() else "?")
+            LOGGER.warning("login refused: %s", username or "an unknown user")
 
     def upstream_failed(self, credential: str, reason: str) -> None:
         """The reason, without what the server said."""

@@ -1,6 +1,7 @@
 """One message: from the client's MAIL to the mail server's word about it."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,10 @@ from mailsettings.edges.relay.upstream import Connection, Pool, Pools, RefusedEa
 
 PIECE_OCTETS: Final = 64 * 1024
 """Of what is written at once."""
+
+_ADDRESS: Final = re.compile(r"[^\s<>\"]+@[^\s<>\"]+")
+_HIDDEN: Final = "(address)"
+"""Stands in the audit record for what a mail server repeats of addresses, where recipients are not to be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +251,7 @@ class Transaction:
                 outcome=outcome,
                 code=reply.code,
                 enhanced=reply.enhanced,
-                text=reply.text,
+                text=reply.text if tenant.audit_recipients else _ADDRESS.sub(_HIDDEN, reply.text),
                 rule=self._rule if outcome is Outcome.DENIED else "",
                 fault=self._fault,
                 duration_s=self._time() - self._began_s,

@@ -1,6 +1,7 @@
 """Connections to a mail server: opened, used for one message at a time, and kept for the next."""
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -219,7 +220,8 @@ def _secrets(login: Login | None, server: Server) -> list[str]:
     proxy = server.proxy.secrets if server.proxy else []
     match login:
         case Credentials(username, password):
-            return [*proxy, password, f"\0{username}\0{password}"]
+            # The user name alone is no secret: refusals name the sender.
+            return [*proxy, password, base64.b64encode(f"\0{username}\0{password}".encode()).decode("ascii")]
         case BearerToken(_, token):
             return [*proxy, token, *(sasl.initial_response(each, login, server).decode() for each in sasl.Mechanism)]
         case None:
