@@ -143,7 +143,8 @@ class LogSink:
 
     def message(self, record: AuditRecord) -> None:
         """One line."""
-        LOGGER.info("%s", record.line())
+        if LOGGER.isEnabledFor(logging.INFO):
+            LOGGER.info("%s", record.line())
 
     def login(self, username: str, *, accepted: bool) -> None:
         """Only refusals."""

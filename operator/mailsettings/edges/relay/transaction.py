@@ -54,6 +54,7 @@ class Transaction:
         self._ways = ways
         self._gate = MessageGate(account.policy, ways.max_octets)
         self._writer: MessageWriter | None = None  # while the message goes to the mail server
+        self._held = b""
         self._pool: Pool | None = None
         self._connection: Connection | None = None
         self._verdict: Reply | None = None
@@ -173,7 +174,10 @@ class Transaction:
                 raise RefusedEarlyError(refusal)
             self._writer = MessageWriter()
         for at in range(0, len(text), PIECE_OCTETS):
-            await connection.write(self._writer.write(text[at : at + PIECE_OCTETS]))
+            # The last piece waits for the next or the end: most messages go out at once then, with their end.
+            if self._held:
+                await connection.write(self._held)
+            self._held = self._writer.write(text[at : at + PIECE_OCTETS])
 
     async def _end_upstream(self) -> None:
         connection = self._connection
@@ -182,7 +186,7 @@ class Transaction:
             return
         began_s = self._time()
         try:
-            self._verdict = await connection.end_data()
+            self._verdict = await connection.end_data(self._held)
         except UpstreamError as error:
             self._verdict = self._failed(error.fault)
             self._give_back(clean=False)
