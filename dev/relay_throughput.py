@@ -152,8 +152,8 @@ def free_port() -> int:
 @contextlib.contextmanager
 def process(*arguments: str) -> Iterator[int]:
     """A Python program until the block ends; its process id."""
-    environment = {**os.environ, "MAILSETTINGS_EGRESS_ALLOW": "127.0.0.0/8:*", "MAILSETTINGS_LOG_LEVEL": "WARNING"}
-    running = subprocess.Popen([sys.executable, *arguments], env=environment)
+    environment = {**os.environ, "MAILSETTINGS_EGRESS_ALLOW": "127.0.0.0/8:*", "MAILSETTINGS_LOG_LEVEL": "INFO"}
+    running = subprocess.Popen([sys.executable, *arguments], env=environment, stderr=subprocess.DEVNULL)
     try:
         yield running.pid
     finally:

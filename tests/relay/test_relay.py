@@ -1,6 +1,7 @@
 """The relay with real clients, before a mail server on aiosmtpd and one that misbehaves to order."""
 
 import asyncio
+import base64
 import smtplib
 import ssl
 from collections.abc import Callable
@@ -456,6 +457,26 @@ class TestRules:
             await old.closed()
 
 
+class TestAudit:
+    @pytest.mark.parametrize("recorded", [True, False])
+    async def test_recipients_are_recorded_where_they_may_be(self, *, recorded: bool) -> None:
+        kept = {".": say(f"250 2.0.0 for {RECIPIENT}")}
+        for acts in (kept, {**kept, "RCPT": say(f"550 5.1.1 <{RECIPIENT}>: no such user")}):
+            async with (
+                scripted_server(acts) as server,
+                running(bundle(server.port, tenant={"auditRecipients": recorded})) as relay,
+                RawClient.to(relay) as client,
+            ):
+                await client.log_in()
+                await client.say(f"MAIL FROM:<{SENDER}>".encode())
+                if (await client.say(f"RCPT TO:<{RECIPIENT}>".encode())).startswith("250"):
+                    await client.say(b"DATA")
+                    await client.say(b"From: no-reply@acme.example\r\n\r\n.")
+                await client.say(b"QUIT")
+                await eventually(relay.sink.records.copy)
+                assert (RECIPIENT in relay.sink.records[0].line()) is recorded
+
+
 class TestConnections:
     async def test_no_more_than_permitted_and_tenants_in_turn(self) -> None:
         """One tenant's many messages do not make another's wait for all of them."""
@@ -581,6 +602,27 @@ class TestStrangers:
                 assert (await third.reply()).startswith("220")
                 assert (await fourth.reply()).startswith("421 4.7.0")
                 assert await fourth.reply() == ""
+
+    async def test_no_tenant_takes_the_others_place(self) -> None:
+        tenants = [tenant(), tenant(username="other.x", namespace="other")]
+        options = Options(bounds=Bounds(per_login=1))
+        async with running(bundle(9, tenants=tenants), options=options) as relay, RawClient.to(relay) as other:
+            async with RawClient.to(relay) as first, RawClient.to(relay) as second:
+                await first.log_in()
+                assert (await second.reply()).startswith("220")
+                await second.say(b"EHLO app")
+                login = base64.b64encode(f"\0{ACCOUNT}\0{SECRET}".encode())
+                assert (await second.say(b"AUTH PLAIN " + login)).startswith("421 4.7.0")
+                await other.log_in("other.x")
+            await eventually(lambda: relay.relay.connections == 1)
+            async with RawClient.to(relay) as third:
+                await third.log_in()
+
+    async def test_a_name_that_nobody_has_is_not_recorded(self) -> None:
+        async with running(bundle(9)) as relay, RawClient.to(relay) as client:
+            with pytest.raises(AssertionError):
+                await client.log_in("my-password", ACCOUNT)
+            assert relay.sink.logins == [("", False)]
 
     async def test_they_do_not_wait_for_long(self) -> None:
         options = Options(patience=Patience(login_s=0.1))

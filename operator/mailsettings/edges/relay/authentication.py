@@ -85,7 +85,9 @@ class Authenticator:
         elif judgement is Judgement.REFUSED:
             self._delays.failed(source, presented.username, self._time())
         if judgement is not Judgement.LATER:
-            self._sink.login(presented.username, accepted=judgement is Judgement.ACCEPTED)
+            # A name that nobody has may be a password that was put into the wrong place.
+            known = self._bundles.find(presented.username) is not None
+            self._sink.login(presented.username if known else "", accepted=judgement is Judgement.ACCEPTED)
         return judgement
 
     async def _judged(self, presented: Presented) -> Judgement:

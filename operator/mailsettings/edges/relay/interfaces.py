@@ -79,7 +79,7 @@ class Sink(Protocol):
         """A message has come to its end."""
 
     def login(self, username: str, *, accepted: bool) -> None:
-        """Somebody has tried to log in."""
+        """Somebody has tried to log in; the name is empty where nobody has it."""
 
     def upstream_failed(self, credential: str, reason: str) -> None:
         """There is no connection to a mail server; the reason is one of the project's closed list."""

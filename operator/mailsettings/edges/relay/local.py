@@ -143,12 +143,13 @@ class LogSink:
 
     def message(self, record: AuditRecord) -> None:
         """One line."""
-        LOGGER.info("%s", record.line())
+        if LOGGER.isEnabledFor(logging.INFO):
+            LOGGER.info("%s", record.line())
 
     def login(self, username: str, *, accepted: bool) -> None:
-        """Only refusals, and only the name where it has the form of one."""
+        """Only refusals."""
         if not accepted:
-            LOGGER.warning("login refused: %s", username if username.isascii() and username.isprintable() else "?")
+            LOGGER.warning("login refused: %s", username or "an unknown user")
 
     def upstream_failed(self, credential: str, reason: str) -> None:
         """The reason, without what the server said."""

@@ -71,6 +71,8 @@ class Bounds:
     """Of those, without a login."""
     before_login_per_source: int = 50
     """And from one address."""
+    per_login: int = 200
+    """Of one login: no tenant can take the others' place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,7 @@ class Relay:
         self._listeners: list[asyncio.Server] = []
         self._clients: dict[asyncio.Task[None], _Client] = {}
         self._before_login: Counter[str] = Counter()
+        self._logged_in: Counter[str] = Counter()
         self._closing = False
 
     async def listen(self, host: str, port: int, *, implicit_tls: bool) -> int:
@@ -248,6 +251,19 @@ class Relay:
             if not client.known:
                 self._known(source)
             client.leave()
+            self._leave(client.username)
+
+    def admit(self, username: str) -> bool:
+        """Counts a client that has logged in; False: the login has as many as it may."""
+        if self._logged_in[username] >= self._options.bounds.per_login:
+            return False
+        self._logged_in[username] += 1
+        return True
+
+    def _leave(self, username: str) -> None:
+        self._logged_in[username] -= 1
+        if self._logged_in[username] <= 0:
+            del self._logged_in[username]
 
     def _known(self, source: str) -> None:
         self._before_login[source] -= 1
@@ -313,7 +329,8 @@ class _Client:
         self._patience = relay.options.patience
         self._session = Session(relay.options.name, encrypted=encrypted, limits=relay.options.limits)
         self._transaction: Transaction | None = None
-        self._username = ""
+        self.username = ""
+        """Of the login; empty: there was none."""
         self._source = ""
         self._time = asyncio.get_running_loop().time
         self._login_by_s = self._time() + self._patience.login_s
@@ -402,8 +419,10 @@ class _Client:
             self._session.answer(_LATER)
         elif judgement is Judgement.REFUSED:
             self._session.login_refused()
+        elif not self._relay.admit(presented.username):
+            self._session.answer(_CROWDED)
         else:
-            self._username = presented.username
+            self.username = presented.username
             self.known = True
             self._when_known()
             self._session.logged_in()
@@ -412,7 +431,7 @@ class _Client:
         if self._relay.is_closing:
             self._session.answer(REPLIES[RelayFault.CLOSING])
             return
-        account = self._relay.account(self._username)
+        account = self._relay.account(self.username)
         if account is None:
             self._session.answer(REPLIES[RelayFault.SETTINGS])
             return

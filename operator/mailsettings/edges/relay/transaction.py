@@ -1,6 +1,7 @@
 """One message: from the client's MAIL to the mail server's word about it."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,10 @@ from mailsettings.edges.relay.upstream import Connection, Pool, Pools, RefusedEa
 
 PIECE_OCTETS: Final = 64 * 1024
 """Of what is written at once."""
+
+_ADDRESS: Final = re.compile(r"[^\s<>\"]+@[^\s<>\"]+")
+_HIDDEN: Final = "(address)"
+"""Stands in the audit record for what a mail server repeats of addresses, where recipients are not to be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Transaction:
         self._ways = ways
         self._gate = MessageGate(account.policy, ways.max_octets)
         self._writer: MessageWriter | None = None  # while the message goes to the mail server
+        self._held = b""
         self._pool: Pool | None = None
         self._connection: Connection | None = None
         self._verdict: Reply | None = None
@@ -168,7 +174,10 @@ class Transaction:
                 raise RefusedEarlyError(refusal)
             self._writer = MessageWriter()
         for at in range(0, len(text), PIECE_OCTETS):
-            await connection.write(self._writer.write(text[at : at + PIECE_OCTETS]))
+            # The last piece waits for the next or the end: most messages go out at once then, with their end.
+            if self._held:
+                await connection.write(self._held)
+            self._held = self._writer.write(text[at : at + PIECE_OCTETS])
 
     async def _end_upstream(self) -> None:
         connection = self._connection
@@ -177,7 +186,7 @@ class Transaction:
             return
         began_s = self._time()
         try:
-            self._verdict = await connection.end_data()
+            self._verdict = await connection.end_data(self._held)
         except UpstreamError as error:
             self._verdict = self._failed(error.fault)
             self._give_back(clean=False)
@@ -246,7 +255,7 @@ class Transaction:
                 outcome=outcome,
                 code=reply.code,
                 enhanced=reply.enhanced,
-                text=reply.text,
+                text=reply.text if tenant.audit_recipients else _ADDRESS.sub(_HIDDEN, reply.text),
                 rule=self._rule if outcome is Outcome.DENIED else "",
                 fault=self._fault,
                 duration_s=self._time() - self._began_s,

@@ -1,6 +1,7 @@
 """Connections to a mail server: opened, used for one message at a time, and kept for the next."""
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -94,7 +95,8 @@ class Connection:
         Raises:
             UpstreamError: There is no sensible reply.
         """
-        return self._judged(await self._said(self._protocol.execute_command(line, timeout=self._timeout_s)))
+        reply = self._judged(await self._said(self._protocol.execute_command(line)))
+        return replace(reply, text="ok") if reply.is_positive else reply
 
     async def begin_data(self) -> Reply | None:
         """Begins a message; None: the server is ready for it.
@@ -103,7 +105,7 @@ class Connection:
             UpstreamError: There is no sensible reply.
         """
         protocol = self._protocol
-        response = await self._said(protocol.execute_command(b"DATA", timeout=self._timeout_s))
+        response = await self._said(protocol.execute_command(b"DATA"))
         if response.code != aiosmtplib.SMTPStatus.start_input:
             return self._judged(response)
         self._reply = asyncio.get_running_loop().create_task(protocol.read_response())
@@ -125,8 +127,11 @@ class Connection:
             self.abort()
             raise UpstreamError(RelayFault.UNREACHABLE) from None
 
-    async def end_data(self) -> Reply:
+    async def end_data(self, rest: bytes) -> Reply:
         """Ends the message.
+
+        Args:
+            rest: The last of it, dots and all.
 
         Raises:
             UpstreamError: `OUTCOME_UNKNOWN`: the server has all of it, and did not say whether it takes it. Another
@@ -134,7 +139,7 @@ class Connection:
             RefusedEarlyError: The server has refused the message.
         """
         reply, self._reply = self._streaming(), None
-        self._writer.write(END)
+        self._writer.write(rest + END)
         try:
             async with asyncio.timeout(END_WITHIN_S):
                 response = await reply
@@ -193,7 +198,8 @@ class Connection:
 
     async def _said(self, awaited: Coroutine[Any, Any, aiosmtplib.SMTPResponse]) -> aiosmtplib.SMTPResponse:
         try:
-            return await awaited
+            async with asyncio.timeout(self._timeout_s):
+                return await awaited
         except aiosmtplib.SMTPResponseException:
             self.abort()
             raise UpstreamError(RelayFault.GARBAGE) from None
@@ -219,7 +225,8 @@ def _secrets(login: Login | None, server: Server) -> list[str]:
     proxy = server.proxy.secrets if server.proxy else []
     match login:
         case Credentials(username, password):
-            return [*proxy, password, f"\0{username}\0{password}"]
+            # The user name alone is no secret: refusals name the sender.
+            return [*proxy, password, base64.b64encode(f"\0{username}\0{password}".encode()).decode("ascii")]
         case BearerToken(_, token):
             return [*proxy, token, *(sasl.initial_response(each, login, server).decode() for each in sasl.Mechanism)]
         case None:
@@ -247,7 +254,7 @@ class Pool:
         self._queue: FairQueue[asyncio.Future[None]] = FairQueue(per_tenant=64, total=1024)
         self._idle: list[_Idle] = []
         self._slots: dict[Connection, Slot] = {}
-        self._of: dict[Connection, tuple[object, ...]] = {}
+        self._of: dict[Connection, Bundle] = {}
         self._renewed: Bundle | None = None
         self._held: tuple[float, RelayFault, Bundle] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -339,11 +346,11 @@ class Pool:
         return bundle
 
     def _reused(self, *, fresh: bool) -> Connection | None:
-        wanted = _endpoint(self._bundle())
+        wanted = self._bundle()
         while self._idle:
             idle = self._idle.pop()
             idle.timer.cancel()
-            if idle.connection.is_open and self._of.get(idle.connection) == wanted and not fresh:
+            if idle.connection.is_open and self._is_for(idle.connection, wanted) and not fresh:
                 return idle.connection
             self._run(self._quit(idle.connection))
         return None
@@ -368,7 +375,7 @@ class Pool:
             raise
         self._held = None
         self._slots[connection] = slot
-        self._of[connection] = _endpoint(bundle)
+        self._of[connection] = bundle
         return connection
 
     async def _connected(self, bundle: Bundle) -> Connection:
@@ -411,7 +418,7 @@ class Pool:
 
     def _keep(self, tenant: str, connection: Connection) -> None:
         bundle = self._services.bundles.bundle(self._credential)
-        fits = bundle is not None and self._of.get(connection) == _endpoint(bundle)
+        fits = bundle is not None and self._is_for(connection, bundle)
         if not connection.is_open or not fits or self._services.closing():
             self._run(self._quit(connection))
         else:
@@ -419,6 +426,11 @@ class Pool:
             idle = _Idle(connection, loop.call_later(self._services.idle_s, self._expire, connection))
             self._idle.append(idle)
         self._end_turn(tenant)
+
+    def _is_for(self, connection: Connection, bundle: Bundle) -> bool:
+        """Whether a connection was made for the bundle's server and login."""
+        made_for = self._of.get(connection)
+        return made_for is bundle or (made_for is not None and _endpoint(made_for) == _endpoint(bundle))
 
     def _expire(self, connection: Connection) -> None:
         self._idle = [idle for idle in self._idle if idle.connection is not connection]
