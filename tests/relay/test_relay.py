@@ -303,6 +303,25 @@ class TestLoss:
             assert "." not in server.lines
             assert [record.outcome for record in relay.sink.records] == [Outcome.ABANDONED]
 
+    async def test_nothing_is_added_to_a_message_that_is_not_ended(self) -> None:
+        heard = bytearray()
+
+        async def listen(peer: Peer) -> None:
+            await peer.say(b"354 go\r\n")
+            while data := await peer.reader.read(4096):
+                heard.extend(data)
+
+        async with scripted_server({"DATA": listen}) as server, running(bundle(server.port)) as relay:
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                await client.begin()
+                await client.send(b"From: no-reply@acme.example\r\n\r\n" + b"x" * 200_000)
+                await eventually(lambda: heard)
+            await server.left.wait()
+        assert heard.startswith(b"From: no-reply@acme.example\r\n\r\nxxx")
+        assert not heard.strip(b"x").endswith(b"\r\n.\r\n")
+        assert b"RSET" not in heard
+
     async def test_no_250_before_the_servers(self) -> None:
         asked, released = asyncio.Event(), asyncio.Event()
 
@@ -531,7 +550,7 @@ class TestConnections:
 
     @pytest.mark.parametrize("where", ["envelope", "body"])
     async def test_a_slow_client_does_not_sit_on_a_connection(self, where: str) -> None:
-        patience = Patience(envelope_s=0.1, body_s=0.1, body_octets_per_s=1 << 20)
+        patience = Patience(envelope_s=0.2, body_s=0.5, body_octets_per_s=1 << 20)
         async with scripted_server() as server:
             async with (
                 running(bundle(server.port, connections=1), options=Options(patience=patience)) as relay,
