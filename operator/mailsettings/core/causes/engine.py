@@ -42,6 +42,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *transport_rules.WRONG_PORT,
     *transport_rules.CERTIFICATE,
     *transport_rules.TLS_MODE,
+    *transport_rules.NO_SERVER,
     *oauth_rules.OAUTH_WORDS,
     *smtp_rules.DOMAIN,
     *smtp_rules.LIMITS,
