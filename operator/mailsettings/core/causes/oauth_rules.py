@@ -414,6 +414,15 @@ _TOKENS: Final = (
     ),
 )
 
+_FAMILIES: Final = (
+    says(_ENTRA, Cause.CONDITIONAL_ACCESS, r"aadsts53[0-9]{1,4}\b", r"aadsts5007[0-9]\b"),
+    says(_ENTRA, Cause.CONSENT_REQUIRED, r"aadsts65[0-9]{1,4}\b"),
+    says(_ENTRA, Cause.REFRESH_TOKEN_EXPIRED, r"aadsts70008[0-9]\b", r"aadsts7004[0-9]\b"),
+    says(_ENTRA, Cause.CLIENT_SECRET_INVALID, r"aadsts70002[0-9]{2}\b", r"aadsts7000?2[0-9]\b"),
+    says(_ENTRA, Cause.GRANT_NOT_ALLOWED, r"aadsts(?:700[0-9]{1,4}|90[0-9]{3,5})\b"),
+)
+"""Numbers that the documentation does not list, by those around them."""
+
 _BARE_CODES: Final = (
     says(
         "Nodemailer and others: the access token ended and nothing renews it",
@@ -515,6 +524,6 @@ OAUTH_RULES: Final[tuple[Rule, ...]] = (*_NUMBERS_THAT_NEED_WORDS, *_NUMBERS)
 """Numbers, which nothing else has."""
 
 OAUTH_WORDS: Final[tuple[Rule, ...]] = tuple(
-    replace(rule, mentions=_OAUTH) for rule in (*_ENTRA_WORDS, *_GOOGLE_WORDS, *_TOKENS, *_BARE_CODES)
+    replace(rule, mentions=_OAUTH) for rule in (*_ENTRA_WORDS, *_GOOGLE_WORDS, *_TOKENS, *_FAMILIES, *_BARE_CODES)
 )
 """Words, which SMTP servers may use too: they count only where the failure has to do with OAuth2."""
