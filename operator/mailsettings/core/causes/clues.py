@@ -76,8 +76,17 @@ _AT_A_BOUNDARY: Final = re.compile(
     r"\s{0,4}['\"]?([45][0-57][0-9])(?=[\s,;:'\"|)\]}>-]|$)"
 )
 _REPLY: Final = re.compile(r"(?<![\w.])([45][0-57][0-9])[- ]#?([245]\.[0-9]{1,2}\.[0-9]{1,4}(?![\w.]))?")
-_WRAPPER: Final = re.compile(r"[^.]{4,120}\. the server response was: (?=\S{3})")
-"""What .NET makes of a reply code by itself, before the reply's own words."""
+_WRAPPERS: Final = re.compile(
+    r"[^.]{4,120}\. the server response was: (?=\S{3})"
+    r"|expected (?:smtp )?(?:response )?codes?[^;]{1,40}\bbut got code [^;]{1,10}, with message "
+    r"|unexpected (?:return code|smtp server response)[ .-]{1,4}expected: [0-9]{3}, (?:got|actual): [0-9]{3}(?: \|)?"
+    r"(?:, whole response:)?"
+    r"|smtp error: data not accepted\.?"
+    r"|(?:invalid login|message failed|(?:password|mail|data|rcpt|auth|\w{3,8} end) command failed):? ?(?:- )?"
+    r"(?=[45][0-9]{2}[ -])"
+)
+"""What clients make of a reply code by themselves, before the reply's own words: .NET, Swift Mailer, Symfony Mailer,
+Nodemailer, PHPMailer."""
 _SPELT: Final = re.compile(r"\bseverity: (\w{5,40}), category: (\w{5,20}), detail: (\w{3,5})\b")
 """How lettre, a client in Rust, shows a reply code."""
 _SEVERITIES: Final = {"transientnegativecompletion": 4, "permanentnegativecompletion": 5}
@@ -105,7 +114,7 @@ def read(failure: Failure) -> Clues:
 
 
 def _said(lower: str) -> str:
-    words = _WRAPPER.sub("", " ".join(_once(lower).replace("\\", "").split()))
+    words = _WRAPPERS.sub(" ", " ".join(_once(lower).replace("\\", "").split()))
     meaning = in_english(words)
     return f"{words} ; {meaning}" if meaning else words
 

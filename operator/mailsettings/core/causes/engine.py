@@ -44,6 +44,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *transport_rules.TLS_MODE,
     *transport_rules.NO_SERVER,
     *oauth_rules.OAUTH_WORDS,
+    *smtp_rules.EXCHANGE_CODES,
     *smtp_rules.DOMAIN,
     *smtp_rules.LIMITS,
     *smtp_rules.LOGIN,

@@ -1,5 +1,6 @@
 """What SMTP servers say in their replies, by what it is about: login, sender, limits, mail, recipient."""
 
+import re
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
@@ -69,6 +70,26 @@ EXCHANGE_LOGIN: Final[tuple[Rule, ...]] = (
     ),
 )
 
+_NDR: Final = "Exchange Online documentation: non-delivery reports, the codes that are its own"
+
+
+def _ndr(cause: Cause, codes: str) -> Rule:
+    return Rule(cause, _NDR, enhanced=re.compile(codes))
+
+
+EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
+    _ndr(Cause.RECIPIENT_REJECTED, r"5\.7\.(?:12[0-9]|13[0-68]|19[3-6])|5\.4\.310|5\.1\.(?:351|10)"),
+    _ndr(Cause.PROTOCOL_ERROR, r"5\.7\.(?:506|512)|5\.6\.11|5\.1\.20"),
+    _ndr(Cause.IP_BLOCKED, r"5\.7\.(?:51[013]|60[5-9]|6[1-4][0-9]|70[38]|733)"),
+    _ndr(Cause.ACCOUNT_BLOCKED, r"5\.7\.50[1-3]"),
+    _ndr(Cause.CONTENT_REJECTED, r"5\.7\.(?:50[45]|507|520)"),
+    _ndr(Cause.RATE_LIMITED, r"[45]\.2\.12[12]|4\.7\.(?:5[0-9]{2}|6[0-9]{2})"),
+    _ndr(Cause.SENDER_NOT_VERIFIED, r"5\.7\.750"),
+    _ndr(Cause.SERVER_MISCONFIGURED, r"5\.4\.14"),
+    _ndr(Cause.SERVER_TEMPORARY, r"[45]\.4\.(?:300|312|316|317)"),
+)
+"""Three digits at the end are Microsoft's alone, and say more than the words, which people change."""
+
 LOGIN: Final[tuple[Rule, ...]] = (
     says(
         _GMAIL,
@@ -122,6 +143,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
             r"rcpt",
             r"email account that you tried to reach",
             r"user you are trying",
+            r"delivery error",
+            r"(?:cannot|could not) be delivered",
         ),
     ),
     says(
@@ -141,9 +164,9 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"server offers no auth",
         r"no (?:supported )?auth(?:entication)? (?:extension|advertised|offered|available|" r"capability|support)",
         r"smtpnotsupportederror.{0,40}auth\b",
-        r"\b(?:502|500|503)\b.{0,60}(?:\bauth\b|command).{0,60}(?:not|un)",
+        r"\b(?:502|500|503)\b.{0,60}(?:\bauth\b|command).{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
         r"auth.{0,20}(?:unrecognized|unknown|disabled)",
-        r"auth.{0,40}command (?:not|un|disabled)",
+        r"auth.{0,40}command (?:not\b|un(?:rec|kn|sup|imp|av)|disabled)",
         r"not support.{0,20}smtp authentication",
         r"send hello first",
         r"unrecogni[sz]ed command.{0,10}\bauth\b",
@@ -170,7 +193,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
     says(
         _RFC4954,
         Cause.AUTH_MECHANISM_UNSUPPORTED,
-        r"(?:no |not |un|incompatible|none of|disabled|invalid|unknown).{0,40}(?:auth\w*|sasl|"
+        r"\b(?:no |not |un(?:rec|kn|sup|av)|incompatible|none of|disabled|invalid).{0,40}(?:auth\w*|sasl|"
         r"login)?.{0,16}\b(?:mechanisms?|methods?|schemes?|schemas?|authenticators?)\b",
         r"(?:mechanisms?|methods?|schemes?|auth\w* types?|authenticators?)\b.{0,60}(?:not|"
         r"un(?:supported|known|recogni[sz]ed|available)|n't|invalid|disabled|exhausted|refus|reject)",
@@ -191,7 +214,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"\b504\b.{0,60}(?:auth|mech|parameter)",
         r"supports? (?:only|auth)",
         r"auth(?:entication)? (?:plain|login|cram-?md5|xoauth2|oauthbearer|ntlm|digest-?md5|"
-        r"gssapi)\b.{0,40}(?:not|un|n't|disabled)",
+        r"gssapi)\b.{0,40}(?:\bnot\b|\bun(?:rec|kn|sup|av)|n't\b|disabled)",
         r"(?:xoauth2|oauthbearer|cram-md5|ntlm|digest-md5).{0,40}(?:not (?:supported|"
         r"available|offered)|unsupported)",
         stages=("auth", "ehlo", "mail_from", "tls", ""),
@@ -351,7 +374,7 @@ DOMAIN: Final[tuple[Rule, ...]] = (
         r"\bspf\b",
         r"\bdkim\b",
         r"sender policy framework",
-        r"\b[45]\.7\.(?:2[0-4679]|32|40|509|51[25])\b",
+        r"\b[45]\.7\.(?:2[0-4679]|32|40|509|515)\b",
         r"domainkeys",
         r"(?:message|mail|sender|domain|email).{0,60}(?:fails? to pass|not pass|did not pass|"
         r"does not pass).{0,40}authenticat",
@@ -494,6 +517,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         r"slow down",
         r"(?:excessive|unexpected|unusual|high) (?:\w+ )?(?:rate|volume)",
         r"in a short (?:period|time)",
+        r"\bslower\b",
         r"queue quota",
         r"\b4\.5\.127\b",
         r"back ?off",
@@ -604,6 +628,7 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"mailfromdomainnotverified",
         r"test purposes only",
         r"not associated with your account",
+        r"from address not verified",
         r"sender name is not valid",
         r"no sending domain",
         r"trial account",
@@ -682,6 +707,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"maxsubmissionexceeded",
         r"messagesubmissionexceeded",
         r"too much (?:mail )?data",
+        r"more than [0-9]{1,12} ?(?:bytes|octets|[kmg]i?b)\b",
         r"message length",
         r"mapiexceptionmaxsubmission",
         r"size limit",
@@ -920,7 +946,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"executable",
         r"poor reputation",
         r"conversion",
-        stages=ENVELOPE | {""},
+        stages=ENVELOPE | {"greeting", ""},
         unless=(
             r"invalid mailbox",
             r"recipient.{0,30}(?:unknown|not (?:found|exist)|rejected|does not)",
@@ -946,7 +972,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"missing final",
         r"<[^>]{1,80}>:? invalid address",
         r"(?:no such|unknown|invalid|nonexistent|non-existent|bad|inactive|disabled|"
-        r"unrouteable|unroutable|unverified|illegal|all|no|unavailable|rejected|"
+        r"unrouteable|unroutable|unverified|illegal|\ball|\bno|unavailable|rejected|"
         r"undeliverable).{0,20}\b(?:user|recipient|mailbox|address(?:es)?|account|person|"
         r"local part|domain)\b",
         r"\b[45]\.1\.(?:0|1|2|3|6|10)\b",
@@ -987,8 +1013,11 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"(?:sender|from|mail from|return[- ]path|envelope)\b.{0,80}(?:reject|denied|not|"
         r"invalid|refused|unknown|n't|fail|undeliverable|mismatch|blocked)",
         r"\b[45]\.1\.[78]\b",
-        r"(?:invalid|bad|unknown|wrong) (?:sender|return[- ]path|envelope)",
+        r"(?:invalid|bad|unknown|wrong|bogus|null|empty|unroute?able) (?:sender|return[- ]path|envelope|mail from|from)",
         r"domain of sender",
+        r"domain may not exist",
+        r"\bdns check",
+        r"from: domain",
         stages=ENVELOPE | {""},
         unless=(
             r"recipient",

@@ -409,6 +409,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"(?:tls|starttls|ssl).{0,40}(?:not available|unavailable|disabled|"
         r"fail).{0,40}(?:local problem|temporary reason|initiali[sz]ation|internal)",
         r"tls not available due to",
+        r"\b454\b.{0,20}tls.{0,20}(?:currently|temporar)",
         r"unable to initiali[sz]e security",
         r"no (?:ssl )?certificate (?:loaded|available|configured)",
         r"no server certs",
@@ -418,9 +419,9 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
     says(
         "RFC 3207 §4, RFC 5321 §4.2.4: the client asks for STARTTLS and is told that there is none",
         Cause.START_TLS_NOT_OFFERED,
-        r"\bstart ?tls\b.{0,80}(?:not|n't|unsupported|un(?:available|recogni[sz]ed)|"
+        r"\bstart ?tls\b.{0,80}(?:\bnot\b|n't\b|unsupported|un(?:available|recogni[sz]ed)|"
         r"no support|refused|unknown|missing|disabled|without|lacks)",
-        r"(?:not|n't|without|no|lacks?|missing).{0,60}\b(?:support\w*|offer\w*|advertis\w*|"
+        r"(?:\bnot|n't|\bwithout|\bno|\blacks?|\bmissing)\b.{0,60}\b(?:support\w*|offer\w*|advertis\w*|"
         r"announce\w*|has|have|provide\w*)?.{0,16}\bstart ?tls\b",
         r"(?:does not|doesn'?t|did not|didn'?t).{0,20}(?:support|offer|" r"advertise).{0,20}(?:secure|ssl|tls|encrypt)",
         r"secure connections\b",
@@ -429,7 +430,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"tls (?:is )?not (?:available|supported|offered)",
         r"etls\b",
         r"starttls.{0,40}(?:50[0234]|454)",
-        r"tls (?:required|mandatory|demanded|requested).{0,40}(?:not|no |n't|neither)",
+        r"tls (?:required|mandatory|demanded|requested).{0,40}(?:\bnot\b|\bno |n't|neither)",
         r"missing_requirement.{0,80}\btls\b",
         unless=(r"must issue",),
     ),
