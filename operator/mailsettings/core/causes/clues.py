@@ -82,6 +82,7 @@ _WRAPPERS: Final = re.compile(
     r"|unexpected (?:return code|smtp server response)[ .-]{1,4}expected: [0-9]{3}, (?:got|actual): [0-9]{3}(?: \|)?"
     r"(?:, whole response:)?"
     r"|smtp error: data not accepted\.?"
+    r"|using (?:the following|[1-9] possible) authenticators?[^;]{1,120}?\bauthenticator \S{1,20} returned (?=\S{3})"
     r"|(?:invalid login|message failed|(?:password|mail|data|rcpt|auth|\w{3,8} end) command failed):? ?(?:- )?"
     r"(?=[45][0-9]{2}[ -])"
 )
