@@ -63,7 +63,7 @@ _NUMBERS_THAT_NEED_WORDS: Final = (
     says(
         _ENTRA,
         Cause.CLOCK_SKEW,
-        r"aadsts(?:700024|50013|500133)\b.{0,200}(?:not within its valid time|time range|current time)",
+        r"aadsts(?:700024|50013)\b.{0,200}(?:not within its valid time|time range|current time)",
     ),
     says(_ENTRA, Cause.TOKEN_EXPIRED, r"aadsts50013\b.{0,200}expired"),
 )
@@ -155,6 +155,7 @@ _ENTRA_WORDS: Final = (
         Cause.TENANT_NOT_FOUND,
         r"\btenant\b.{0,80}(?:not found|does not exist|not valid)",
         r"specified tenant identifier",
+        r"(?:unable|failed|cannot|could not).{0,20}(?:determine|find|resolve).{0,40}\btenant\b",
         r"invalid tenant",
         r"endpoints_resolution_error",
     ),
@@ -190,6 +191,7 @@ _ENTRA_WORDS: Final = (
         r"multi-?factor authentication",
         r"conditional[ _-]?access",
         r"\bmfa\b.{0,40}(?:required|must)",
+        r"(?:two|second)[- ]?(?:factor|step).{0,20}(?:required|needed)",
     ),
     says(
         _ENTRA,
@@ -376,7 +378,7 @@ _TOKENS: Final = (
     says(
         "Keycloak and others: the password grant",
         Cause.BAD_CREDENTIALS,
-        r"(?:invalid|wrong|bad|incorrect) (?:resource owner |user )?(?:credentials|password|username)",
+        r"(?:invalid|wrong|bad|incorrect) (?:resource owner |user )?(?:credentials|password|username|login)",
         stages=OAUTH,
         unless=(r"client",),
     ),
@@ -461,6 +463,7 @@ _BARE_CODES: Final = (
         _RFC6749,
         Cause.GRANT_NOT_ALLOWED,
         r"unauthorized_client",
+        r"client.{0,12}(?:not (?:allowed|permitted|authori[sz]ed|enabled))",
         r"unsupported_(?:grant|response)_type",
         r"unsupportedgranttype",
     ),

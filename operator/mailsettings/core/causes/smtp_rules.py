@@ -87,6 +87,7 @@ EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
     _ndr(Cause.SENDER_NOT_VERIFIED, r"5\.7\.750"),
     _ndr(Cause.SERVER_MISCONFIGURED, r"5\.4\.14"),
     _ndr(Cause.SERVER_TEMPORARY, r"[45]\.4\.(?:300|312|316|317)"),
+    Rule(Cause.SERVER_TEMPORARY, _RFC3463, enhanced=re.compile(r"4\.4\.[12]")),
 )
 """Three digits at the end are Microsoft's alone, and say more than the words, which people change."""
 
@@ -164,7 +165,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"server offers no auth",
         r"no (?:supported )?auth(?:entication)? (?:extension|advertised|offered|available|" r"capability|support)",
         r"smtpnotsupportederror.{0,40}auth\b",
-        r"\b(?:502|500|503)\b.{0,60}(?:\bauth\b|command).{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
+        r"\b(?:502|500|503)\b.{0,60}\bauth\b.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
         r"auth.{0,20}(?:unrecognized|unknown|disabled)",
         r"auth.{0,40}command (?:not\b|un(?:rec|kn|sup|imp|av)|disabled)",
         r"not support.{0,20}smtp authentication",
@@ -189,6 +190,12 @@ LOGIN: Final[tuple[Rule, ...]] = (
             r"send auth",
         ),
         stages=("auth", "ehlo", "tls", "mail_from", "greeting", ""),
+    ),
+    says(
+        "RFC 5321 §4.2.4: the command that is not known is the one that was sent",
+        Cause.AUTH_NOT_OFFERED,
+        r"\b50[0-3]\b.{0,60}command.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
+        stages=("auth",),
     ),
     says(
         _RFC4954,
@@ -218,7 +225,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"(?:xoauth2|oauthbearer|cram-md5|ntlm|digest-md5).{0,40}(?:not (?:supported|"
         r"available|offered)|unsupported)",
         stages=("auth", "ehlo", "mail_from", "tls", ""),
-        unless=(r"\b5\.7\.57\b",),
+        unless=(r"\b5\.7\.57\b", r"auth(?: command)? first"),
     ),
     says(
         _SENDGRID,
@@ -800,11 +807,12 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"banned(?! content| file| attachment)",
         r"not allowed to connect",
         r"refused to talk",
-        r"(?:client host|your host|your ip|sending ip|mail server ip|source ip|ip address|"
-        r"client).{0,60}(?:blocked|rejected|refused|denied|reputation|listed)",
+        r"\b(?:client host|your host|your ip|sending ip|mail server ip|source ip|ip address|"
+        r"client)\b.{0,60}(?:blocked|rejected|refused|denied|reputation|listed)",
         r"(?:traffic )?not accepted from this ip",
         r"no (?:reverse|ptr)",
         r"reverse dns",
+        r"proper dns",
         r"\bptr\b",
         r"\brdns\b",
         r"\b5\.7\.(?:1|25|511|60[5-9]|606|70[38]|750)\b.{0,60}\bip\b",
@@ -837,6 +845,15 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"quota violation",
         r"no space left",
         unless=(r"\bsend(?:ing)?\b.{0,20}limit", r"\b24[- ]hour", r"\bdaily\b", r"number of messages", r"per hour"),
+    ),
+    says(
+        "RFC 5321 §4.1.2: at RCPT the syntax that is wrong is the recipient's",
+        Cause.RECIPIENT_REJECTED,
+        r"(?:address|mailbox|recipient|path|\bto\b).{0,40}(?:syntax|malformed|not allowed|missing|illegal|characters)",
+        r"(?:invalid|bad|malformed|illegal) (?:\w+ )?(?:address|recipient|mailbox|path|to\b)",
+        r"missing '@'",
+        stages=("rcpt",),
+        unless=(r"sender", r"relay", r"\bspam\b", r"blocked", r"helo", r"\bips?\b", r"policy", r"mail from"),
     ),
     says(
         _RFC5321,
@@ -1023,6 +1040,8 @@ MAIL: Final[tuple[Rule, ...]] = (
             r"recipient",
             r"try (?:again )?later",
             r"temporar",
+            r"time(?:d )?-?out",
+            r"reconnect",
         ),
     ),
     says(
@@ -1044,7 +1063,7 @@ LATER: Final[tuple[Rule, ...]] = (
         r"retry later",
         r"service (?:is )?(?:not available|unavailable|currently|busy|shutting|closing)",
         r"not available",
-        r"server (?:is )?(?:busy|unavailable|too busy|overloaded|error|down|shutting)",
+        r"server (?:is )?(?:busy|unavailable|too busy|overloaded|error(?!: '?[45][0-9]{2})|down|shutting)",
         r"local (?:error|problem)",
         r"(?:internal|system|unexpected) (?:server )?(?:error|problem|failure)",
         r"closing (?:transmission|connection)",

@@ -110,6 +110,7 @@ DNS: Final[tuple[Rule, ...]] = (
         r"dns (?:lookup|resolution|error|query|server)",
         r"lookup address information",
         r"host(?: ?name)? look-?up",
+        r"hostname (?:is )?(?:not known|unknown)",
         r"name_not_resolved",
         r"(?:could not|cannot|can't|failed to) (?:translate|look up|find) (?:the )?(?:host|server|address)",
         r"non-?exist(?:ent|ing) domain",
@@ -303,6 +304,8 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"0x800b0109",
         r"cert_e_(?:untrusted|chaining)",
         r"tls_alert.{0,10}unknown_ca",
+        r"\bbad_cert\b",
+        r"selfsigned",
         r"notsignedby",
         unless=(
             r"sender",
@@ -433,6 +436,12 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"tls (?:required|mandatory|demanded|requested).{0,40}(?:\bnot\b|\bno |n't|neither)",
         r"missing_requirement.{0,80}\btls\b",
         unless=(r"must issue",),
+    ),
+    says(
+        "RFC 5321 §4.2.4: the command that is not known is the one that was sent",
+        Cause.START_TLS_NOT_OFFERED,
+        r"\b50[0-3]\b.{0,60}command.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
+        stages=("tls",),
     ),
     says(
         "a server that speaks first in TLS: bytes of a TLS record where a greeting was due",
