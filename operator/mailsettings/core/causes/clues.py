@@ -88,6 +88,11 @@ _WRAPPERS: Final = re.compile(
 )
 """What clients make of a reply code by themselves, before the reply's own words: .NET, Swift Mailer, Symfony Mailer,
 Nodemailer, PHPMailer."""
+_GLUE: Final = re.compile(
+    r"(?<![\w.])([45][0-57][0-9])(?:\W{1,3}b?['( ]{1,3}|[:#-] ?#?|,? (?:with message|additional smtp info:) {1,2})"
+    r"(?=[245]\.[0-9]{1,2}\.[0-9])"
+)
+"""What stands between a reply's two codes where a client shows them apart: Python, MailKit, Swift Mailer, PHPMailer."""
 _SPELT: Final = re.compile(r"\bseverity: (\w{5,40}), category: (\w{5,20}), detail: (\w{3,5})\b")
 """How lettre, a client in Rust, shows a reply code."""
 _SEVERITIES: Final = {"transientnegativecompletion": 4, "permanentnegativecompletion": 5}
@@ -115,7 +120,7 @@ def read(failure: Failure) -> Clues:
 
 
 def _said(lower: str) -> str:
-    words = _WRAPPERS.sub(" ", " ".join(_once(lower).replace("\\", "").split()))
+    words = _WRAPPERS.sub(" ", " ".join(_once(_GLUE.sub(r"\1 ", lower)).replace("\\", "").split()))
     meaning = in_english(words)
     return f"{words} ; {meaning}" if meaning else words
 

@@ -1,7 +1,7 @@
 """What failures say in other languages, in the English that rules know.
 
-Stems, not sentences: endings, accents and the words between differ by version and by who translated. A phrase is English
-that a rule of this package has a wording test for.
+Stems, not sentences: endings, accents and the words between differ by version and by who translated. The phrase is one
+that a rule knows.
 """
 
 import unicodedata

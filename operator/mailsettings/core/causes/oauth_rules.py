@@ -110,9 +110,7 @@ _NUMBERS: Final = numbered(
             *(50192, 50197, 80010, 81004, 81009, 81010, 81011, 90125),
         ),
         Cause.CONSENT_REQUIRED: (65001, 65004, 90008, 70016, 50058, 16001, 16002, 50015, 52004, 90123, 9002341),
-        Cause.ADMIN_CONSENT_REQUIRED: (
-            *(90094, 90093, 90095, 50105, 65002, 650052, 650051, 650056, 90099, 1000031),
-        ),
+        Cause.ADMIN_CONSENT_REQUIRED: (*(90094, 90093, 90095, 50105, 65002, 650052, 650051, 650056, 90099, 1000031),),
         Cause.REFRESH_TOKEN_EXPIRED: (700082, 700081, 700084, 70043, 70044, 90086),
         Cause.REFRESH_TOKEN_REVOKED: (50173, 50132, 50133, 70000, 700020, 50085, 50139),
         Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE: (500131, 50146, 50010, 501461, 90016),
@@ -341,6 +339,7 @@ _GOOGLE_WORDS: Final = (
         r"(?:invalid|expired|used|bad).{0,12}(?:authori[sz]ation|verification|auth|device)[ _-]code",
         r"\bexpired_token\b",
         r"code (?:is )?(?:invalid or expired|not valid)",
+        r"\b(?:bad|invalid|unknown|wrong|incorrect|expired|used) code\b",
         stages=OAUTH | {""},
     ),
     says(

@@ -195,6 +195,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         "RFC 5321 §4.2.4: the command that is not known is the one that was sent",
         Cause.AUTH_NOT_OFFERED,
         r"\b50[0-3]\b.{0,60}command.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
+        r"\b50[0-3]\b.{0,60}\b(?:un(?:rec|kn|sup|imp|av)\w{0,12}|invalid|bad) command",
         stages=("auth",),
     ),
     says(
@@ -546,6 +547,16 @@ LIMITS: Final[tuple[Rule, ...]] = (
             r"greylisting",
         ),
     ),
+    says(
+        "hosting providers' words for a limit of which they do not say what it counts",
+        Cause.QUOTA_EXCEEDED,
+        r"\b(?:smtp|mail|e-?mail|relay|usage|outbound|transmission|delivery|policy)s? limits?\b.{0,20}"
+        r"(?:exceed|reach|hit|over)",
+        r"(?:exceed\w*|reached|over|hit) (?:the |your |its |our |of )?"
+        r"(?:smtp|mail|e-?mail|relay|usage|outbound)s? limits?",
+        stages=ENVELOPE,
+        unless=(r"size", r"connection", r"concurren", r"session", r"storage", r"hour", r"minute", r"second", r"rate"),
+    ),
 )
 
 SENDER: Final[tuple[Rule, ...]] = (
@@ -890,7 +901,6 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"need (?:mail|rcpt|helo|ehlo)",
         r"no recipients",
         r"mail from.{0,20}first",
-        r"no valid recipients",
         r"smtp protocol",
         r"protocol (?:error|violation)",
         r"pipelining",
@@ -987,6 +997,8 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"unavailable|invalid|reject|refused|disabled|inactive|no longer|unrouteable|"
         r"undeliverable|null mx|bad|denied|ambiguous|restricted|malformed|discontinued|closed|suspended)",
         r"missing final",
+        r"no valid recipients",
+        r"\be-?mail.{0,12}\bnot exist",
         r"<[^>]{1,80}>:? invalid address",
         r"(?:no such|unknown|invalid|nonexistent|non-existent|bad|inactive|disabled|"
         r"unrouteable|unroutable|unverified|illegal|\ball|\bno|unavailable|rejected|"
@@ -1030,7 +1042,8 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"(?:sender|from|mail from|return[- ]path|envelope)\b.{0,80}(?:reject|denied|not|"
         r"invalid|refused|unknown|n't|fail|undeliverable|mismatch|blocked)",
         r"\b[45]\.1\.[78]\b",
-        r"(?:invalid|bad|unknown|wrong|bogus|null|empty|unroute?able) (?:sender|return[- ]path|envelope|mail from|from)",
+        r"(?:invalid|bad|unknown|wrong|bogus|null|empty|unroute?able) "
+        r"(?:sender|return[- ]path|envelope|mail from|from)",
         r"domain of sender",
         r"domain may not exist",
         r"\bdns check",

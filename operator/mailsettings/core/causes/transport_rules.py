@@ -366,6 +366,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"0x8009033[1]",
         r"legacy sigalg",
         r"handshake failed\b.{0,30}alert",
+        r"\b(?:tls|ssl) negotiation (?:failed|failure|error)",
         r"fatal alert.{0,40}handshake failed",
         r"\b4\.7\.66\b",
         unless=(r"wrong[ _]version[ _]number",),
@@ -441,6 +442,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         "RFC 5321 §4.2.4: the command that is not known is the one that was sent",
         Cause.START_TLS_NOT_OFFERED,
         r"\b50[0-3]\b.{0,60}command.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
+        r"\b50[0-3]\b.{0,60}\b(?:un(?:rec|kn|sup|imp|av)\w{0,12}|invalid|bad) command",
         stages=("tls",),
     ),
     says(
@@ -557,6 +559,14 @@ SOCKET: Final[tuple[Rule, ...]] = (
             r"[45]\.[0-9]\.[0-9]",
             r"\b(?:421|554|550)\b",
         ),
+    ),
+    says(
+        "RFC 8314 §3.3: a port where the server speaks first in plain text",
+        Cause.CONNECTION_TIMEOUT,
+        r"(?::|port\W{0,4}|, ?)(?:587|2525)\b.{0,200}\btime(?:d)?[ -]?out",
+        r"\btime(?:d)?[ -]?out.{0,200}(?::|port\W{0,4}|, ?)(?:587|2525)\b",
+        stages=("greeting",),
+        unless=(r"\b465\b", r"\bssl://", r"connection unexpectedly closed"),
     ),
     says(
         "Node.js, Python, JavaMail: nothing but an end of the stream where a greeting was due",
