@@ -78,7 +78,8 @@ _AT_A_BOUNDARY: Final = re.compile(
 _REPLY: Final = re.compile(r"(?<![\w.])([45][0-57][0-9])[- ]#?([245]\.[0-9]{1,2}\.[0-9]{1,4}(?![\w.]))?")
 _WRAPPERS: Final = re.compile(
     r"[^.]{4,120}\. the server response was: (?=\S{3})"
-    r"|expected (?:smtp )?(?:response )?codes?[^;]{1,40}\bbut got code [^;]{1,10}, with message "
+    r"|expected (?:smtp )?(?:response )?codes?[^;]{1,40}\bbut got code "
+    r"(?:[^;]{1,10}, with message |(?=[ ']{0,2}[45][0-9]{2}))"
     r"|unexpected (?:return code|smtp server response)[ .-]{1,4}expected: [0-9]{3}, (?:got|actual): [0-9]{3}(?: \|)?"
     r"(?:, whole response:)?"
     r"|smtp error: data not accepted\.?"

@@ -53,6 +53,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *smtp_rules.MAIL,
     *transport_rules.SOCKET,
     *smtp_rules.LATER,
+    *smtp_rules.STEMS,
 )
 """The first that holds decides."""
 

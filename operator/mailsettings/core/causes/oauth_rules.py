@@ -513,6 +513,13 @@ _BARE_CODES: Final = (
     ),
     says(_RFC6749, Cause.REFRESH_TOKEN_REVOKED, r"\binvalid[ _]?grant\b"),
     says(
+        "RFC 6750 §3.1, Google API errors: a token that is not taken",
+        Cause.TOKEN_EXPIRED,
+        r"\b401\b.{0,20}\bunauth(?:ori[sz]ed|enticated)\b(?!_)",
+        auths=("oauth2",),
+        stages=("auth",),
+    ),
+    says(
         "RFC 6749 §6: a refresh without a refresh token; the access token ends and no new one comes",
         Cause.TOKEN_EXPIRED,
         r"\binvalid_request\b",

@@ -202,8 +202,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
         _RFC4954,
         Cause.AUTH_MECHANISM_UNSUPPORTED,
         r"\b(?:no |not |un(?:rec|kn|sup|av)|incompatible|none of|disabled|invalid).{0,40}(?:auth\w*|sasl|"
-        r"login)?.{0,16}\b(?:mechanisms?|methods?|schemes?|schemas?|authenticators?)\b",
-        r"(?:mechanisms?|methods?|schemes?|auth\w* types?|authenticators?)\b.{0,60}(?:not|"
+        r"login)?.{0,16}\b(?:mechanisms?|methods?|modes?|schemes?|schemas?|authenticators?)\b",
+        r"(?:mechanisms?|methods?|schemes?|auth\w* (?:types?|modes?)|authenticators?)\b.{0,60}(?:not|"
         r"un(?:supported|known|recogni[sz]ed|available)|n't|invalid|disabled|exhausted|refus|reject)",
         r"(?:not|n't) support\w* (?:smtp )?auth\w* (?:type|method|mech)",
         r"no authenticators",
@@ -467,7 +467,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         r"credits? exceeded",
         r"maximum credits",
         r"not enough credits",
-        r"\b[45]\.4\.5\b",
+        r"\b5\.4\.5\b",
         r"dailylimit",
         r"quota (?:exceeded|reached|exhausted|used)",
         r"over (?:sending |your (?:\w+ )?)?quota",
@@ -1091,3 +1091,33 @@ LATER: Final[tuple[Rule, ...]] = (
         r"transient",
     ),
 )
+
+STEMS: Final[tuple[Rule, ...]] = (
+    says(
+        _RFC5321,
+        Cause.RELAY_DENIED,
+        r"\b5[0-9]{2}\b.{0,120}\brelay(?:ing|ed|s)?\b(?!=)",
+        stages=("rcpt", "mail_from"),
+    ),
+    says(
+        _RFC3463,
+        Cause.SERVER_MISCONFIGURED,
+        r"\bloop(?:s|ed|ing)?\b",
+        stages=ENVELOPE,
+    ),
+    says(
+        _RFC3463,
+        Cause.RATE_LIMITED,
+        r"\btoo many\b",
+        stages=ENVELOPE,
+        unless=(r"hops?\b", r"received", r"header", r"line", r"attachment", r"redirect"),
+    ),
+    says(
+        "RFC 5782 §2.1: lists of addresses from which nothing is taken",
+        Cause.IP_BLOCKED,
+        r"\b(?:black|bad|dirty|banned|denied|listed)\b.{0,12}\bips?\b",
+        r"\b(?:remote|client|source|sending|connecting|your) ips?\b",
+        stages=ENVELOPE | {"greeting", "ehlo", "connect"},
+    ),
+)
+"""One word that is left when no other rule has anything to say, and that tells more than the code."""

@@ -117,8 +117,8 @@ DNS: Final[tuple[Rule, ...]] = (
         r"(?:smtp|mail) (?:host|server) was not found",
         stages=BEFORE_LOGIN | {"", "token", "consent", "auth"},
         unless=(
-            r"sender",
-            r"recipient",
+            r"sender\b(?! ?:)",
+            r"recipient\b(?! ?:)",
             r"helo",
             r"relay",
             r"rdns",
@@ -307,9 +307,10 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"\bbad_cert\b",
         r"selfsigned",
         r"notsignedby",
+        r"certificates? do(?:es)? not conform",
         unless=(
-            r"sender",
-            r"recipient",
+            r"sender\b(?! ?:)",
+            r"recipient\b(?! ?:)",
             r"callout",
             r"domain verif",
         ),
