@@ -480,6 +480,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         r"recipient (?:count|number).{0,20}exceed",
         r"messages? (?:per|a) day",
         r"limit.{0,30}(?:per|a|24) ?(?:day|hours?\b.{0,8}day)",
+        r"limit of.{0,60}\b(?:24[- ]?h(?:ours?)?|days?|months?)\b",
         unless=(
             r"(?<!24-)(?<!24 )\b(?:hour|minute|second)\b",
             r"hourly",
@@ -698,6 +699,13 @@ RELAY: Final[tuple[Rule, ...]] = (
 )
 
 MAIL: Final[tuple[Rule, ...]] = (
+    says(
+        "RFC 6647 §2.1: greylisting answers RCPT; who says later when to come back counts",
+        Cause.RATE_LIMITED,
+        r"\b4[0-9]{2}\b.{0,80}\b(?:try|retry) (?:again )?(?:in|after) [0-9]+ ?(?:s|min|hour)",
+        stages=("mail_from", "data"),
+        unless=(r"gr[ea]y", r"first", r"temporar"),
+    ),
     says(
         "RFC 6647 §2",
         Cause.GREYLISTED,
@@ -1093,6 +1101,13 @@ LATER: Final[tuple[Rule, ...]] = (
 )
 
 STEMS: Final[tuple[Rule, ...]] = (
+    says(
+        "PHPMailer: an error challenge of XOAUTH2 (RFC 7628 §3.2.2) that it does not show",
+        Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE,
+        r"\bauth command failed:? 334\b(?! ?eyj)",
+        auths=("oauth2",),
+        stages=("auth",),
+    ),
     says(
         _RFC5321,
         Cause.RELAY_DENIED,
