@@ -693,7 +693,7 @@ RELAY: Final[tuple[Rule, ...]] = (
         r"relaydenied",
         r"relaynotpermitted",
         r"not one of (?:my|our) (?:domains|users)",
-        r"locally hosted",
+        r"(?:\bnot|n't|\bno|\b5[0-9]{2})\b.{0,60}\blocally hosted",
         unless=(r"relaying disallowed as",),
     ),
 )
