@@ -5,15 +5,18 @@ import base64
 import smtplib
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosmtplib
 import pytest
 
+from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.relay.audit import Outcome
 from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.session import Limits
 from mailsettings.edges.relay.server import Bounds, Options, Patience
+from tests.support.proxies import PROXY_LOGIN, real_proxy
 from tests.support.relay import (
     ACCOUNT,
     MESSAGE,
@@ -224,6 +227,29 @@ class TestUpstream:
             assert any(each.startswith(reply.partition("\n")[0]) for each in said), said
             assert (await client.say(b"NOOP")).startswith("250")
             assert server.lines.count(".") <= 1
+
+    async def test_where_it_may_not_connect_to(self) -> None:
+        async with scripted_server() as server:
+            given = bundle(server.port, level="Tenant")
+            async with running(given, egress=EgressPolicy.parse()) as relay, RawClient.to(relay) as client:
+                await client.log_in()
+                assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("451 4.4.1")
+                assert relay.sink.failures == [("system", "EgressDenied")]
+            assert server.lines == []
+
+    async def test_through_a_proxy(self, tmp_path: Path) -> None:
+        async with mail_server(auth_without_tls=True) as server, real_proxy(tmp_path, PROXY_LOGIN) as proxy:
+            spec = {
+                "protocol": "SOCKS5",
+                "host": "127.0.0.1",
+                "port": proxy.port,
+                "username": PROXY_LOGIN.username,
+                "password": PROXY_LOGIN.password,
+            }
+            async with running(bundle(server.port, server={"proxy": spec})) as relay:
+                await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
+            assert [mail.data for mail in server.mails] == [MESSAGE]
+            assert f":{server.port}" in proxy.log
 
     async def test_a_dead_connection_is_replaced_before_a_message_is_begun(self) -> None:
         ends = iter([HEALTHY["."], HEALTHY["."]])
