@@ -636,17 +636,35 @@ class TestStrangers:
 
     async def test_those_who_wait_before_the_login_are_few(self) -> None:
         options = Options(bounds=Bounds(before_login_per_source=2))
-        async with (
-            running(bundle(9), options=options) as relay,
-            RawClient.to(relay) as first,
-            RawClient.to(relay) as second,
-        ):
-            await first.log_in()
-            assert (await second.reply()).startswith("220")
-            async with RawClient.to(relay) as third, RawClient.to(relay) as fourth:
-                assert (await third.reply()).startswith("220")
-                assert (await fourth.reply()).startswith("421 4.7.0")
-                assert await fourth.reply() == ""
+        async with running(bundle(9), options=options) as relay, RawClient.to(relay) as known:
+            await known.log_in()
+            async with (
+                RawClient.to(relay) as first,
+                RawClient.to(relay, implicit=False) as second,
+                RawClient.to(relay, implicit=False) as third,
+            ):
+                assert (await first.reply()).startswith("220")
+                assert (await second.reply()).startswith("220")
+                assert (await third.reply()).startswith("421 4.7.0")
+                assert await third.reply() == ""
+
+    async def test_those_who_begin_no_tls_are_counted(self) -> None:
+        options = Options(bounds=Bounds(before_login_per_source=2))
+        async with running(bundle(9), options=options) as relay:
+            silent = [await asyncio.open_connection("127.0.0.1", relay.implicit) for _ in range(3)]
+            assert await silent[2][0].read() == b""
+            for _, writer in silent:
+                writer.transport.abort()
+            await eventually(lambda: relay.relay.connections == 0)
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+
+    async def test_they_do_not_wait_for_tls_for_long(self) -> None:
+        options = Options(patience=Patience(login_s=0.1))
+        async with running(bundle(9), options=options) as relay:
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.implicit)
+            assert await reader.read() == b""
+            writer.transport.abort()
 
     async def test_no_tenant_takes_the_others_place(self) -> None:
         tenants = [tenant(), tenant(username="other.x", namespace="other")]
