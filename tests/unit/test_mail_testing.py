@@ -24,9 +24,19 @@ from mailsettings.core.mail_testing import (
     reported,
     state_findings,
     turn,
+    under_way,
     verdict,
 )
-from mailsettings.core.probe import Line, ProbeFailure, ProbeResult, ServerFacts, Speaker, Stage, StageTime
+from mailsettings.core.probe import (
+    Line,
+    ProbeFailure,
+    ProbeProgress,
+    ProbeResult,
+    ServerFacts,
+    Speaker,
+    Stage,
+    StageTime,
+)
 from mailsettings.core.server import Source
 from tests.unit.builders import LIMITS, resolved, system_spec
 
@@ -203,3 +213,14 @@ def test_passing_test_warns_of_a_certificate_that_ends_soon() -> None:
     assert (finding.status, finding.reason) == (True, Reason.TEST_PASSED)
     assert finding.message.startswith("The server was reached. Warning: the certificate of CN=smtp ends at 2026-11-25")
     assert verdict(ProbeMode.CONNECT, result, now=NOW - timedelta(days=60)).message == "The server was reached."
+
+
+def test_what_is_under_way_says_its_stage_and_those_behind_it() -> None:
+    behind = (StageTime(Stage.RESOLVE, timedelta(milliseconds=3)),)
+    began = MailServerTestStatus(mode=ProbeMode.CONNECT, attempt="a")
+    status = under_way(began, ProbeProgress(Stage.CONNECT, behind))
+    assert status.document()["stages"] == [{"name": "resolve", "duration": "3ms"}]
+    assert (status.stage, status.attempt) == ("connect", "a")
+    assert under_way(began, ProbeProgress(Stage.RESOLVE)).stages is None
+    ended = reported(status, ProbeResult(timedelta(milliseconds=9), stages=behind))
+    assert ended.stage is None

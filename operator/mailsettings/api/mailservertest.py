@@ -133,6 +133,8 @@ class MailServerTestStatus(ReportedStatus):
     """How long the dialogue with the server took, in milliseconds: 182ms."""
     failure: ProbeFailureStatus | None = None
     """Where the dialogue with the server failed; absent when it passed, or did not take place."""
+    stage: str | None = None
+    """The stage that goes on now; absent before and after the dialogue, and where it is over within moments."""
     stages: Annotated[list[StageStatus], Field(max_length=10)] | None = None
     """The stages that the dialogue has come to, in their order, each with its time."""
     server: ProbedServer | None = None

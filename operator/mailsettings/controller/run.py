@@ -214,7 +214,7 @@ class _Operator:
         self._probes = ProbeRunner(
             partial(probe, policy=config.egress, deadline=config.probe_deadline),
             limit=config.probe_limit,
-            finished=self._queue.add,
+            notify=self._queue.add,
             logger=LOGGER,
         )
         self._mail_tests = MailTests(

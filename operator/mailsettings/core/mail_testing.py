@@ -19,13 +19,14 @@ from mailsettings.core.clock import format_time
 from mailsettings.core.conditions import Findings
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.finding import Finding, failed, passed, unknown
-from mailsettings.core.probe import ProbeRequest, ProbeResult, TestMail
+from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, TestMail
 from mailsettings.core.probing import (
     PASSED,
     certificate_warning,
     failure_status,
     milliseconds,
     probed_server,
+    progress_statuses,
     stage_statuses,
 )
 from mailsettings.core.server import Source
@@ -178,6 +179,11 @@ def verdict(mode: ProbeMode, result: ProbeResult, *, now: datetime) -> Finding:
     return passed(Reason.TEST_PASSED, f"{PASSED[mode]}{warning}")
 
 
+def under_way(before: MailServerTestStatus, progress: ProbeProgress) -> MailServerTestStatus:
+    """The status with how far the dialogue has come."""
+    return before.model_copy(update={"stage": str(progress.stage), "stages": progress_statuses(progress)})
+
+
 def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTestStatus:
     """The status with what the dialogue has shown."""
     dialogue = [str(line)[:MAX_LINE] for line in result.dialogue[:MAX_DIALOGUE_LINES]]
@@ -185,6 +191,7 @@ def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTes
         update={
             "duration": milliseconds(result.duration),
             "failure": failure_status(result.failure) if result.failure is not None else None,
+            "stage": None,
             "stages": stage_statuses(result),
             "server": probed_server(result.server),
             "message_id": result.message_id,

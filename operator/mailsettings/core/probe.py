@@ -1,5 +1,6 @@
 """What is asked of a probe and what it answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -98,6 +99,16 @@ class StageTime:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeProgress:
+    """How far a probe has come that has not ended."""
+
+    stage: Stage
+    """The present one."""
+    stages: tuple[StageTime, ...] = ()
+    """Those that are behind it, in the order in which they began; of the present one only earlier turns count."""
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """A certificate of the server's chain, in texts that are fit to be shown."""
 
@@ -138,3 +149,11 @@ class ProbeResult:
     """The Message-ID of the test mail, once its sending has begun: `<…@acme.example>`."""
     dialogue: tuple[Line, ...] = field(default=(), repr=False)
     """All that was said, without secrets and in bounds. Not for the settings' status."""
+
+
+Progress = Callable[[ProbeProgress], None]
+"""Is told at the beginning of each stage how far a probe has come."""
+
+
+def untold(_progress: ProbeProgress) -> None:
+    """Of a probe that nobody follows."""

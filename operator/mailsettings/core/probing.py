@@ -4,6 +4,7 @@ What was tested last is remembered in the status by a fingerprint of everything 
 probes nothing that has been probed, and any change of spec, Secret or ConfigMap leads to a new probe at once.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,7 +17,15 @@ from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed, unknown
-from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, ServerFacts, TestMail
+from mailsettings.core.probe import (
+    ProbeFailure,
+    ProbeProgress,
+    ProbeRequest,
+    ProbeResult,
+    ServerFacts,
+    StageTime,
+    TestMail,
+)
 from mailsettings.core.schedule import delay_until_next_probe
 
 
@@ -38,6 +47,8 @@ class ProbeSubject:
     """What the provider permits the mailbox."""
     asked_for: bool = False
     """Whether a person is waiting for it."""
+    followed: bool = False
+    """Whether its progress is of interest, too."""
 
     @property
     def credential(self) -> tuple[str, str | None]:
@@ -196,7 +207,16 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
 
 def stage_statuses(result: ProbeResult) -> list[StageStatus] | None:
     """The stages as every status has them; None: there were none."""
-    return [StageStatus(name=str(each.stage), duration=_ms(each.duration)) for each in result.stages] or None
+    return _stage_statuses(result.stages)
+
+
+def progress_statuses(progress: ProbeProgress) -> list[StageStatus] | None:
+    """The stages that a probe has behind it; None: it is at its first."""
+    return _stage_statuses(progress.stages)
+
+
+def _stage_statuses(stages: Iterable[StageTime]) -> list[StageStatus] | None:
+    return [StageStatus(name=str(each.stage), duration=_ms(each.duration)) for each in stages] or None
 
 
 def _ms(duration: timedelta) -> str:

@@ -32,6 +32,10 @@ METADATA_LIST: Final = _METADATA.format("PartialObjectMetadataList")
 METADATA: Final = _METADATA.format("PartialObjectMetadata")
 
 
+UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
+"""What it means that the API server has not answered at all."""
+
+
 class ApiError(Exception):
     """The API server refused a request.
 

@@ -6,18 +6,13 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import aiohttp
 from kubernetes.aio.config import ConfigException
 
 from mailsettings.api import names
-from mailsettings.edges.kubernetes import ApiError, KubernetesApi
+from mailsettings.edges.kubernetes import UNREACHABLE, ApiError, KubernetesApi
 from mailsettings.plugin.command import CommandError
 from mailsettings.plugin.kubeconfig import find_kubeconfig
-
-UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
-"""What it means that the API server has not answered at all."""
 
 
 @dataclass(frozen=True, slots=True)

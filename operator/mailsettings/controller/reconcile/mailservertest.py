@@ -17,6 +17,7 @@ from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.mailservertest import MailServerTestSpec, MailServerTestStatus
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.controller.keys import Key
+from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.mail_tests import MailTestRecord, PendingMailTest, mail_test_record
 from mailsettings.controller.reconcile.mail_test_settings import Testable, testable
 from mailsettings.controller.reconcile.probing import cluster_of
@@ -38,13 +39,15 @@ from mailsettings.core.mail_testing import (
     reported,
     state_findings,
     too_many,
+    under_way,
     verdict,
 )
-from mailsettings.core.probe import ProbeRequest
+from mailsettings.core.probe import ProbeProgress, ProbeRequest
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
 from mailsettings.core.report import effective_status
 from mailsettings.core.server import Source
-from mailsettings.edges.kubernetes import ApiError, mail_test_path
+from mailsettings.edges.errors import described
+from mailsettings.edges.kubernetes import UNREACHABLE, ApiError, mail_test_path
 
 RECHECK_SECONDS: Final = 1.0
 """How often a test looks again whether what it is to test is ready."""
@@ -78,8 +81,11 @@ async def reconcile_mail_test(services: Services, key: Key) -> None:
     subject = services.mail_tests.begun(key)
     if subject is not None:
         finished = services.probes.finished(key, subject)
+        progress = services.probes.progress(key, subject)
         if finished is not None:
             await test.report(finished)
+        elif progress is not None:
+            await test.tell(progress)
     elif record.started_at is not None:
         await test.give_up_if_interrupted(record.started_at)
     else:
@@ -203,6 +209,13 @@ class _Test:
         finding = verdict(mode, result, now=datetime.now(UTC))
         await self._end(finding, reported(self._before, result), guarded=False)
 
+    async def tell(self, progress: ProbeProgress) -> None:
+        """Writes how far the dialogue has come, for whoever looks on; that it fails must not delay the end."""
+        try:
+            await self._write(under_way(self._before, progress), RUNNING)
+        except (ApiError, *UNREACHABLE) as error:
+            LOGGER.debug("%s: its progress is not written: %s", self._key, described(error))
+
     async def give_up_if_interrupted(self, started_at: datetime) -> None:
         """Another process has begun the test. If that still ran, it would have written the end by now."""
         wait = (started_at + self._services.probe_deadline + GRACE - datetime.now(UTC)).total_seconds()
@@ -212,7 +225,9 @@ class _Test:
             await self._end(INTERRUPTED)
 
     async def _end(self, finding: Finding, after: MailServerTestStatus | None = None, *, guarded: bool = True) -> None:
-        ended = (after or self._before).model_copy(update={"completion_time": format_time(datetime.now(UTC))})
+        ended = (after or self._before).model_copy(
+            update={"stage": None, "completion_time": format_time(datetime.now(UTC))}
+        )
         await self._write(ended, finding, guarded=guarded)
         _let_go(self._services, self._key)
 
@@ -280,4 +295,5 @@ def _subject(record: MailTestRecord, request: ProbeRequest, provider: str) -> Pr
         requested_at=None,
         limits=PROVIDERS[provider].limits,
         asked_for=True,
+        followed=True,
     )

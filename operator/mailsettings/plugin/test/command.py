@@ -11,7 +11,7 @@ DEFAULT_TIMEOUT: Final = timedelta(minutes=3)
 DESCRIPTION: Final = """\
 Has the operator test a mail server now, and shows how far it came: each stage
 with its time, and, where that failed or with --follow, all that was said,
-without logins.
+without logins. With --follow the stages are shown as they come.
 
 Tested are saved settings as they are in force, or with -f those of a manifest
 that is not applied yet; its Secrets must be in the namespace. It creates a
@@ -51,7 +51,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("Connect", "Authenticate", "Send"),
         help="how far to go (default: Send with --to, else Authenticate)",
     )
-    parser.add_argument("--follow", action="store_true", help="show what was said even if all went well")
+    parser.add_argument(
+        "--follow", action="store_true", help="show each stage as it comes, and what was said"
+    )
     parser.add_argument("--rm", action="store_true", help="delete the MailServerTest at the end")
     add_timeout_option(parser, DEFAULT_TIMEOUT, "3m")
     add_cluster_options(parser)

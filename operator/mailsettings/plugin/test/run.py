@@ -5,17 +5,26 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mailsettings.api import names
-from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, mail_test_path, mail_tests_path
+from mailsettings.edges.kubernetes import UNREACHABLE, ApiError, Json, KubernetesApi, mail_test_path, mail_tests_path
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
-from mailsettings.plugin.connection import UNREACHABLE, connected, told
+from mailsettings.plugin.connection import connected, told
 from mailsettings.plugin.terminal import Style, Terminal
+from mailsettings.plugin.test.follow import Follower
 from mailsettings.plugin.test.manifest import inline_settings
-from mailsettings.plugin.test.outcome import document_of, is_seen, lines_of, state_of, title_of
+from mailsettings.plugin.test.outcome import (
+    document_of,
+    is_seen,
+    stage_lines,
+    state_of,
+    summary_lines,
+    title_of,
+)
 
 WATCH_S: Final = 60
 PAUSE_S: Final = 0.5
@@ -44,7 +53,8 @@ async def _main(options: argparse.Namespace, terminal: Terminal) -> Json:
         namespace = options.namespace or connection.namespace
         test = await _create(connection.api, namespace, spec, options.name or "settings")
         try:
-            return await _followed(connection.api, test, terminal, options.timeout.total_seconds())
+            show = _follower(options, terminal)
+            return await _followed(connection.api, test, show, options.timeout.total_seconds())
         finally:
             if options.rm:
                 await _remove(connection.api, test)
@@ -82,20 +92,39 @@ async def _create(api: KubernetesApi, namespace: str, spec: Json, settings: str)
         return await api.create(mail_tests_path(namespace), body)
 
 
-async def _followed(api: KubernetesApi, test: Json, terminal: Terminal, timeout_s: float) -> Json:
+def _follower(options: argparse.Namespace, terminal: Terminal) -> Callable[[Json], None]:
+    """Shows how far a test has come."""
+
+    def tick(test: Json) -> None:
+        if not state_of(test).ended:
+            terminal.tick(_now(test))
+
+    if not options.follow:
+        return tick
+    tell = terminal.tell_line if options.output is None else terminal.say_line
+    follower = Follower(tell, partial(tell, style=Style.STRONG))
+
+    def follow(test: Json) -> None:
+        follower.look(test)
+        tick(test)
+
+    return follow
+
+
+async def _followed(api: KubernetesApi, test: Json, show: Callable[[Json], None], timeout_s: float) -> Json:
     """The test once it has ended.
 
     Raises:
         CommandError: It has not, or it is gone.
     """
-    terminal.tick(_now(test))
+    show(test)
     try:
         async with asyncio.timeout(timeout_s), contextlib.aclosing(_states(api, test)) as states:
             async for state in states:
                 test = state
+                show(test)
                 if state_of(test).ended:
                     return test
-                terminal.tick(_now(test))
     except TimeoutError:
         pass
     raise _late(test)
@@ -103,7 +132,9 @@ async def _followed(api: KubernetesApi, test: Json, terminal: Terminal, timeout_
 
 def _now(test: Json) -> str:
     title = title_of(test)
-    return f"{title}: {state_of(test).message}" if title else state_of(test).message
+    stage = (test.get("status") or {}).get("stage")
+    said = f"{stage} ..." if stage else state_of(test).message
+    return f"{title}: {said}" if title else said
 
 
 def _late(test: Json) -> CommandError:
@@ -163,6 +194,8 @@ def _report(options: argparse.Namespace, terminal: Terminal, test: Json) -> None
     if options.output == "json":
         terminal.tell_document(json.dumps(document_of(test)))
     else:
+        if not options.follow:
+            _show_stages(terminal, test)
         _show(terminal, test, whole=options.follow or not state.succeeded)
     if not state.succeeded:
         terminal.say(text, Style.BAD)
@@ -170,11 +203,16 @@ def _report(options: argparse.Namespace, terminal: Terminal, test: Json) -> None
         terminal.tell(text, Style.GOOD)
 
 
-def _show(terminal: Terminal, test: Json, *, whole: bool) -> None:
+def _show_stages(terminal: Terminal, test: Json) -> None:
     title = title_of(test)
     if title:
         terminal.tell_line(title, Style.STRONG)
-    for line in lines_of(test):
+    for line in stage_lines(test):
+        terminal.tell_line(line)
+
+
+def _show(terminal: Terminal, test: Json, *, whole: bool) -> None:
+    for line in summary_lines(test):
         terminal.tell_line(line)
     if whole:
         for line in (test.get("status") or {}).get("dialogue") or ():
