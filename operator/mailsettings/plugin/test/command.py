@@ -51,9 +51,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("Connect", "Authenticate", "Send"),
         help="how far to go (default: Send with --to, else Authenticate)",
     )
-    parser.add_argument(
-        "--follow", action="store_true", help="show each stage as it comes, and what was said"
-    )
+    parser.add_argument("--follow", action="store_true", help="show each stage as it comes, and what was said")
     parser.add_argument("--rm", action="store_true", help="delete the MailServerTest at the end")
     add_timeout_option(parser, DEFAULT_TIMEOUT, "3m")
     add_cluster_options(parser)
