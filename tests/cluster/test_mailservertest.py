@@ -273,6 +273,40 @@ def test_token_of_the_settings_is_what_is_tested(
     assert len(provider.token_requests) == 1, "a test asks for no token"
 
 
+def test_token_is_got_for_unsaved_settings_and_kept_nowhere(
+    kube: Kube, namespace: str, provider: IdentityProvider, mail_server_of: Callable[[IdentityProvider], MailServer]
+) -> None:
+    kube.secret("oauth2", namespace, secret=CLIENT_SECRET)
+    server = mail_server_of(provider)
+    spec = {key: value for key, value in server_spec(server).items() if key in ("connection", "mailFrom")}
+    client_auth = {"secretRef": {"name": "oauth2", "key": "secret"}}
+    oauth2 = {
+        "username": ACCOUNT,
+        "grant": "ClientCredentials",
+        "clientID": CLIENT_ID,
+        "clientAuth": client_auth,
+        "tokenURI": provider.token_uri,
+        "scopes": [SCOPE],
+    }
+    name = ask(kube, namespace, settings={**spec, "mailFrom": ACCOUNT, "auth": {"oauth2": oauth2}})
+
+    test = wait_ended(kube, namespace, name, "True", "TestPassed")
+
+    (presented,) = server.presented
+    assert [stage["name"] for stage in test["status"]["stages"]][:2] == ["token", "resolve"]
+    assert not [secret for secret in (presented.token, CLIENT_SECRET) if secret in str(test)]
+    secrets_there = kube.api.request("GET", "/api/v1/secrets")["items"]
+    assert not [each for each in secrets_there if presented.token in str(each)]
+
+    kube.secret("wrong", namespace, secret="not-the-secret")
+    client_auth["secretRef"]["name"] = "wrong"
+    name = ask(kube, namespace, settings={**spec, "mailFrom": ACCOUNT, "auth": {"oauth2": oauth2}})
+    test = wait_ended(kube, namespace, name, "False", "ClientAuthInvalid")
+    assert test["status"]["failure"]["stage"] == "token"
+    assert "not-the-secret" not in str(test)
+    assert len(server.presented) == 1
+
+
 def test_settings_that_wait_for_consent_say_so(kube: Kube, namespace: str, consent_settings: Json) -> None:
     name = ask(kube, namespace, settingsRef={"name": "mail"})
     wait_ended(kube, namespace, name, "False", "ConsentRequired")

@@ -19,6 +19,7 @@ from mailsettings.api.status import (
     StageStatus,
     Time,
 )
+from mailsettings.api.trial import trial_rules
 
 DEFAULT_TTL_SECONDS: Final = 3600
 MIN_TTL_SECONDS: Final = 60
@@ -49,11 +50,7 @@ class InlineSettings(MailServer):
             holds=lambda s: s.names_server,
             message="settings.connection.host: set it, or a provider whose template has one",
         ),
-        Rule(
-            cel="!has(self.auth) || !has(self.auth.oauth2)",
-            holds=lambda s: s.auth is None or s.auth.oauth2 is None,
-            message="settings.auth.oauth2: tokens belong to saved settings; save them, and name them in settingsRef",
-        ),
+        *trial_rules("settings.", "save the settings, and name them in settingsRef"),
     )
 
 
@@ -72,7 +69,8 @@ class MailServerTestSpec(ApiModel):
     settings_ref: SettingsRef | None = None
     """The settings to test, as they are in force: their own server, or the system's that they inherit."""
     settings: InlineSettings | None = None
-    """A server to try. Whoever creates such a test must be allowed to get Secrets in the namespace."""
+    """A server to try. Whoever creates such a test must be allowed to get Secrets in the namespace. An OAuth2 token is
+    got for the test alone and kept nowhere."""
     mode: _Mode | None = None
     """Connect stops after the greeting, TLS and EHLO; Authenticate logs in too; Send delivers a test mail. When absent
     Send if there is a recipient, else Authenticate, or Connect where there is no auth."""
@@ -135,7 +133,7 @@ class MailServerTestStatus(ReportedStatus):
     """Where the dialogue with the server failed; absent when it passed, or did not take place."""
     stage: str | None = None
     """The stage that goes on now; absent before and after the dialogue, and where it is over within moments."""
-    stages: Annotated[list[StageStatus], Field(max_length=10)] | None = None
+    stages: Annotated[list[StageStatus], Field(max_length=11)] | None = None
     """The stages that the dialogue has come to, in their order, each with its time."""
     server: ProbedServer | None = None
     """What the server has shown of itself; absent where the test did not come so far."""

@@ -151,9 +151,12 @@ PROVIDERS: Final[dict[str, Provider]] = {
             remedy="create an app password (16 letters; spaces do not count) for an account with 2-Step Verification: "
             "Google has refused account passwords over SMTP since 2025-05-01",
         ),
+        # Google's answers to a refresh bring no new refresh token. Source: Google, Using OAuth 2.0 for Web Server
+        # Applications, Refreshing an access token.
         identity=Identity(
             Family.GOOGLE,
-            {
+            keeps_refresh_tokens=True,
+            clouds={
                 "Public": Cloud(
                     authorization_uri="https://accounts.google.com/o/oauth2/v2/auth",
                     token_uri="https://oauth2.googleapis.com/token",  # noqa: S106 - an address
@@ -181,9 +184,11 @@ PROVIDERS: Final[dict[str, Provider]] = {
         "`outlook.com`, `hotmail.co.uk`, `live.ca`), `msn.com` and `passport.com`",
         refused_domains_remedy="personal Outlook.com accounts cannot be used with Office365; use the mailbox of a "
         "Microsoft 365 organisation",
+        # Microsoft's do, and the old one stays good. Source: Microsoft identity platform, Refresh tokens.
         identity=Identity(
             Family.MICROSOFT,
-            {
+            keeps_refresh_tokens=True,
+            clouds={
                 "Public": Cloud(
                     token_uri="https://login.microsoftonline.com",  # noqa: S106
                     delegated_scopes=("https://outlook.office.com/SMTP.Send",),

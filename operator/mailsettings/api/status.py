@@ -85,7 +85,8 @@ class ProbeFailureStatus(StatusModel):
     """Why the last probe failed."""
 
     stage: str
-    """The step of the SMTP dialogue: resolve, proxy, connect, greeting, tls, ehlo, auth, mail, rcpt or data."""
+    """The step of the SMTP dialogue: resolve, proxy, connect, greeting, tls, ehlo, auth, mail, rcpt or data; or token,
+    where an access token had to be got first."""
     cause: str
     """The ProbeSucceeded condition's reason."""
     code: Count | None = None
@@ -101,7 +102,7 @@ class StageStatus(StatusModel):
 
     name: str
     """resolve, proxy, connect, greeting, tls, ehlo, auth, mail, rcpt or data. With implicit TLS tls includes the
-    greeting."""
+    greeting. Before them token, where settings are tried that are not saved."""
     duration: str
     """How long it took, in milliseconds: 12ms."""
 

@@ -19,7 +19,7 @@ from mailsettings.core.clock import format_time
 from mailsettings.core.conditions import Findings
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.finding import Finding, failed, passed, unknown
-from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, TestMail
+from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, TestMail, TokenWish
 from mailsettings.core.probing import (
     PASSED,
     certificate_warning,
@@ -133,7 +133,13 @@ def recipient_refusal(
 
 
 def probe_request(
-    spec: MailServerTestSpec, settings: ResolvedSettings, mode: ProbeMode, *, described_as: str, cluster: str
+    spec: MailServerTestSpec,
+    settings: ResolvedSettings,
+    mode: ProbeMode,
+    *,
+    described_as: str,
+    cluster: str,
+    wish: TokenWish | None = None,
 ) -> ProbeRequest:
     """What the test asks of the server.
 
@@ -143,6 +149,7 @@ def probe_request(
         mode: how far it goes.
         described_as: the settings in the test mail: `MailServerSettings acme/notifications`.
         cluster: what the test mail calls the cluster.
+        wish: the token that is to be got first, where the settings are not saved.
     """
     mail = None
     if mode is ProbeMode.SEND and spec.recipient is not None:
@@ -155,6 +162,7 @@ def probe_request(
         level=settings.effective.source,
         credentials=settings.credentials,
         mail=mail,
+        wish=None if mode is ProbeMode.CONNECT else wish,
     )
 
 

@@ -7,12 +7,15 @@ from enum import StrEnum
 
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
+from mailsettings.core.oauth2.request import TokenRequest
 from mailsettings.core.server import BearerToken, Credentials, Server, Source
 
 
 class Stage(StrEnum):
     """A step of the SMTP dialogue, in the order of the dialogue."""
 
+    TOKEN = "token"
+    """Before the dialogue: where settings are tried that are not saved, an access token is got for that."""
     RESOLVE = "resolve"
     PROXY = "proxy"
     CONNECT = "connect"
@@ -40,6 +43,16 @@ class TestMail:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenWish:
+    """An access token that is to be got for one probe, and kept nowhere."""
+
+    username: str
+    """The mailbox that it is for."""
+    request: TokenRequest
+    """What to ask."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeRequest:
     """One probe."""
 
@@ -51,6 +64,8 @@ class ProbeRequest:
     credentials: Credentials | BearerToken | None = None
     mail: TestMail | None = None
     """Required by mode Send."""
+    wish: TokenWish | None = None
+    """In place of `credentials`: they have to be got first."""
 
 
 @dataclass(frozen=True, slots=True)

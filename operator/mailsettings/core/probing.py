@@ -58,7 +58,7 @@ class ProbeSubject:
     @property
     def mailbox(self) -> str | None:
         """What the provider counts by; None: there is no login."""
-        login = self.request.credentials
+        login = self.request.credentials or self.request.wish
         return None if login is None else f"{login.username}@{self.request.server.host}".lower()
 
     def is_same_test(self, other: "ProbeSubject") -> bool:
@@ -113,6 +113,7 @@ def probe_subject(
     content["server"]["timeout"] = settings.server.timeout.total_seconds()
     if settings.server.proxy is None:
         del content["server"]["proxy"]  # so that settings without one are not all tested anew when the operator is
+    del content["wish"]  # saved settings have none
     if mail is not None:
         del content["mail"]["cluster"]  # only words
     if settings.token is not None:

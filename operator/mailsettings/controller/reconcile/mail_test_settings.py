@@ -1,6 +1,6 @@
 """What a MailServerTest is to test: saved settings as they are in force, or a server that it brings.
 
-Nothing is changed here: a test neither renews a token nor takes part in what keeps settings true.
+Nothing is changed here: a test neither renews a held token nor takes part in what keeps settings true.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.api.status import MailServerSettingsStatus
 from mailsettings.api.tenants import Tenants
 from mailsettings.controller.keys import Key, tenant_key
-from mailsettings.controller.reconcile.authorization import with_live_token
+from mailsettings.controller.reconcile.authorization import subject_of, with_live_token
 from mailsettings.controller.reconcile.references import read_references
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.reconcile.status import read_status
@@ -22,6 +22,8 @@ from mailsettings.core.credentials import ResolvedSettings, references, resolve
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding, failed
 from mailsettings.core.mail_testing import waiting
+from mailsettings.core.oauth2.trial import token_wish
+from mailsettings.core.probe import TokenWish
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.kubernetes import settings_path
@@ -35,6 +37,8 @@ class Testable:
     resolved: ResolvedSettings
     described_as: str
     """For the test mail."""
+    wish: TokenWish | None = None
+    """The token that is to be got first, for the test alone."""
     tenants: Tenants | None = None
     """What the system says of its tenants, where the settings are the system's."""
 
@@ -55,7 +59,8 @@ async def _brought(services: Services, key: Key, spec: MailServerTestSpec, names
     if spec.settings is None:
         raise ValueError("a test has settings or a settingsRef")
     document = spec.settings.model_dump(by_alias=True, exclude_none=True, mode="json")
-    parsed = parse_spec(MailServerSettingsSpec, {**document, "useSystemSettings": False})
+    brought = {**document, "useSystemSettings": False}
+    parsed = parse_spec(MailServerSettingsSpec, brought, custom_cloud=services.custom_cloud)
     if isinstance(parsed, Finding):
         return parsed
     accepted, effective = accept_tenant(
@@ -69,7 +74,11 @@ async def _brought(services: Services, key: Key, spec: MailServerTestSpec, names
     if effective is None:
         return accepted
     resolved = await _resolved(services, effective, namespace)
-    return resolved if isinstance(resolved, Finding) else Testable(resolved, str(key))
+    if isinstance(resolved, Finding):
+        return resolved
+    subject = subject_of(services, resolved)
+    wish = token_wish(subject) if subject is not None else None
+    return Testable(resolved, str(key), wish)
 
 
 async def _saved(services: Services, key: Key, namespace: Namespace) -> Testable | Finding:
@@ -113,7 +122,7 @@ async def _accepted(
 def _inherited(key: Key, system: SystemSettings, effective: EffectiveSettings) -> Testable | Finding:
     credentials, resolved = inherited(system, effective)
     if resolved is not None:
-        return Testable(resolved, str(key), system.tenants)
+        return Testable(resolved, str(key), tenants=system.tenants)
     return credentials if system.authorized is None else mirrored(system, system.authorized, "Authorized")
 
 

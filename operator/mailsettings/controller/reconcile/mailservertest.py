@@ -187,6 +187,7 @@ class _Test:
             described.mode,
             described_as=found.described_as,
             cluster=cluster_of(self._services),
+            wish=found.wish,
         )
         subject = _subject(self._record, request, found.resolved.effective.provider)
         tests = self._services.mail_tests
@@ -218,7 +219,8 @@ class _Test:
 
     async def give_up_if_interrupted(self, started_at: datetime) -> None:
         """Another process has begun the test. If that still ran, it would have written the end by now."""
-        wait = (started_at + self._services.probe_deadline + GRACE - datetime.now(UTC)).total_seconds()
+        takes = self._services.probe_deadline + self._services.token_deadline + GRACE
+        wait = (started_at + takes - datetime.now(UTC)).total_seconds()
         if wait > 0:
             self._services.enqueue_after(self._key, wait)
         else:

@@ -34,6 +34,8 @@ class Services:
     mail_tests: MailTests
     probe_deadline: timedelta
     """How long a probe may take."""
+    token_deadline: timedelta
+    """How long it may take to get a token."""
     tokens: TokenStore
     renewals: TokenRenewer
     revocations: TokenRevoker

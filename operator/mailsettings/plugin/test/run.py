@@ -20,11 +20,10 @@ from mailsettings.plugin.test.manifest import inline_settings
 from mailsettings.plugin.test.outcome import (
     document_of,
     is_seen,
-    stage_lines,
     state_of,
-    summary_lines,
     title_of,
 )
+from mailsettings.plugin.test.report import show_rest, show_stages, tell_verdict
 
 WATCH_S: Final = 60
 PAUSE_S: Final = 0.5
@@ -189,34 +188,13 @@ async def _remove(api: KubernetesApi, test: Json) -> None:
 
 
 def _report(options: argparse.Namespace, terminal: Terminal, test: Json) -> None:
-    state = state_of(test)
-    text = f"{state.reason}: {state.message}"
     if options.output == "json":
         terminal.tell_document(json.dumps(document_of(test)))
     else:
         if not options.follow:
-            _show_stages(terminal, test)
-        _show(terminal, test, whole=options.follow or not state.succeeded)
-    if not state.succeeded:
-        terminal.say(text, Style.BAD)
-    elif options.output is None:
-        terminal.tell(text, Style.GOOD)
-
-
-def _show_stages(terminal: Terminal, test: Json) -> None:
-    title = title_of(test)
-    if title:
-        terminal.tell_line(title, Style.STRONG)
-    for line in stage_lines(test):
-        terminal.tell_line(line)
-
-
-def _show(terminal: Terminal, test: Json, *, whole: bool) -> None:
-    for line in summary_lines(test):
-        terminal.tell_line(line)
-    if whole:
-        for line in (test.get("status") or {}).get("dialogue") or ():
-            terminal.tell_line(f"  {line}")
+            show_stages(terminal, test)
+        show_rest(terminal, test, whole=options.follow or not state_of(test).succeeded)
+    tell_verdict(terminal, test, for_program=options.output is not None)
 
 
 def _fail(options: argparse.Namespace, terminal: Terminal, reason: str, message: str) -> int:
