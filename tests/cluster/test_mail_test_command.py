@@ -16,7 +16,7 @@ from dev.operator_process import OperatorProcess
 from mailsettings.api import names
 from tests.cluster.conftest import server_spec
 from tests.support.kube import Json, Kube
-from tests.support.plugin import Person
+from tests.support.plugin import Person, bind
 from tests.support.smtp_server import PASSWORD, MailServer, Peer, ScriptedServer, hang, say, scripted_server
 from tests.support.threads import LoopThread
 
@@ -67,6 +67,29 @@ def test_dialogue_is_shown_on_demand(namespace: str, mail: str, somebody: Callab
         assert running.wait() == 0, running.err
     assert "  C: EHLO [127.0.0.1]\n" in running.out
     assert "  S: 220 " in running.out
+
+
+def test_administrator_tests_the_system(
+    kube: Kube, namespace: str, smtp: MailServer, cluster_settings: Callable[..., str], somebody: Callable[..., Person]
+) -> None:
+    system = cluster_settings(probe={"mode": "Disabled"})
+    stranger = somebody(PIPELINE, "edit")
+    with stranger.runs("test", "--cluster", system) as running:
+        assert running.wait() == 1
+    assert "You may not create MailServerTests in the namespace mailsettings-system" in " ".join(running.err.split())
+    assert smtp.attempts == []
+
+    admin = somebody()
+    account = admin.kubeconfig.name.removesuffix(".kubeconfig")
+    role = "mailsettings-cluster-admin"
+    bind(kube, account, namespace, role, kind="Role", where=names.OPERATOR_NAMESPACE)
+    with admin.runs("test", "--cluster", system, "--to", RECIPIENT, "--rm") as running:
+        assert running.wait() == 0, running.err
+    assert running.out.splitlines()[-1] == "TestPassed: The server accepted a test mail."
+    (sent,) = smtp.mails
+    assert sent.recipients == [RECIPIENT]
+    tests = asked_for(kube, names.OPERATOR_NAMESPACE)
+    assert not [test for test in tests if test["metadata"]["name"].startswith(system)]
 
 
 @pytest.fixture

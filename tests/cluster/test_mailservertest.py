@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from dev.operator_process import OperatorProcess
+from mailsettings.api import names
 from tests.cluster.conftest import server_spec
 from tests.support.history import events_about
 from tests.support.identity_provider import ACCOUNT, CLIENT_ID, CLIENT_SECRET, SCOPE, IdentityProvider
@@ -310,6 +311,61 @@ def test_token_is_got_for_unsaved_settings_and_kept_nowhere(
 def test_settings_that_wait_for_consent_say_so(kube: Kube, namespace: str, consent_settings: Json) -> None:
     name = ask(kube, namespace, settingsRef={"name": "mail"})
     wait_ended(kube, namespace, name, "False", "ConsentRequired")
+
+
+# The system's own settings
+
+
+@pytest.fixture
+def system_test(kube: Kube) -> Iterator[Callable[..., str]]:
+    """Creates tests in the operator's namespace."""
+    created: list[str] = []
+
+    def create(name: str, **spec: Any) -> str:
+        reference = {"kind": "ClusterMailServerSettings", "name": name}
+        created.append(ask(kube, names.OPERATOR_NAMESPACE, settingsRef=reference, **spec))
+        return created[-1]
+
+    yield create
+    for name in created:
+        kube.delete(KIND, name, names.OPERATOR_NAMESPACE)
+
+
+def test_system_is_tested_where_the_operator_runs_also_without_tenants(
+    kube: Kube, smtp: MailServer, cluster_settings: Callable[..., str], system_test: Callable[..., str]
+) -> None:
+    system = cluster_settings(probe={"mode": "Disabled"})
+    name = system_test(system, recipient="anybody@elsewhere.example")
+    test = wait_ended(kube, names.OPERATOR_NAMESPACE, name, "True", "TestPassed")
+    assert test["status"]["effective"]["source"] == "System"
+    (sent,) = smtp.mails
+    assert sent.recipients == ["anybody@elsewhere.example"]
+    assert f"ClusterMailServerSettings {system}" in str(sent.message["Subject"])
+
+
+def test_tenant_cannot_name_the_system_even_where_it_may_use_it(
+    kube: Kube, namespace: str, smtp: MailServer, cluster_settings: Callable[..., str]
+) -> None:
+    tenants = {"delivery": "Credentials", "namespaces": [namespace]}
+    system = cluster_settings(probe={"mode": "Disabled"}, tenants=tenants)
+    kube.wait_ready(system)
+    before = smtp.connections
+    name = ask(kube, namespace, settingsRef={"kind": "ClusterMailServerSettings", "name": system})
+    test = wait_ended(kube, namespace, name, "False", "NotAllowed")
+    assert smtp.connections == before
+    # Neither that there are such settings nor anything of them can be found out so.
+    assert "effective" not in test["status"]
+    absent = ask(kube, namespace, settingsRef={"kind": "ClusterMailServerSettings", "name": "absent"})
+    also = wait_ended(kube, namespace, absent, "False", "NotAllowed")
+    assert condition(also, "Succeeded")["message"] == condition(test, "Succeeded")["message"]  # type: ignore[index]
+
+
+def test_system_that_is_suspended_or_absent_is_told(
+    kube: Kube, cluster_settings: Callable[..., str], system_test: Callable[..., str]
+) -> None:
+    system = cluster_settings(suspend=True)
+    wait_ended(kube, names.OPERATOR_NAMESPACE, system_test(system), "False", "Suspended")
+    wait_ended(kube, names.OPERATOR_NAMESPACE, system_test("absent"), "False", "SettingsNotFound")
 
 
 # Once, in turn, and not too often

@@ -1,5 +1,6 @@
 """The kind `MailServerTest`: a test that a person or a pipeline asks for."""
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -30,11 +31,21 @@ MAX_LINE: Final = 512
 MODES: Final = (ProbeMode.CONNECT, ProbeMode.AUTHENTICATE, ProbeMode.SEND)
 
 
-class SettingsRef(ApiModel):
-    """Settings in the test's own namespace."""
+class SettingsKind(StrEnum):
+    """Which settings a test may name."""
 
+    TENANT = names.TENANT_KIND
+    CLUSTER = names.CLUSTER_KIND
+
+
+class SettingsRef(ApiModel):
+    """Settings in the test's own namespace, or the system's."""
+
+    kind: Annotated[SettingsKind | None, Lax] = None
+    """MailServerSettings, which it is when absent, or ClusterMailServerSettings. Those are tested in the operator's
+    namespace only: elsewhere test a MailServerSettings that uses them."""
     name: ObjectName
-    """The MailServerSettings' name."""
+    """Their name."""
 
 
 class InlineSettings(MailServer):

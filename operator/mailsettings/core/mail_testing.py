@@ -29,7 +29,6 @@ from mailsettings.core.probing import (
     progress_statuses,
     stage_statuses,
 )
-from mailsettings.core.server import Source
 from mailsettings.core.tenancy import recipient_permitted
 
 HOUR: Final = timedelta(hours=1)
@@ -111,16 +110,16 @@ def mode_of(spec: MailServerTestSpec, *, has_auth: bool) -> ProbeMode:
 def recipient_refusal(
     spec: MailServerTestSpec, settings: ResolvedSettings, tenants: Tenants | None, *, namespace: str
 ) -> Finding | None:
-    """Why the mail may not go to this recipient; None: it may.
+    """Why the mail of a tenant that inherits may not go to this recipient; None: it may.
 
     Args:
         spec: the test's.
         settings: what is tested.
-        tenants: the system's word on it, where the settings are the system's.
+        tenants: the system's word on it.
         namespace: the test's.
     """
     effective = settings.effective
-    if spec.recipient is None or effective.source is not Source.SYSTEM:
+    if spec.recipient is None:
         return None
     patterns = tenants.test_recipients if tenants is not None else None
     if recipient_permitted(spec.recipient, patterns=patterns, sender=effective.mail_from, namespace=namespace):

@@ -25,7 +25,6 @@ from mailsettings.controller.reconcile.services import Services
 from mailsettings.core.acceptance import describe
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.conditions import conditions
-from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.finding import Finding, failed
 from mailsettings.core.mail_testing import (
     INTERRUPTED,
@@ -45,7 +44,6 @@ from mailsettings.core.mail_testing import (
 from mailsettings.core.probe import ProbeProgress, ProbeRequest
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
 from mailsettings.core.report import effective_status
-from mailsettings.core.server import Source
 from mailsettings.edges.errors import described
 from mailsettings.edges.kubernetes import UNREACHABLE, ApiError, mail_test_path
 
@@ -136,7 +134,7 @@ class _Test:
             return
         refusal = self._refusal(spec, found)
         if refusal is not None:
-            await self._end(refusal, self._described(spec, found.resolved))
+            await self._end(refusal, self._described(spec, found))
             return
         # Meanwhile others may have begun.
         if await self._may_go_on():
@@ -164,21 +162,23 @@ class _Test:
             self._services.enqueue_after(self._key, RECHECK_SECONDS)
 
     def _refusal(self, spec: MailServerTestSpec, found: Testable) -> Finding | None:
-        refusal = recipient_refusal(spec, found.resolved, found.tenants, namespace=self._key.namespace)
+        refusal = None
+        if found.inherited:
+            refusal = recipient_refusal(spec, found.resolved, found.tenants, namespace=self._key.namespace)
         if refusal is not None or not self._record.sends:
             return refusal
         now, tests = datetime.now(UTC), self._services.mail_tests
         return mail_refusal(tests.mails(self._key.namespace, now=now), now=now, limits=tests.limits)
 
-    def _described(self, spec: MailServerTestSpec, resolved: ResolvedSettings) -> MailServerTestStatus:
-        effective = resolved.effective
+    def _described(self, spec: MailServerTestSpec, found: Testable) -> MailServerTestStatus:
+        effective = found.resolved.effective
         return MailServerTestStatus(
             mode=mode_of(spec, has_auth=effective.auth is not None),
-            effective=effective_status(effective, inherited=effective.source is Source.SYSTEM),
+            effective=effective_status(effective, inherited=found.inherited),
         )
 
     async def _begin(self, spec: MailServerTestSpec, found: Testable) -> None:
-        described = self._described(spec, found.resolved)
+        described = self._described(spec, found)
         if described.mode is None:
             raise ValueError("a test that begins has a mode")
         request = probe_request(

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 async def _main(options: argparse.Namespace, terminal: Terminal) -> Json:
     spec = _spec(options)
     async with connected(options) as connection:
-        namespace = options.namespace or connection.namespace
+        namespace = options.operator_namespace if options.cluster else options.namespace or connection.namespace
         test = await _create(connection.api, namespace, spec, options.name or "settings")
         try:
             show = _follower(options, terminal)
@@ -61,7 +61,9 @@ async def _main(options: argparse.Namespace, terminal: Terminal) -> Json:
 
 def _spec(options: argparse.Namespace) -> Json:
     spec: Json = {}
-    if options.filename is None:
+    if options.cluster:
+        spec["settingsRef"] = {"kind": names.CLUSTER_KIND, "name": options.name or names.DEFAULT_SETTINGS}
+    elif options.filename is None:
         spec["settingsRef"] = {"name": options.name}
     else:
         spec["settings"] = inline_settings(_read(options.filename), options.name)

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from mailsettings.api import names
 from mailsettings.core.credentials import ObjectKind, ObjectRef, Referenced, ReferencedObject, references
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.plugin.validate.check import Settings
 from mailsettings.plugin.validate.source import Document, Path
-
-OPERATOR_NAMESPACE: Final = "mailsettings-system"
-"""Where Secrets of a ClusterMailServerSettings are, unless the operator is installed elsewhere."""
 
 _KINDS: Final = ("Secret", "ConfigMap")
 
@@ -79,6 +77,6 @@ def _best(ref: ObjectRef, settings: Settings, found: list[Found]) -> ReferencedO
         wanted = settings.namespace
         named = [each for each in named if not wanted or not each.namespace or each.namespace == wanted]
     else:
-        wanted = OPERATOR_NAMESPACE
+        wanted = names.OPERATOR_NAMESPACE
     named.sort(key=lambda each: each.namespace != wanted)
     return named[0].content if named else None
