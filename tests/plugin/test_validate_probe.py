@@ -235,7 +235,7 @@ async def test_token_that_cannot_be_had_here_is_refused_with_the_way_that_works(
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("--to", RECIPIENT), "--to goes with --probe"), (("--probe", "--to", "nobody"), "--to needs an address")],
+    [(("--to", RECIPIENT), "go with --probe"), (("--probe", "--to", "nobody"), "--to needs an address")],
 )
 def test_wrong_usage(arguments: tuple[str, ...], message: str) -> None:
     ended = plugin("validate", "-f", "-", *arguments)

@@ -148,6 +148,8 @@ class MailServerTestStatus(ReportedStatus):
     """The stages that the dialogue has come to, in their order, each with its time."""
     server: ProbedServer | None = None
     """What the server has shown of itself; absent where the test did not come so far."""
+    warnings: Annotated[list[str], Field(max_length=8)] | None = None
+    """What DNS says of the sender's domain that may keep mail from being delivered, where the operator looks at it."""
     message_id: Annotated[str | None, Field(alias="messageID")] = None
     """The Message-ID of the test mail, by which it can be found in mailboxes and in the server's log."""
     dialogue: Annotated[list[DialogueLine], Field(max_length=MAX_DIALOGUE_LINES)] | None = None

@@ -158,6 +158,8 @@ class ProbeStatus(StatusModel):
     """Which OAuth2 token was presented, by a name that tells nothing else."""
     failure: ProbeFailureStatus | None = None
     """Why the last probe failed; absent when it passed."""
+    warnings: Annotated[list[str], Field(max_length=8)] | None = None
+    """What DNS says of the sender's domain that may keep mail from being delivered, where the operator looks at it."""
     message_id: Annotated[str | None, Field(alias="messageID")] = None
     """The Message-ID of the test mail, by which it can be found in mailboxes and in the server's log."""
     server: ProbedServer | None = None

@@ -287,6 +287,7 @@ class _Operator:
             enqueue_after=self._queue.add_after,
             operator_namespace=config.namespace,
             cluster_name=config.cluster_name,
+            checks_sender=config.check_sender,
             external_url=config.external_url,
             require_secret_label=config.require_secret_label,
             custom_cloud=config.oauth2_cloud,

@@ -27,7 +27,9 @@ from mailsettings.core.probing import (
     milliseconds,
     probed_server,
     progress_statuses,
+    sender_of,
     stage_statuses,
+    warned,
 )
 from mailsettings.core.tenancy import recipient_permitted
 
@@ -139,6 +141,7 @@ def probe_request(
     described_as: str,
     cluster: str,
     wish: TokenWish | None = None,
+    checks_sender: bool = False,
 ) -> ProbeRequest:
     """What the test asks of the server.
 
@@ -149,6 +152,7 @@ def probe_request(
         described_as: the settings in the test mail: `MailServerSettings acme/notifications`.
         cluster: what the test mail calls the cluster.
         wish: the token that is to be got first, where the settings are not saved.
+        checks_sender: whether the sender's domain is looked at in DNS.
     """
     mail = None
     if mode is ProbeMode.SEND and spec.recipient is not None:
@@ -161,6 +165,7 @@ def probe_request(
         level=settings.effective.source,
         credentials=settings.credentials,
         mail=mail,
+        sender=sender_of(settings) if checks_sender else None,
         wish=None if mode is ProbeMode.CONNECT else wish,
     )
 
@@ -183,7 +188,7 @@ def verdict(mode: ProbeMode, result: ProbeResult, *, now: datetime) -> Finding:
     if result.failure is not None:
         return failed(result.failure.reason, result.failure.message)
     warning = certificate_warning(probed_server(result.server), format_time(now))
-    return passed(Reason.TEST_PASSED, f"{PASSED[mode]}{warning}")
+    return passed(Reason.TEST_PASSED, f"{PASSED[mode]}{warning}{warned(result.warnings)}")
 
 
 def under_way(before: MailServerTestStatus, progress: ProbeProgress) -> MailServerTestStatus:
@@ -202,6 +207,7 @@ def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTes
             "stages": stage_statuses(result),
             "server": probed_server(result.server),
             "message_id": result.message_id,
+            "warnings": list(result.warnings) or None,
             "dialogue": dialogue or None,
         }
     )

@@ -8,6 +8,7 @@ from enum import StrEnum
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.core.oauth2.request import TokenRequest
+from mailsettings.core.sender_dns import Sender
 from mailsettings.core.server import BearerToken, Credentials, Server, Source
 
 
@@ -64,6 +65,8 @@ class ProbeRequest:
     credentials: Credentials | BearerToken | None = None
     mail: TestMail | None = None
     """Required by mode Send."""
+    sender: Sender | None = None
+    """Whose domain is looked at in DNS, if the probe passes; None: nobody's."""
     wish: TokenWish | None = None
     """In place of `credentials`: they have to be got first."""
 
@@ -162,6 +165,8 @@ class ProbeResult:
     server: ServerFacts = ServerFacts()
     message_id: str | None = None
     """The Message-ID of the test mail, once its sending has begun: `<…@acme.example>`."""
+    warnings: tuple[str, ...] = ()
+    """What may keep mail from being delivered although the server takes it, in sentences without a full stop."""
     dialogue: tuple[Line, ...] = field(default=(), repr=False)
     """All that was said, without secrets and in bounds. Not for the settings' status."""
 

@@ -12,6 +12,7 @@ from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Pr
 from mailsettings.core.server import Source
 from mailsettings.edges import smtp
 from mailsettings.edges.oauth2.tokens import TokenError
+from mailsettings.edges.sender_dns import sender_warnings
 
 Obtain = Callable[[TokenRequest, Source], Awaitable[Token]]
 """Asks a provider for a token, within a deadline of its own."""
@@ -25,7 +26,9 @@ async def probe(
     policy: EgressPolicy,
     deadline: timedelta,
 ) -> ProbeResult:
-    """`smtp.probe`, with the token that the request wishes for; nothing of the token is kept.
+    """`smtp.probe`, with the token that the request wishes for, and what DNS says of the sender if that is asked.
+
+    Nothing of the token is kept.
 
     Args:
         request: What to try.
@@ -36,7 +39,7 @@ async def probe(
     """
     wish = request.wish
     if wish is None:
-        return await smtp.probe(request, progress, policy=policy, deadline=deadline)
+        return await _dialogue(request, progress, policy, deadline)
     time = asyncio.get_running_loop().time
     began_s = time()
     progress(ProbeProgress(Stage.TOKEN))
@@ -49,5 +52,13 @@ async def probe(
     def told(later: ProbeProgress) -> None:
         progress(replace(later, stages=(StageTime(Stage.TOKEN, took), *later.stages)))
 
-    result = await smtp.probe(trial.with_token(request, wish, token), told, policy=policy, deadline=deadline)
-    return trial.after_token(result, took)
+    return trial.after_token(await _dialogue(trial.with_token(request, wish, token), told, policy, deadline), took)
+
+
+async def _dialogue(
+    request: ProbeRequest, progress: Progress, policy: EgressPolicy, deadline: timedelta
+) -> ProbeResult:
+    result = await smtp.probe(request, progress, policy=policy, deadline=deadline)
+    if request.sender is None or result.failure is not None:
+        return result
+    return replace(result, warnings=await sender_warnings(request.sender))

@@ -188,6 +188,7 @@ class _Test:
             described_as=found.described_as,
             cluster=cluster_of(self._services),
             wish=found.wish,
+            checks_sender=self._services.checks_sender,
         )
         subject = _subject(self._record, request, found.resolved.effective.provider)
         tests = self._services.mail_tests

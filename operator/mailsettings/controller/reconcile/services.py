@@ -51,6 +51,8 @@ class Services:
     operator_namespace: str
     cluster_name: str
     """What test mails call the cluster; empty: by its identity."""
+    checks_sender: bool
+    """Whether DNS is asked about senders' domains."""
     external_url: str
     """Where browsers reach the operator; empty: nowhere."""
     require_secret_label: bool

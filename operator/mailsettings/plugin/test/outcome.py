@@ -6,7 +6,7 @@ from typing import Any, Final
 
 Json = Mapping[str, Any]
 
-_FIELDS: Final = ("mode", "duration", "stages", "server", "failure", "messageID", "dialogue")
+_FIELDS: Final = ("mode", "duration", "stages", "server", "failure", "messageID", "warnings", "dialogue")
 
 
 @dataclass(frozen=True, slots=True)

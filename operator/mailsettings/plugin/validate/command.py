@@ -53,15 +53,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-R", "--recursive", action="store_true", help="look into the folders of folders, too")
     parser.add_argument("--probe", action="store_true", help="try the servers from here, if there are no errors")
     parser.add_argument("--to", metavar="ADDRESS", help="with --probe: send a mail there")
+    parser.add_argument(
+        "--check-sender", action="store_true", help="with --probe: look at the DNS of mailFrom's domain, too"
+    )
     add_timeout_option(parser, DEFAULT_TIMEOUT, "1m")
     add_output_option(parser, "json")
 
 
 def _complain(options: argparse.Namespace) -> str | None:
+    if not options.probe and (options.to is not None or options.check_sender):
+        return "--to and --check-sender go with --probe"
     if options.to is None:
         return None
-    if not options.probe:
-        return "--to goes with --probe"
     from mailsettings.api.scalars import ADDRESS_PATTERN  # noqa: PLC0415 - help needs to be there at once
 
     return None if re.fullmatch(ADDRESS_PATTERN, options.to) else "--to needs an address, such as ops@acme.example"

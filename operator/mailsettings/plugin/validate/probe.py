@@ -97,7 +97,15 @@ async def _tested(
     if isinstance(ready, Finding):
         return _document(settings, status, ready)
     resolved, wish = ready
-    request = probe_request(spec, resolved, mode, described_as=settings.title, cluster=NO_CLUSTER, wish=wish)
+    request = probe_request(
+        spec,
+        resolved,
+        mode,
+        described_as=settings.title,
+        cluster=NO_CLUSTER,
+        wish=wish,
+        checks_sender=options.check_sender,
+    )
     title = title_of({"status": status.document()})
 
     def tick(progress: ProbeProgress) -> None:
