@@ -14,6 +14,7 @@ from mailsettings.api import names
 from mailsettings.edges.kubernetes import UNREACHABLE, ApiError, Json, KubernetesApi, mail_test_path, mail_tests_path
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
 from mailsettings.plugin.connection import connected, told
+from mailsettings.plugin.signals import ended_by_signals
 from mailsettings.plugin.terminal import Style, Terminal
 from mailsettings.plugin.test.follow import Follower
 from mailsettings.plugin.test.manifest import inline_settings
@@ -48,6 +49,11 @@ def run(options: argparse.Namespace) -> int:
 
 async def _main(options: argparse.Namespace, terminal: Terminal) -> Json:
     spec = _spec(options)
+    with ended_by_signals():
+        return await _tested(options, terminal, spec)
+
+
+async def _tested(options: argparse.Namespace, terminal: Terminal, spec: Json) -> Json:
     async with connected(options) as connection:
         namespace = options.operator_namespace if options.cluster else options.namespace or connection.namespace
         test = await _create(connection.api, namespace, spec, options.name or "settings")
