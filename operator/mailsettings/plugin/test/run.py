@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from mailsettings.api import names
-from mailsettings.edges.kubernetes import UNREACHABLE, ApiError, Json, KubernetesApi, mail_test_path, mail_tests_path
+from mailsettings.edges.api_server import ApiError, Json, mail_test_path, mail_tests_path, unreachable
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
-from mailsettings.plugin.connection import connected, told
+from mailsettings.plugin.connection import ObjectApi, lightly_connected, told
 from mailsettings.plugin.signals import ended_by_signals
 from mailsettings.plugin.terminal import Style, Terminal
 from mailsettings.plugin.test.follow import Follower
@@ -54,7 +54,7 @@ async def _main(options: argparse.Namespace, terminal: Terminal) -> Json:
 
 
 async def _tested(options: argparse.Namespace, terminal: Terminal, spec: Json) -> Json:
-    async with connected(options) as connection:
+    async with lightly_connected(options) as connection:
         namespace = options.operator_namespace if options.cluster else options.namespace or connection.namespace
         test = await _create(connection.api, namespace, spec, options.name or "settings")
         try:
@@ -88,7 +88,7 @@ def _read(file: str) -> str:
         raise CommandError("FileInvalid", f"The file {file} cannot be read: {why}") from None
 
 
-async def _create(api: KubernetesApi, namespace: str, spec: Json, settings: str) -> Json:
+async def _create(api: ObjectApi, namespace: str, spec: Json, settings: str) -> Json:
     body = {
         "apiVersion": names.API_VERSION,
         "kind": names.TEST_KIND,
@@ -118,7 +118,7 @@ def _follower(options: argparse.Namespace, terminal: Terminal) -> Callable[[Json
     return follow
 
 
-async def _followed(api: KubernetesApi, test: Json, show: Callable[[Json], None], timeout_s: float) -> Json:
+async def _followed(api: ObjectApi, test: Json, show: Callable[[Json], None], timeout_s: float) -> Json:
     """The test once it has ended.
 
     Raises:
@@ -153,12 +153,12 @@ def _late(test: Json) -> CommandError:
     )
 
 
-async def _states(api: KubernetesApi, test: Json) -> AsyncGenerator[Json, None]:
+async def _states(api: ObjectApi, test: Json) -> AsyncGenerator[Json, None]:
     """Every state of the test from now on, across interruptions."""
     name, namespace = test["metadata"]["name"], test["metadata"]["namespace"]
     what = f"watch {names.TEST_KIND}s in the namespace {namespace}"
     while True:
-        with contextlib.suppress(*UNREACHABLE), _told_unless_passing(what):
+        with contextlib.suppress(*unreachable()), _told_unless_passing(what):
             version = test["metadata"]["resourceVersion"]
             async for kind, document in api.watch_object(
                 mail_tests_path(namespace), name, resource_version=version, timeout_seconds=WATCH_S
@@ -168,7 +168,7 @@ async def _states(api: KubernetesApi, test: Json) -> AsyncGenerator[Json, None]:
                 test = document
                 yield test
         await asyncio.sleep(PAUSE_S)
-        with contextlib.suppress(*UNREACHABLE), _told_unless_passing(what):
+        with contextlib.suppress(*unreachable()), _told_unless_passing(what):
             found = await api.get(mail_test_path(namespace, name))
             if found is None:
                 raise CommandError("Deleted", "Somebody has deleted the test.")
@@ -187,10 +187,10 @@ def _told_unless_passing(doing: str) -> Iterator[None]:
                 raise
 
 
-async def _remove(api: KubernetesApi, test: Json) -> None:
+async def _remove(api: ObjectApi, test: Json) -> None:
     """Deletes it, if that is possible at all: its end deletes it anyway, later."""
     metadata = test["metadata"]
-    with contextlib.suppress(ApiError, *UNREACHABLE):
+    with contextlib.suppress(ApiError, *unreachable()):
         async with asyncio.timeout(CLEAN_UP_S):
             await api.delete(mail_test_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
 
