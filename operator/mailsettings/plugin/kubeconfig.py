@@ -24,13 +24,13 @@ class Kubeconfig:
     context: str
     namespace: str
     """The context's."""
-    cluster: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    cluster: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The context's, as the file has it; empty: there is none."""
-    user: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    user: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The same of the user."""
-    folder_of_cluster: Path = Path()
+    folder_of_cluster: Path = field(default=Path(), compare=False)
     """Where paths in it start."""
-    folder_of_user: Path = Path()
+    folder_of_user: Path = field(default=Path(), compare=False)
 
 
 def find_kubeconfig(given: str | None, context: str | None, environment: Mapping[str, str], home: Path) -> Kubeconfig:
