@@ -155,28 +155,31 @@ async def test_broken_connection_is_told_as_one() -> None:
 
 
 async def test_whoever_stops_watching_does_not_wait_for_the_server() -> None:
-    hanging, released = asyncio.Event(), asyncio.Event()
+    """To close a connection alone would wait for whoever reads from it."""
+    released, watching = asyncio.Event(), asyncio.Event()
 
     async def hang(_request: web.Request) -> None:
-        hanging.set()
         await released.wait()
 
-    server = Server(streaming(then=hang))
-    async with asyncio.timeout(20), serving(server):
+    async def watch(api: LightApi) -> None:
+        async for _ in api.watch_object(PATH, "a", resource_version="5", timeout_seconds=60):
+            watching.set()
+
+    server = Server(streaming({"type": "ADDED", "object": {}}, then=hang))
+    loop = asyncio.get_running_loop()
+    loop.call_later(5, released.set)
+    async with asyncio.timeout(30), serving(server):
         async with at(server) as api:
-            task = asyncio.create_task(_next(api))
-            await hanging.wait()
+            task = asyncio.create_task(watch(api))
+            await watching.wait()
+            for _ in range(10):  # until a thread reads on
+                await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            # No thread is left that waits for an answer.
-            await asyncio.get_running_loop().shutdown_default_executor()
+            await loop.shutdown_default_executor()  # no thread is left that waits for an answer
+        assert not released.is_set()
         released.set()
-
-
-async def _next(api: LightApi) -> None:
-    async for _ in api.watch_object(PATH, "a", resource_version="5", timeout_seconds=60):
-        pass
 
 
 # Which kubeconfigs will do
