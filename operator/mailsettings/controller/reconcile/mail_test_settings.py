@@ -89,7 +89,7 @@ async def _brought(services: Services, key: Key, spec: MailServerTestSpec, names
 
 
 async def _system(services: Services, key: Key, namespace: Namespace) -> Testable | Finding:
-    """The system's own settings. Whoever may create tests where the operator runs may read its Secrets there, too."""
+    """The system's own settings, where the operator runs: only their administrators have rights there."""
     if namespace.name != services.operator_namespace:
         return failed(
             Reason.NOT_ALLOWED,
