@@ -48,7 +48,7 @@ async def main():
     await aiosmtplib.send(
         message,
         hostname=said["host"], port=said["port"], start_tls=True, cert_bundle=said["ca"],
-        username="mailer", password="secret",
+        username="mailer", password="secret", local_hostname="[127.0.0.1]",
     )
 
 asyncio.run(main())

@@ -16,7 +16,7 @@ from mailsettings.core.oauth2.request import ClientSecret, Token, TokenRequest
 from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Stage, TokenWish
 from mailsettings.core.sender_dns import Sender
 from mailsettings.core.server import Source
-from mailsettings.edges import trial
+from mailsettings.edges import sender_dns, trial
 from mailsettings.edges.oauth2 import tokens
 from tests.support.identity_provider import ACCOUNT, IdentityProvider, identity_provider
 from tests.support.smtp_probe import ALLOW_LOOPBACK, PATIENT, request
@@ -84,7 +84,7 @@ async def test_sender_is_looked_at_when_the_probe_has_passed_and_only_then(
         looked_at.append(sender)
         return ("acme.example has no SPF record",)
 
-    monkeypatch.setattr(trial, "sender_warnings", look)
+    monkeypatch.setattr(sender_dns, "sender_warnings", look)
     sender = Sender("acme.example", "Custom")
     assert (await probe(provider, wishing(provider, server), [])).warnings == ()
     passing = replace(wishing(provider, server), sender=sender)

@@ -12,7 +12,6 @@ from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Pr
 from mailsettings.core.server import Source
 from mailsettings.edges import smtp
 from mailsettings.edges.oauth2.tokens import TokenError
-from mailsettings.edges.sender_dns import sender_warnings
 
 Obtain = Callable[[TokenRequest, Source], Awaitable[Token]]
 """Asks a provider for a token, within a deadline of its own."""
@@ -61,4 +60,6 @@ async def _dialogue(
     result = await smtp.probe(request, progress, policy=policy, deadline=deadline)
     if request.sender is None or result.failure is not None:
         return result
-    return replace(result, warnings=await sender_warnings(request.sender))
+    from mailsettings.edges import sender_dns  # noqa: PLC0415 - few ask for it, and it takes time and memory
+
+    return replace(result, warnings=await sender_dns.sender_warnings(request.sender))
