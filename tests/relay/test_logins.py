@@ -101,7 +101,7 @@ class TestTokens:
         [
             "",
             "secret",
-            new_password(),
+            "q7Zk0mJcT1xW3sVb9eRy5uIo2pAdFgHjKlNzQwEtYxc",
             "aaaaaaaa.aaaaaaaa.aaaaaaaa",
             token({"aud": "https://kubernetes.default.svc"}),
             token({"aud": None}),

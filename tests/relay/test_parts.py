@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from mailsettings.core.relay.fairness import FairQueue
 from mailsettings.core.relay.replies import Repetition
+from mailsettings.edges.relay.channel import Channel, ClientGoneError
 from mailsettings.edges.relay.interfaces import Account
 from mailsettings.edges.relay.local import FolderBundles, UnsharedRates
 from mailsettings.edges.relay.server import Certificate
+from tests.support.listening import listening
 from tests.support.relay import ACCOUNT, RawClient, bundle, eventually, running
 from tests.support.smtp_server import certificate, scripted_server
 
@@ -148,7 +150,7 @@ class TestCertificate:
     async def test_half_a_change_is_none(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         first = self.put(tmp_path)
         own = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
-        (tmp_path / "tls.key").write_text(certificate("127.0.0.1").key_pem)
+        (tmp_path / "tls.crt").write_text(certificate("127.0.0.1").chain_pem)
         assert not own.reload()
         assert "cannot be used" in caplog.text
         async with running(bundle(9)) as relay:
@@ -166,6 +168,28 @@ async def _listening(relay: object, own: Certificate) -> int:
     assert isinstance(relay, Relay)
     relay._context = own.context
     return await relay.listen("127.0.0.1", 0, implicit_tls=True)
+
+
+async def test_tls_does_not_begin_behind_what_was_said_in_the_clear() -> None:
+    taken: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+
+    class Taken(Channel):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            taken.set_result(self)
+
+    own = certificate("127.0.0.1")
+    async with listening(Taken) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        channel = await taken
+        channel.data_received(b"EHLO evil\r\n")
+        context = ssl.create_default_context(cadata=own.ca_pem)
+        client = asyncio.ensure_future(writer.start_tls(context, server_hostname="127.0.0.1"))
+        with pytest.raises(ClientGoneError):
+            await channel.start_tls(own.context, 20)
+        channel.abort()
+        await asyncio.gather(client, return_exceptions=True)
+        writer.transport.abort()
 
 
 async def test_rates_follow_the_settings() -> None:

@@ -230,14 +230,12 @@ class TestHeader:
         assert found
         assert all(parse_address(each).text == each for each in found)
 
-    @pytest.mark.parametrize(
-        "value", ["a " * 30000, '"' * 60000, "(" * 60000, "a@" * 30000, "a," * 30000, "()" * 30000]
-    )
-    def test_no_header_takes_long(self, value: str) -> None:
+    @pytest.mark.parametrize("piece", ["a ", '"', "(", "a@", "a,", "()", "a.", '"" '])
+    def test_no_header_takes_long(self, piece: str) -> None:
         """Within seconds on any machine; by a search that tries again it would be years."""
         begun = time.process_time()
         with pytest.raises(HeaderError):
-            authors(f"From: {value}\r\n\r\n".encode())
+            authors(f"From: {piece * 20_000}\r\n\r\n".encode())
         assert time.process_time() - begun < 5
 
 

@@ -187,11 +187,11 @@ async def test_postfix_with_its_queue(servers: Postfix, relay: RunningRelay, sub
     parameters = f"""\
 virtual_mailbox_domains =
 relay_domains = acme.example
-relay_transport = smtp:[127.0.0.1]:{relay.start_tls}
+relay_transport = smtp
+relayhost = [127.0.0.1]:{relay.start_tls}
 smtp_tls_security_level = encrypt
 smtp_sasl_auth_enable = yes
 smtp_sasl_password_maps = {login}
-smtp_sasl_security_options = noanonymous
 smtp_sasl_tls_security_options = noanonymous
 minimal_backoff_time = 1s
 queue_run_delay = 1s

@@ -5,15 +5,18 @@ import base64
 import smtplib
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosmtplib
 import pytest
 
+from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.relay.audit import Outcome
 from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.session import Limits
 from mailsettings.edges.relay.server import Bounds, Options, Patience
+from tests.support.proxies import PROXY_LOGIN, real_proxy
 from tests.support.relay import (
     ACCOUNT,
     MESSAGE,
@@ -225,6 +228,29 @@ class TestUpstream:
             assert (await client.say(b"NOOP")).startswith("250")
             assert server.lines.count(".") <= 1
 
+    async def test_where_it_may_not_connect_to(self) -> None:
+        async with scripted_server() as server:
+            given = bundle(server.port, level="Tenant")
+            async with running(given, egress=EgressPolicy.parse()) as relay, RawClient.to(relay) as client:
+                await client.log_in()
+                assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("451 4.4.1")
+                assert relay.sink.failures == [("system", "EgressDenied")]
+            assert server.lines == []
+
+    async def test_through_a_proxy(self, tmp_path: Path) -> None:
+        async with mail_server(auth_without_tls=True) as server, real_proxy(tmp_path, PROXY_LOGIN) as proxy:
+            spec = {
+                "protocol": "SOCKS5",
+                "host": "127.0.0.1",
+                "port": proxy.port,
+                "username": PROXY_LOGIN.username,
+                "password": PROXY_LOGIN.password,
+            }
+            async with running(bundle(server.port, server={"proxy": spec})) as relay:
+                await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
+            assert [mail.data for mail in server.mails] == [MESSAGE]
+            assert f":{server.port}" in proxy.log
+
     async def test_a_dead_connection_is_replaced_before_a_message_is_begun(self) -> None:
         ends = iter([HEALTHY["."], HEALTHY["."]])
         mails = 0
@@ -302,6 +328,25 @@ class TestLoss:
             await server.left.wait()
             assert "." not in server.lines
             assert [record.outcome for record in relay.sink.records] == [Outcome.ABANDONED]
+
+    async def test_nothing_is_added_to_a_message_that_is_not_ended(self) -> None:
+        heard = bytearray()
+
+        async def listen(peer: Peer) -> None:
+            await peer.say(b"354 go\r\n")
+            while data := await peer.reader.read(4096):
+                heard.extend(data)
+
+        async with scripted_server({"DATA": listen}) as server, running(bundle(server.port)) as relay:
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                await client.begin()
+                await client.send(b"From: no-reply@acme.example\r\n\r\n" + b"x" * 200_000)
+                await eventually(lambda: heard)
+            await server.left.wait()
+        assert heard.startswith(b"From: no-reply@acme.example\r\n\r\nxxx")
+        assert not heard.strip(b"x").endswith(b"\r\n.\r\n")
+        assert b"RSET" not in heard
 
     async def test_no_250_before_the_servers(self) -> None:
         asked, released = asyncio.Event(), asyncio.Event()
@@ -531,7 +576,7 @@ class TestConnections:
 
     @pytest.mark.parametrize("where", ["envelope", "body"])
     async def test_a_slow_client_does_not_sit_on_a_connection(self, where: str) -> None:
-        patience = Patience(envelope_s=0.1, body_s=0.1, body_octets_per_s=1 << 20)
+        patience = Patience(envelope_s=0.2, body_s=0.5, body_octets_per_s=1 << 20)
         async with scripted_server() as server:
             async with (
                 running(bundle(server.port, connections=1), options=Options(patience=patience)) as relay,
@@ -591,17 +636,35 @@ class TestStrangers:
 
     async def test_those_who_wait_before_the_login_are_few(self) -> None:
         options = Options(bounds=Bounds(before_login_per_source=2))
-        async with (
-            running(bundle(9), options=options) as relay,
-            RawClient.to(relay) as first,
-            RawClient.to(relay) as second,
-        ):
-            await first.log_in()
-            assert (await second.reply()).startswith("220")
-            async with RawClient.to(relay) as third, RawClient.to(relay) as fourth:
-                assert (await third.reply()).startswith("220")
-                assert (await fourth.reply()).startswith("421 4.7.0")
-                assert await fourth.reply() == ""
+        async with running(bundle(9), options=options) as relay, RawClient.to(relay) as known:
+            await known.log_in()
+            async with (
+                RawClient.to(relay) as first,
+                RawClient.to(relay, implicit=False) as second,
+                RawClient.to(relay, implicit=False) as third,
+            ):
+                assert (await first.reply()).startswith("220")
+                assert (await second.reply()).startswith("220")
+                assert (await third.reply()).startswith("421 4.7.0")
+                assert await third.reply() == ""
+
+    async def test_those_who_begin_no_tls_are_counted(self) -> None:
+        options = Options(bounds=Bounds(before_login_per_source=2))
+        async with running(bundle(9), options=options) as relay:
+            silent = [await asyncio.open_connection("127.0.0.1", relay.implicit) for _ in range(3)]
+            assert await silent[2][0].read() == b""
+            for _, writer in silent:
+                writer.transport.abort()
+            await eventually(lambda: relay.relay.connections == 0)
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+
+    async def test_they_do_not_wait_for_tls_for_long(self) -> None:
+        options = Options(patience=Patience(login_s=0.1))
+        async with running(bundle(9), options=options) as relay:
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.implicit)
+            assert await reader.read() == b""
+            writer.transport.abort()
 
     async def test_no_tenant_takes_the_others_place(self) -> None:
         tenants = [tenant(), tenant(username="other.x", namespace="other")]

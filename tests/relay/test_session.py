@@ -223,6 +223,16 @@ class TestSmuggling:
         assert relay.send(b"STARTTLS\r\nEHLO evil\r\n") == [554]
         assert relay.closed
 
+    def test_what_comes_while_tls_begins_is_forgotten(self) -> None:
+        session = Session("relay.svc", encrypted=False, limits=LIMITS)
+        session.feed(b"EHLO app\r\n")
+        assert isinstance(session.next_event(), Say)
+        session.feed(b"STARTTLS\r\n")
+        assert isinstance(session.next_event(), Upgrade)
+        session.feed(b"EHLO evil\r\n")
+        session.upgraded()
+        assert session.next_event() is None
+
     def test_lines_are_bounded(self) -> None:
         relay = driver()
         assert relay.send(b"NOOP " + b"x" * (MAX_COMMAND_OCTETS - 7) + b"\r\n") == [250]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.relay.audit import AuditRecord
 from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.passwords import hash_password, new_password
@@ -95,12 +96,13 @@ async def running(
     reviewer: Reviewer | None = None,
     slots: Slots | None = None,
     rates: Rates | None = None,
+    egress: EgressPolicy = ALLOW_LOOPBACK,
 ) -> AsyncIterator[RunningRelay]:
     """A relay on free loopback ports."""
     source, sink, own = MemoryBundles(bundles), Recorder(), certificate(LOOPBACK)
     parts = Parts(
         bundles=source,
-        egress=ALLOW_LOOPBACK,
+        egress=egress,
         tokens=tokens or NoTokens(),
         reviewer=reviewer or NoReviewer(),
         slots=slots or UnsharedSlots(),

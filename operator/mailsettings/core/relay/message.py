@@ -46,8 +46,6 @@ class MessageParser:
                     self._held = head
                     break
                 position += 1  # the dot that was put before the line
-                if data[position] in b"\r\n":  # `.` and CR, but no LF; or LF alone
-                    raise BareLineEndError
             end = data.find(b"\n.", position)
             stop = len(data) if end < 0 else end + 1
             self._at_line_start = data[stop - 1] == 0x0A

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.relay.commands import Mail
@@ -199,8 +199,6 @@ class Relay:
             lambda: _Arrival(self._arrived, encrypted=implicit_tls),
             host,
             port,
-            ssl=self._context if implicit_tls else None,
-            ssl_handshake_timeout=self._options.patience.login_s if implicit_tls else None,
         )
         self._listeners.append(listener)
         bound: int = listener.sockets[0].getsockname()[1]
@@ -242,7 +240,7 @@ class Relay:
         )
         try:
             if crowded or self._closing:
-                client.channel.write((_CROWDED if crowded else REPLIES[RelayFault.CLOSING]).encode())
+                client.turn_away(_CROWDED if crowded else REPLIES[RelayFault.CLOSING])
                 return
             await client.serve(source, lambda: self._known(source))
         except Exception as error:  # noqa: BLE001 - one client's mistake is no other's
@@ -317,6 +315,9 @@ class _Arrival(Channel):
         super().connection_made(transport)
         if not self._announced:
             self._announced = True
+            if self._encrypted:
+                # TLS begins once the client has been counted: handshakes that never end are clients too.
+                cast("asyncio.Transport", transport).pause_reading()
             self._announce(self, encrypted=self._encrypted)
 
 
@@ -343,8 +344,10 @@ class _Client:
     async def serve(self, source: str, when_known: Callable[[], None]) -> None:
         """The whole session."""
         self._source, self._when_known = source, when_known
-        self.channel.write(self._session.greeting.encode())
         try:
+            if self._session.encrypted:
+                await self.channel.start_tls(self._relay.context, self._patience.login_s)
+            self.channel.write(self._session.greeting.encode())
             while await self._step():
                 pass
         except ClientGoneError:
@@ -355,6 +358,11 @@ class _Client:
         except TimeoutError:
             self._abandon(RelayFault.SLOW)
             self.channel.write(REPLIES[RelayFault.SLOW].encode())
+
+    def turn_away(self, reply: Reply) -> None:
+        """Says why, where it can be said without TLS."""
+        if not self._session.encrypted:
+            self.channel.write(reply.encode())
 
     def leave(self) -> None:
         """Ends the connection, whatever happened."""
