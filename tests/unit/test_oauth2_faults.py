@@ -294,7 +294,7 @@ ROWS: list[tuple[Failure, Asked, Reason, bool, str]] = [
     (microsoft("invalid_grant", 50057), MS_REFRESH, R.ACCOUNT_UNUSABLE, False, "enable it"),
     (described("invalid_grant", "Account has been deleted"), GOOGLE, R.ACCOUNT_UNUSABLE, False, "cannot be used"),
     # The refresh token
-    (microsoft("invalid_grant", 700082), MS_REFRESH, R.TOKEN_EXPIRED, False, "not used for too long"),
+    (microsoft("invalid_grant", 700082), MS_REFRESH, R.REFRESH_TOKEN_EXPIRED, False, "not used for too long"),
     (microsoft("invalid_grant", 50173), MS_REFRESH, R.TOKEN_REVOKED, False, "refreshTokenSecretRef"),
     (microsoft("invalid_grant", 99999), MS_REFRESH, R.TOKEN_REVOKED, False, "no longer takes"),
     (
@@ -305,7 +305,7 @@ ROWS: list[tuple[Failure, Asked, Reason, bool, str]] = [
         "publishing status is Testing",
     ),
     (described("invalid_grant", "It has expired, being revoked"), CUSTOM, R.TOKEN_REVOKED, False, "has revoked"),
-    (described("invalid_grant", "Token is not active"), CUSTOM, R.TOKEN_EXPIRED, False, "past its date"),
+    (described("invalid_grant", "Token is not active"), CUSTOM, R.REFRESH_TOKEN_EXPIRED, False, "past its date"),
     (answered({"error": "invalid_grant"}), CUSTOM, R.TOKEN_REVOKED, False, "Authorize again"),
     # Scopes, and the rest
     (microsoft("invalid_scope", 70011), MS_APP, R.SCOPE_INVALID, False, "Leave auth.oauth2.scopes out"),

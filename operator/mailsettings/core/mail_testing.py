@@ -154,6 +154,7 @@ def probe_request(
         level=settings.effective.source,
         credentials=settings.credentials,
         mail=mail,
+        provider=settings.effective.provider,
     )
 
 
@@ -173,7 +174,7 @@ INTERRUPTED: Final = failed(
 def verdict(mode: ProbeMode, result: ProbeResult, *, now: datetime) -> Finding:
     """What the end of the dialogue means."""
     if result.failure is not None:
-        return failed(result.failure.reason, result.failure.message)
+        return failed(result.failure.reason, result.failure.explained)
     warning = certificate_warning(probed_server(result.server), format_time(now))
     return passed(Reason.TEST_PASSED, f"{PASSED[mode]}{warning}")
 

@@ -60,13 +60,13 @@ async def probe(
     dialogue = _Dialogue(request, policy, ehlo_name, clock)
     fault = await _fault_of(dialogue, deadline)
     duration = clock.elapsed
+    # Servers decide how much there is to be understood, and searched for secrets: not in the event loop.
     return ProbeResult(
         duration,
-        None if fault is None else diagnose(fault, request),
+        None if fault is None else await asyncio.to_thread(diagnose, fault, request),
         stages=clock.stages,
         server=dialogue.facts,
         message_id=dialogue.message_id,
-        # Servers decide how much there is to be searched for secrets: not in the event loop.
         dialogue=await asyncio.to_thread(shown, dialogue.said, request),
     )
 
