@@ -98,7 +98,7 @@ def fault_of(failure: Failure, request: Asked) -> TokenFault:
     return diagnose(failure, request, deadline=DEADLINE)
 
 
-AGAIN = "Begin the consent again."
+AGAIN = "Begin the consent again"
 
 ROWS: list[tuple[Failure, Asked, Reason, bool, str]] = [
     # The person has not finished, or not in time

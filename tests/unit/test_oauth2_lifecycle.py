@@ -156,7 +156,7 @@ def test_failure_is_meant_until_something_changes() -> None:
     assert still_meant(told.model_copy(update={"cause": "Gone"}), None, subject(), DIGEST) is None
 
 
-def probed(token: str, failures: int = 1, reason: Reason = Reason.TOKEN_REFUSED) -> ProbeStatus:
+def probed(token: str, failures: int = 1, reason: Reason = Reason.BAD_CREDENTIALS, stage: str = "auth") -> ProbeStatus:
     return ProbeStatus(
         mode=ProbeMode.AUTHENTICATE,
         last_probe_time="2026-11-22T16:39:00Z",
@@ -165,7 +165,7 @@ def probed(token: str, failures: int = 1, reason: Reason = Reason.TOKEN_REFUSED)
         fingerprint="x",
         generation=1,
         token=token,
-        failure=ProbeFailureStatus(stage="auth", cause=reason, message=""),
+        failure=ProbeFailureStatus(stage=stage, cause=reason, message=""),
     )
 
 
@@ -173,6 +173,9 @@ def test_refused_token_is_renewed_once() -> None:
     token = stored()
     assert is_refused(token, probed(token.serial))
     assert due(decided(token, urgency=Urgency.REFUSED)) <= NOW
+    for refusal in (Reason.TOKEN_EXPIRED, Reason.WRONG_TOKEN_SCOPE_OR_AUDIENCE, Reason.MAILBOX_NOT_PERMITTED):
+        assert is_refused(token, probed(token.serial, reason=refusal))
+    assert not is_refused(token, probed(token.serial, stage="mail"))
     assert not is_refused(token, probed("another"))
     assert not is_refused(token, probed(token.serial, failures=2))
     assert not is_refused(token, probed(token.serial, reason=Reason.CONNECTION_TIMEOUT))

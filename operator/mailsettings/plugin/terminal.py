@@ -99,6 +99,12 @@ class Terminal:
         return f"\x1b[{style.value}m{text}\x1b[0m"
 
 
+def advice_lines(remedy: str | None, docs: str | None) -> list[str]:
+    """What to do and where more is told, as every command has it."""
+    lines = [f"What to do: {remedy}"] if remedy else []
+    return [*lines, f"More: {docs}"] if docs else lines
+
+
 def plain(text: str) -> str:
     """Without what a terminal obeys: texts come from servers, too."""
     return "".join(each if each.isprintable() else " " for each in text)

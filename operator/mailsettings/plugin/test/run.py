@@ -15,7 +15,7 @@ from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
 from mailsettings.plugin.connection import UNREACHABLE, connected, told
 from mailsettings.plugin.terminal import Style, Terminal
 from mailsettings.plugin.test.manifest import inline_settings
-from mailsettings.plugin.test.outcome import document_of, is_seen, lines_of, state_of, title_of
+from mailsettings.plugin.test.outcome import document_of, is_seen, lines_of, said_of, state_of, title_of
 
 WATCH_S: Final = 60
 PAUSE_S: Final = 0.5
@@ -159,15 +159,16 @@ async def _remove(api: KubernetesApi, test: Json) -> None:
 
 def _report(options: argparse.Namespace, terminal: Terminal, test: Json) -> None:
     state = state_of(test)
-    text = f"{state.reason}: {state.message}"
+    texts = said_of(test)
     if options.output == "json":
         terminal.tell_document(json.dumps(document_of(test)))
     else:
         _show(terminal, test, whole=options.follow or not state.succeeded)
-    if not state.succeeded:
-        terminal.say(text, Style.BAD)
-    elif options.output is None:
-        terminal.tell(text, Style.GOOD)
+    for text in texts:
+        if not state.succeeded:
+            terminal.say(text, Style.BAD)
+        elif options.output is None:
+            terminal.tell(text, Style.GOOD)
 
 
 def _show(terminal: Terminal, test: Json, *, whole: bool) -> None:
