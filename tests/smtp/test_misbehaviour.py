@@ -227,11 +227,19 @@ class TestTls:
 
     @pytest.mark.parametrize("mode", [START_TLS, DISABLED])
     async def test_a_server_that_waits_for_tls(self, mode: TlsMode, tls: Certificate) -> None:
-        """What a real one on another port than 465 does: nothing."""
+        """What a real one on another port than 465 does: nothing, until somebody speaks TLS to it."""
         async with scripted_server(implicit_tls=tls.context) as server:
             found = await failure(request(server.port, tls_mode=mode, timeout=IMPATIENT))
-            check(found, Stage.GREETING, Reason.CONNECTION_TIMEOUT, server.port)
+            check(found, Stage.GREETING, Reason.IMPLICIT_TLS_EXPECTED, server.port)
             assert "Implicit" in found.explained
+            assert server.lines == []
+
+    @pytest.mark.parametrize("mode", [START_TLS, DISABLED])
+    @pytest.mark.parametrize("act", [hang, drip(b"2")], ids=["hang", "drip"])
+    async def test_a_slow_server_does_not_wait_for_tls(self, mode: TlsMode, act: Act) -> None:
+        async with scripted_server({"greeting": act}) as server:
+            found = await failure(request(server.port, tls_mode=mode, timeout=IMPATIENT))
+            check(found, Stage.GREETING, Reason.CONNECTION_TIMEOUT, server.port)
 
     @pytest.mark.parametrize(
         "greeting",

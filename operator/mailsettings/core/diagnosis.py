@@ -51,7 +51,7 @@ class FaultKind(StrEnum):
     LOST = "lost"
     """The other side closed or reset the connection."""
     TLS_BYTES = "tls-bytes"
-    """Where a greeting was due, bytes of a TLS record came."""
+    """Where a greeting was due, bytes of a TLS record came, or a TLS client's first message was answered with them."""
     PLAIN_BYTES = "plain-bytes"
     """Where a TLS record was due, other bytes came."""
     TLS_VERSION = "tls-version"

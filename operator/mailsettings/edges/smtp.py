@@ -38,6 +38,8 @@ passes all three checks. Widely used mail clients introduce themselves with this
 QUIT_TIMEOUT: Final = timedelta(seconds=2)
 """How long the answer to QUIT is waited for at most: the verdict is known by then."""
 
+TLS_ANSWER_TIMEOUT: Final = timedelta(seconds=1)
+"""How long an answer to TLS is waited for at most, where a server has sent no greeting in its time."""
 
 MAX_MECHANISMS: Final = 16
 """Of those that a server offers, so many are kept."""
@@ -317,10 +319,18 @@ class _Dialogue:
             await self._greet_over_tls(client)
             return
         self.stage = Stage.GREETING
-        async with asyncio.timeout(self._server.timeout.total_seconds()):
-            if _looks_like_tls(await network.peek(connection, 2)):
-                raise _FaultFoundError(FaultKind.TLS_BYTES)
-            await client.connect()
+        has_begun = False
+        try:
+            async with asyncio.timeout(self._server.timeout.total_seconds()):
+                first = await network.peek(connection, 2)
+                has_begun = True
+                if _looks_like_tls(first):
+                    raise _FaultFoundError(FaultKind.TLS_BYTES)
+                await client.connect()
+        except TimeoutError:
+            if not has_begun and await _waits_for_tls(connection, _certified_name(self._server)):
+                raise _FaultFoundError(FaultKind.TLS_BYTES) from None
+            raise
 
     async def _greet_over_tls(self, client: _Client) -> None:
         self.stage = Stage.TLS
@@ -442,6 +452,20 @@ async def _authenticate(client: _Client, exchange: sasl.Exchange) -> None:
             reply = await client.execute_command(exchange.acknowledgement)
     if reply.code != aiosmtplib.SMTPStatus.auth_successful:
         raise _TokenRefusedError(reply, challenge)
+
+
+async def _waits_for_tls(connection: socket.socket, name: str) -> bool:
+    """Whether a server that says nothing answers a TLS client's first message with TLS. Nothing else is sent to it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+    try:
+        async with asyncio.timeout(TLS_ANSWER_TIMEOUT.total_seconds()):
+            await asyncio.get_running_loop().sock_sendall(connection, outgoing.read())
+            return _looks_like_tls(await network.peek(connection, 2))
+    except OSError:  # TimeoutError is one
+        return False
 
 
 def _certified_name(server: Server) -> str:
