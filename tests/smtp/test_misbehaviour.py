@@ -16,7 +16,7 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core.diagnosis import FaultKind
 from mailsettings.core.probe import ProbeFailure, Stage
-from mailsettings.edges import smtp
+from mailsettings.edges import network, smtp
 from tests.support.listening import LOOPBACK
 from tests.support.smtp_probe import failure, probe, request
 from tests.support.smtp_server import (
@@ -371,6 +371,12 @@ async def test_failed_logins_are_not_repeated() -> None:
         assert [line.split(" ")[1] for line in server.lines if line.startswith("AUTH")] == ["PLAIN"]
 
 
+def unreachable(cause: Exception) -> network.ConnectionUnreachable:
+    error = network.ConnectionUnreachable("words")
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -380,6 +386,9 @@ async def test_failed_logins_are_not_repeated() -> None:
         (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), FaultKind.LOST),
         (ssl.SSLError(1, "[SSL] unknown error"), FaultKind.TLS_OTHER),
         (ConnectionResetError(), FaultKind.LOST),
+        # a reset that comes before it is known that the connection was made
+        (unreachable(ConnectionResetError()), FaultKind.LOST),
+        (unreachable(OSError(113, "No route to host")), FaultKind.UNREACHABLE),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )

@@ -527,6 +527,12 @@ def _of_tls(error: ssl.SSLError, stage: Stage) -> Fault:
     return Fault(stage, _TLS_FAULTS.get(reason, FaultKind.TLS_OTHER), detail=reason.replace("_", " ").lower())
 
 
+def _of_unreachable(error: network.ConnectionUnreachable, stage: Stage) -> Fault:
+    if isinstance(error.__cause__, ConnectionResetError):  # there is a way, and somebody at its end
+        return Fault(stage, FaultKind.LOST)
+    return Fault(stage, FaultKind.UNREACHABLE, detail=str(error).lower())
+
+
 def _of_kind(kind: FaultKind) -> Callable[[Any, Stage], Fault]:
     return lambda _error, stage: Fault(stage, kind)
 
@@ -570,10 +576,7 @@ _FAULTS: Final[tuple[tuple[type[Exception], Callable[[Any, Stage], Fault]], ...]
     (network.ProxyError, lambda error, _stage: Fault(Stage.PROXY, FaultKind.PROXY_FAILURE, detail=str(error))),
     (network.ConnectionRefused, _of_kind(FaultKind.REFUSED)),
     (network.ConnectionTimeout, _of_kind(FaultKind.TIMEOUT)),
-    (
-        network.ConnectionUnreachable,
-        lambda error, stage: Fault(stage, FaultKind.UNREACHABLE, detail=str(error).lower()),
-    ),
+    (network.ConnectionUnreachable, _of_unreachable),
     (_TokenRefusedError, _of_token),
     (aiosmtplib.SMTPResponseException, _of_reply),
     (ssl.SSLCertVerificationError, _of_certificate),
