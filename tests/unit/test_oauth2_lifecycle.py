@@ -1,5 +1,6 @@
 """What becomes of a token: kept, renewed, told."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -119,6 +120,17 @@ def test_outage_does_not_take_a_refusal_back() -> None:
     told = failure(UNREACHABLE, before=failure(REVOKED, ago=HOUR))
     assert (told.cause, told.transient, told.consecutive_failures) == ("TokenRevoked", False, 2)
     assert not decided(stored(), told).finding.holds
+
+
+def test_failure_says_what_to_do_and_where_more_is_told() -> None:
+    refused = replace(REVOKED, remedy="Do.")
+    told = failure(refused)
+    assert told.remedy == "Do."
+    assert told.docs == "docs/troubleshooting.md#refreshtokenrevoked"
+    said = "Revoked. Do. See docs/troubleshooting.md#refreshtokenrevoked."
+    assert decided(stored(), told).finding.message == said == refused.message
+    still = failure(UNREACHABLE, before=told)
+    assert (still.message, still.remedy, still.docs) == (told.message, told.remedy, told.docs)
 
 
 def test_refusal_after_an_outage_is_told() -> None:
