@@ -42,7 +42,8 @@ class Barrier:
         self._open_if_complete()
         while not self._complete.is_set():
             try:
-                await asyncio.wait_for(self._complete.wait(), RECHECK_SECONDS)
+                async with asyncio.timeout(RECHECK_SECONDS):
+                    await self._complete.wait()
             except TimeoutError:
                 self._missing &= await list_uids()
                 self._open_if_complete()
