@@ -21,6 +21,7 @@ from typing import Any, Final
 import pytest
 
 from dev.cluster import Cluster
+from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
 from mailsettings.core.causes.cause import Cause
 from tests.cluster.conftest import free_port, server_spec
@@ -49,7 +50,6 @@ from tests.support.smtp_server import (
     self_signed_certificate,
     upgrade,
 )
-from tests.support.threads import LoopThread
 
 TIMEOUT_S: Final = 60.0
 """In which all the faults together are found, on a busy machine too."""
