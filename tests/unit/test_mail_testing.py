@@ -147,6 +147,9 @@ def test_mail_goes_to_the_recipient_in_mode_send_only() -> None:
         Source.TENANT,
     )
     assert probe_request(asked, settings, ProbeMode.CONNECT, described_as="it", cluster="here").mail is None
+    office = resolved(connection={"host": "smtp.acme.example"}, provider="Office365")
+    of_office = probe_request(asked, office, ProbeMode.SEND, described_as="it", cluster="here")
+    assert (request.provider, of_office.provider) == ("Custom", "Office365")
 
 
 def states(finding: Any) -> dict[str, bool | None]:
