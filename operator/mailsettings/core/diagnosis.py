@@ -17,10 +17,10 @@ from mailsettings.core.causes import engine
 from mailsettings.core.causes.catalog import CATALOG, link
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.clues import Failure
-from mailsettings.core.causes.reasons import CAUSES, REASONS, docs_of
+from mailsettings.core.causes.reasons import REASONS, docs_of
 from mailsettings.core.probe import ProbeFailure, ProbeRequest, Stage
 from mailsettings.core.redact import redact
-from mailsettings.core.remedies import About, advice, remedy_of
+from mailsettings.core.remedies import About, remedy_of
 from mailsettings.core.rules import first, is_in
 from mailsettings.core.sasl import Challenge, Mechanism, decoded_challenge, initial_response, parse_challenge
 from mailsettings.core.server import BearerToken
@@ -167,8 +167,8 @@ class _Rule:
     reason: Reason
     happened: str
     """A sentence with the placeholders of `_Case.words`."""
-    remedy: str = ""
-    """What to do, likewise; empty: as the catalog of causes has it."""
+    remedy: str
+    """What to do, likewise."""
     kinds: frozenset[FaultKind] | None = None
     stages: frozenset[Stage] | None = None
     codes: frozenset[int] | None = None
@@ -208,8 +208,6 @@ def diagnose(fault: Fault, request: ProbeRequest) -> ProbeFailure:
 def _seen(case: _Case, rule: _Rule) -> ProbeFailure:
     """What the probe itself has found."""
     remedy = rule.remedy.format_map(case.words)
-    if not remedy and rule.reason in CAUSES:
-        remedy = advice(CAUSES[rule.reason])
     is_transient = not rule.reason.needs_person if rule.is_transient is None else rule.is_transient
     return _failure(case, rule.reason, rule.happened, remedy, docs_of(rule.reason), is_transient=is_transient)
 
@@ -262,7 +260,7 @@ def _case(fault: Fault, request: ProbeRequest) -> _Case:
 def _judged(fault: Fault) -> str:
     """What the engine is asked about: the reply as it is on the wire, with the challenge before it as text.
 
-    Nothing is scrubbed from it: what a reply means must not hang on the login, and a user may be called "relay".
+    Nothing is scrubbed from it: a user may be called "relay", and "Relay access denied" has to stay what it is.
     """
     if fault.kind is not FaultKind.REPLY:
         return fault.detail
