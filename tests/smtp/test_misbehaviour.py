@@ -235,7 +235,16 @@ class TestTls:
             assert server.lines == []
 
     @pytest.mark.parametrize("mode", [START_TLS, DISABLED])
-    @pytest.mark.parametrize("act", [hang, drip(b"2")], ids=["hang", "drip"])
+    @pytest.mark.parametrize(
+        "act",
+        [
+            hang,
+            drip(b"2"),
+            lambda peer: _when_spoken_to(peer, say("220 at last")),
+            lambda peer: _when_spoken_to(peer, close),
+        ],
+        ids=["hang", "drip", "greets when spoken to", "closes when spoken to"],
+    )
     async def test_a_slow_server_does_not_wait_for_tls(self, mode: TlsMode, act: Act) -> None:
         async with scripted_server({"greeting": act}) as server:
             found = await failure(request(server.port, tls_mode=mode, timeout=IMPATIENT))
@@ -432,6 +441,11 @@ def _in_turn(*acts: Act) -> Act:
             await each(peer)
 
     return act
+
+
+async def _when_spoken_to(peer: Peer, act: Act) -> None:
+    await peer.reader.read(4096)
+    await act(peer)
 
 
 async def _client_hello(peer: Peer) -> None:

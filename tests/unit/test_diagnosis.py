@@ -355,6 +355,12 @@ ROWS: list[tuple[Fault, ProbeRequest, Reason, str]] = [
         R.RELAY_DENIED,
         "Use another probe.recipient",
     ),
+    (
+        reply(S.MAIL, 550, "5.7.1 Invalid credentials for relay [192.0.2.1]. The IP address you've registered"),
+        replace(NO_LOGIN, provider="Google"),
+        R.RELAY_DENIED,
+        "have the server admit the cluster's outbound addresses",
+    ),
     (reply(S.RCPT, 550, "5.1.1 User unknown"), START_TLS, R.RECIPIENT_REJECTED, "it is probe.recipient"),
     (reply(S.RCPT, 450, "4.2.0 Greylisted"), START_TLS, R.GREYLISTED, "Greylisted"),
     (reply(S.DATA, 554, "5.6.0 content rejected"), START_TLS, R.CONTENT_REJECTED, "content rejected"),
