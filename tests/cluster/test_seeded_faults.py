@@ -51,7 +51,7 @@ from tests.support.smtp_server import (
     upgrade,
 )
 
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 180.0
 """In which all the faults together are found, on a busy machine too."""
 IMPATIENT: Final = "2s"
 """Of the faults that end with the settings' own timeout."""
