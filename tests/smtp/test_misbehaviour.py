@@ -155,7 +155,7 @@ async def test_the_deadline_ends_what_no_step_does(verb: str) -> None:
         ("RCPT", "550 5.1.1 no such user", Reason.RECIPIENT_REJECTED),
         ("RCPT", "554 5.7.1 <ops@acme.example>: Relay access denied", Reason.RELAY_DENIED),
         ("RCPT", "553 5.7.1 Sender address rejected: not owned by user", Reason.SENDER_NOT_ALLOWED),
-        ("DATA", "554 5.5.1 no valid recipients", Reason.PROTOCOL_ERROR),
+        ("DATA", "554 5.5.1 no valid recipients", Reason.RECIPIENT_REJECTED),
         (".", "552 5.3.4 too big", Reason.MESSAGE_TOO_LARGE),
         (".", "554 5.2.252 SendAsDenied; cannot send as", Reason.SENDER_NOT_ALLOWED),
     ],

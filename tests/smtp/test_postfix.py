@@ -144,7 +144,7 @@ async def test_implicit_tls_where_starttls_is_spoken(servers: Postfix, listener:
 @pytest.mark.parametrize("mode", [START_TLS, DISABLED])
 async def test_a_plain_session_where_implicit_tls_is_spoken(servers: Postfix, listener: str, mode: TlsMode) -> None:
     found = await failure(ask(servers, listener, mode, timeout=timedelta(milliseconds=500)))
-    assert (found.stage, found.reason) == (Stage.GREETING, Reason.CONNECTION_TIMEOUT)
+    assert (found.stage, found.reason) == (Stage.GREETING, Reason.IMPLICIT_TLS_EXPECTED)
     assert "Implicit" in found.explained
 
 

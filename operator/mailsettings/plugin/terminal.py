@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -37,8 +36,7 @@ class Terminal:
         """The process's own."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")
-        columns = min(MAX_COLUMNS, shutil.get_terminal_size((MAX_COLUMNS, 24)).columns)
-        return cls(sys.stdout, sys.stderr, os.environ, columns)
+        return cls(sys.stdout, sys.stderr, os.environ, min(MAX_COLUMNS, _columns(os.environ)))
 
     @property
     def is_unicode(self) -> bool:
@@ -103,6 +101,17 @@ def advice_lines(remedy: str | None, docs: str | None) -> list[str]:
     """What to do and where more is told, as every command has it."""
     lines = [f"What to do: {remedy}"] if remedy else []
     return [*lines, f"More: {docs}"] if docs else lines
+
+
+def _columns(environment: Mapping[str, str]) -> int:
+    """As `shutil.get_terminal_size` has it, whose module takes long to import, for the compression in it."""
+    given = environment.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or MAX_COLUMNS  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return MAX_COLUMNS
 
 
 def plain(text: str) -> str:
