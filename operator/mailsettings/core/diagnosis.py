@@ -348,6 +348,7 @@ def _shortened(text: str, length: int) -> str:
 
 
 _LABELS: Final = {
+    Stage.TOKEN: "Token",
     Stage.RESOLVE: "DNS",
     Stage.PROXY: "Proxy",
     Stage.CONNECT: "Connect",
@@ -360,6 +361,7 @@ _LABELS: Final = {
     Stage.DATA: "DATA",
 }
 _STEPS: Final = {
+    Stage.TOKEN: "the request for a token",
     Stage.RESOLVE: "the look-up of its name",
     Stage.PROXY: "the connect through the proxy",
     Stage.CONNECT: "the connect",
@@ -374,6 +376,7 @@ _STEPS: Final = {
 
 
 _HAPPENED: Final = {
+    Stage.TOKEN: "{where} answered {reply}.",
     Stage.RESOLVE: "{where} answered {reply}.",
     Stage.PROXY: "{where} answered {reply}.",
     Stage.CONNECT: "{where} answered {reply}.",
