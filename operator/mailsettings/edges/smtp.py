@@ -23,6 +23,7 @@ from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.message import compose
 from mailsettings.core.probe import (
+    ProbeFailure,
     ProbeProgress,
     ProbeRequest,
     ProbeResult,
@@ -90,6 +91,42 @@ async def probe(
     )
 
 
+class OpenFailedError(Exception):
+    """A connection could not be opened; the failure holds no secret."""
+
+    def __init__(self, failure: ProbeFailure, *, token_refused: bool) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.token_refused = token_refused
+        """Whether the server did not take the access token: another one may do."""
+
+
+async def open_client(
+    request: ProbeRequest, *, policy: EgressPolicy, deadline: timedelta, ehlo_name: str = EHLO_NAME
+) -> aiosmtplib.SMTP:
+    """A client that is connected, and logged in where the request has a login.
+
+    Args:
+        request: Where to connect to, and as whom; its mode is no matter.
+        policy: Where connections may go.
+        deadline: The bound for the whole.
+        ehlo_name: How to introduce oneself.
+
+    Raises:
+        OpenFailedError: There is no connection, or the server does not take the login.
+    """
+    dialogue = _Dialogue(replace(request, mode=ProbeMode.AUTHENTICATE), policy, ehlo_name, _Clock(untold))
+    limit = asyncio.timeout(deadline.total_seconds())
+    try:
+        async with limit:
+            return await dialogue.open()
+    except _FAILURES as error:
+        expired = limit.expired() and dialogue.refusal is None
+        fault = Fault(dialogue.stage, FaultKind.DEADLINE) if expired else _translate(error, dialogue.stage)
+        refused = isinstance(error, _TokenRefusedError)
+        raise OpenFailedError(diagnose(fault, request), token_refused=refused) from None
+
+
 class _Clock:
     """Times the stages."""
 
@@ -131,7 +168,7 @@ async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
     try:
         async with limit:
             await dialogue.run()
-    except (_FaultFoundError, network.NetworkError, aiosmtplib.SMTPException, OSError) as error:
+    except _FAILURES as error:
         if dialogue.passed:  # only the goodbye failed
             return None
         if limit.expired() and dialogue.refusal is None:
@@ -147,6 +184,10 @@ class _FaultFoundError(Exception):
         super().__init__(kind)
         self.kind = kind
         self.detail = detail
+
+
+_FAILURES: Final = (_FaultFoundError, network.NetworkError, aiosmtplib.SMTPException, OSError)
+"""What a dialogue can end by."""
 
 
 class _TokenRefusedError(aiosmtplib.SMTPAuthenticationError):
@@ -172,6 +213,10 @@ class _Client(aiosmtplib.SMTP):
         """
         super().__init__(**options)
         self._heard = heard
+
+    def unobserved(self) -> None:
+        """From now on nobody is told what is said."""
+        self._heard = lambda _speaker, _text, _code: None
 
     def close(self) -> None:
         """Closes the connection without waiting for the peer."""
@@ -268,6 +313,22 @@ class _Dialogue:
             self.passed = True
             await self._quit(client)
 
+    async def open(self) -> _Client:
+        """All steps that the mode wants; the connection stays open until the client is closed.
+
+        Raises:
+            _FaultFoundError, NetworkError, aiosmtplib.SMTPException, OSError: As `run`.
+        """
+        client, _ = await self._connected()
+        try:
+            for step in self._steps():
+                await step(client)
+        except BaseException:
+            client.close()
+            raise
+        client.unobserved()
+        return client
+
     async def _quit(self, client: _Client) -> None:
         """Says goodbye, politely but not for long; what becomes of it does not matter any more."""
         self._clock.enter(None)
@@ -291,6 +352,15 @@ class _Dialogue:
     @contextlib.asynccontextmanager
     async def _greeted(self) -> AsyncIterator[_Client]:
         """A client whose server has greeted; its connection ends with the block."""
+        client, connection = await self._connected()
+        try:
+            yield client
+        finally:
+            client.close()
+            connection.close()
+
+    async def _connected(self) -> tuple[_Client, socket.socket]:
+        """A client whose server has greeted, and its connection."""
         server = self._server
         context = await self._context()
         connection = await network.connect(
@@ -314,10 +384,11 @@ class _Dialogue:
         )
         try:
             await self._greet(client, connection)
-            yield client
-        finally:
+        except BaseException:
             client.close()
             connection.close()
+            raise
+        return client, connection
 
     def _enter(self, stage: Stage) -> None:
         self.stage = stage
