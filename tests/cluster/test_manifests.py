@@ -638,6 +638,34 @@ def test_operator_creates_only_its_own_secrets(
     assert accepted or REFUSED in answer.message
 
 
+@pytest.mark.parametrize(
+    ("body", "place", "accepted"),
+    [
+        pytest.param(secret("bundle-1", names.BUNDLE_TYPE), RELAY_SYSTEM, True, id="a bundle"),
+        pytest.param(secret("bundle-1", names.BUNDLE_TYPE, labelled=False), RELAY_SYSTEM, False, id="no label"),
+        pytest.param(secret("other-1", names.BUNDLE_TYPE), RELAY_SYSTEM, False, id="a bundle of another name"),
+        pytest.param(secret("bundle-1", "Opaque"), RELAY_SYSTEM, False, id="a bundle's name, another type"),
+        pytest.param(secret("bundle-1", names.BUNDLE_TYPE), SYSTEM, False, id="a bundle elsewhere"),
+        pytest.param(secret(names.RELAY_TLS_NAME, "kubernetes.io/tls"), RELAY_SYSTEM, True, id="the certificate"),
+        pytest.param(secret("other", "kubernetes.io/tls"), RELAY_SYSTEM, False, id="another certificate"),
+        pytest.param(secret(names.RELAY_TLS_NAME, "kubernetes.io/tls"), SYSTEM, False, id="the certificate elsewhere"),
+        pytest.param(secret(names.RELAY_CA_NAME, names.RELAY_CA_TYPE), SYSTEM, True, id="the authority"),
+        pytest.param(secret(names.RELAY_CA_NAME, names.RELAY_CA_TYPE), RELAY_SYSTEM, False, id="the authority there"),
+    ],
+)
+def test_operator_creates_for_the_relay_only_what_is_its_own(
+    client: Client, body: dict[str, Any], place: str, accepted: bool
+) -> None:
+    if body["type"] == "kubernetes.io/tls":
+        body = {**body, "data": {"tls.crt": "", "tls.key": ""}}
+
+    def create() -> Answer:
+        return client.call("POST", f"/api/v1/namespaces/{place}/secrets", body, query=DRY_RUN, user=OPERATOR)
+
+    answer = eventually(create, lambda answer: (answer.accepted or answer.status == 409) == accepted)
+    assert accepted or REFUSED in answer.message
+
+
 def test_operator_answers_and_removes_consents_that_people_have_begun(client: Client, namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/secrets"
     begun = secret("a", names.CONSENT_TYPE, labelled=False, consent_of="1")
