@@ -191,6 +191,7 @@ def test_an_application_sees_nothing_of_the_mail_server(auth: str | None) -> Non
     if auth == "token":
         facts = TokenFacts("s", "f", NOW)
         settings = replace(settings, credentials=BearerToken("box@acme.example", "upstream-token"), token=facts)
+    settings = replace(settings, effective=replace(settings.effective, provider="SendGrid"))
     seen = as_delivered(settings, ADDRESS, username="acme.mail", password="pw")
     template = OutputTemplate.model_validate({"presets": [preset.value for preset in Preset]})
     data = secret_data(seen, template)
