@@ -381,6 +381,7 @@ class _Operator:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run())
             await self._queue.wait_until_idle()
+            LOGGER.info("everything has been reconciled once")
             self._store.settled = True
             self._queue.add(SWEEP)
             for name in self._store.clusters:
