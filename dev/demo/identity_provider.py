@@ -20,7 +20,7 @@ import jwt
 from aiohttp import web
 
 from dev.demo.authority import HOST, Authority
-from dev.demo.loop_thread import LoopThread
+from dev.loop_thread import LoopThread
 
 CLIENT_ID: Final = "mailsettings"
 CLIENT_SECRET: Final = "change-me-as-well-please-32-bytes"

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from dev.demo.authority import HOST, Authority
-from dev.demo.loop_thread import LoopThread
+from dev.loop_thread import LoopThread
 
 LOGINS: Final = {"system@platform.example": "change-me", "postmaster@acme.example": "change-me-too"}
 """User names and passwords: those that the manifests in dev/examples have."""

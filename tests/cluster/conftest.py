@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from dev.cluster import Cluster, ControlPlane
+from dev.loop_thread import LoopThread
 from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT, OperatorProcess
 from tests.support.consent import KIND, OTHER, Person, consent_spec
 from tests.support.identity_provider import (
@@ -32,7 +33,6 @@ from tests.support.plugin import Person as Somebody
 from tests.support.plugin import bind, install
 from tests.support.proxies import PROXY_LOGIN, RealProxy, real_proxy
 from tests.support.smtp_server import PASSWORD, USERNAME, MailServer, certificate, mail_server
-from tests.support.threads import LoopThread
 
 Serve = Callable[..., AbstractContextManager[MailServer]]
 
@@ -189,9 +189,10 @@ def own(tmp_path: Path) -> Iterator[OwnCluster]:
 
 @pytest.fixture(scope="session")
 def loop_thread() -> Iterator[LoopThread]:
-    thread = LoopThread()
+    thread = LoopThread("servers of the tests")
+    thread.start()
     yield thread
-    thread.close()
+    thread.stop()
 
 
 @pytest.fixture

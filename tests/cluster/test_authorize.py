@@ -19,6 +19,7 @@ from typing import Any, Final
 import pytest
 
 from dev.cluster import Cluster
+from dev.loop_thread import LoopThread
 from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
 from mailsettings.plugin.authorize.command import AUTHORIZE
@@ -39,7 +40,6 @@ from tests.support.identity_provider import (
 from tests.support.kube import Json, Kube, reason_of
 from tests.support.plugin import RBAC, Person, Running, bind
 from tests.support.smtp_server import MailServer
-from tests.support.threads import LoopThread
 
 KIND: Final = names.TENANT_KIND
 OTHER: Final = "somebody@acme.example"

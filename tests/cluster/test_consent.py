@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from dev.cluster import ApiError
+from dev.loop_thread import LoopThread
 from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
 from mailsettings.api.oauth2 import OAuth2
@@ -37,7 +38,6 @@ from tests.support.identity_provider import (
 from tests.support.kube import Json, Kube, condition, reason_of
 from tests.support.policies import POLICY_MESSAGE, secrets_policy
 from tests.support.smtp_server import MailServer
-from tests.support.threads import LoopThread
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from aiohttp import web
 
+from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
 from tests.support.browser import Browser
 from tests.support.consent import KIND, OTHER, Person, ask, consent_spec, wait_told
@@ -19,7 +20,6 @@ from tests.support.history import settings_changes
 from tests.support.identity_provider import CLIENT_SECRET, Asked, Behaviour, IdentityProvider
 from tests.support.kube import Kube, resource_version
 from tests.support.smtp_server import Peer, ScriptedServer, say, scripted_server
-from tests.support.threads import LoopThread
 
 SHORT: Final = timedelta(seconds=6)
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
 from mailsettings.api import names
 from tests.cluster.conftest import server_spec
 from tests.support.kube import Json, Kube
 from tests.support.plugin import Person
 from tests.support.smtp_server import PASSWORD, MailServer, ScriptedServer, hang, scripted_server
-from tests.support.threads import LoopThread
 
 KIND: Final = names.TEST_KIND
 RECIPIENT: Final = "ops@acme.example"

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
 from tests.cluster.conftest import server_spec
 from tests.support.history import events_about
@@ -22,7 +23,6 @@ from tests.support.smtp_server import (
     say,
     scripted_server,
 )
-from tests.support.threads import LoopThread
 
 KIND: Final = "MailServerTest"
 RECIPIENT: Final = "ops@acme.example"

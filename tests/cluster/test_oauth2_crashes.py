@@ -19,6 +19,7 @@ from typing import Any, Final
 import pytest
 
 from dev.cluster import Cluster
+from dev.loop_thread import LoopThread
 from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
 from tests.cluster.conftest import operator_environment
@@ -29,7 +30,6 @@ from tests.support.kube import Json, Kube, condition
 from tests.support.own_cluster import OwnCluster, create_namespace
 from tests.support.refreshes import Credential, Gate, Refreshes, Step, Trap, gate, refreshes
 from tests.support.standing_still import CHECKED, SENDING
-from tests.support.threads import LoopThread
 
 KILLS: Final = int(os.environ.get("MAILSETTINGS_CRASH_KILLS", "200"))
 LIFE: Final = timedelta(seconds=12)

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from dev.cluster import Cluster
+from dev.loop_thread import LoopThread
 from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
 from tests.cluster.conftest import consent_environment, operator_environment
@@ -25,7 +26,6 @@ from tests.support.identity_provider import (
 )
 from tests.support.kube import Json, Kube
 from tests.support.smtp_server import MailServer
-from tests.support.threads import LoopThread
 
 OTHER_FINALIZER: Final = "example.com/other"
 NEVER: Final = saying({"error": "temporarily_unavailable"}, 503, Retry_After="3600")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from dev.cluster import Cluster
+from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
 from mailsettings.core.mails import MAX_MAILS
 from tests.cluster.conftest import free_port, server_spec
@@ -34,7 +35,6 @@ from tests.support.smtp_server import (
     say_bytes,
     scripted_server,
 )
-from tests.support.threads import LoopThread
 
 Serve = Callable[..., MailServer]
 Script = Callable[..., ScriptedServer]

@@ -13,12 +13,12 @@ from typing import Final
 import pytest
 
 from dev.cluster import ApiError
+from dev.loop_thread import LoopThread
 from dev.operator_process import NAMESPACE, ROOT, OperatorError, OperatorProcess
 from tests.cluster.conftest import server_spec
 from tests.support.kube import Kube, is_current, reason_of
 from tests.support.own_cluster import OwnCluster, create_namespace
 from tests.support.smtp_server import PASSWORD, MailServer, Peer, ScriptedServer, hang, say, scripted_server
-from tests.support.threads import LoopThread
 
 KEY_NAME: Final = "mailsettings-operator-key"
 STOP_S: Final = 30.0

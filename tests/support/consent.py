@@ -4,12 +4,12 @@ import base64
 import secrets
 from typing import Any, Final, Protocol
 
+from dev.loop_thread import LoopThread
 from mailsettings.api import names
 from tests.support.browser import Browser, Page
 from tests.support.identity_provider import ACCOUNT, CLIENT_ID
 from tests.support.kube import Json, Kube
 from tests.support.smtp_server import MailServer
-from tests.support.threads import LoopThread
 
 KIND: Final = "MailServerSettings"
 OTHER: Final = "someone-else@acme.example"

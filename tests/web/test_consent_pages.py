@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from dev.loop_thread import LoopThread
 from mailsettings.core.oauth2.consent import ConsentResult
 from mailsettings.edges.consent_server import app
 from mailsettings.edges.consent_server.app import Problem, ProblemError
@@ -13,7 +14,6 @@ from mailsettings.edges.consent_server.pages import Settings, waiting_page
 from tests.support.chromium import assert_is_accessible
 from tests.support.consent_desk import FLOW, UID, StubDesk, consent_endpoint
 from tests.support.listening import LOOPBACK
-from tests.support.threads import LoopThread
 
 RESULT: Final = f"/oauth2/result/{FLOW}"
 START: Final = f"/oauth2/start/{UID}"
@@ -34,10 +34,11 @@ def desk() -> StubDesk:
 
 @pytest.fixture
 def address(desk: StubDesk) -> Iterator[str]:
-    loop_thread = LoopThread()
+    loop_thread = LoopThread("consent pages")
+    loop_thread.start()
     with loop_thread.entered(consent_endpoint(desk)) as port:
         yield f"http://{LOOPBACK}:{port}"
-    loop_thread.close()
+    loop_thread.stop()
 
 
 @pytest.fixture

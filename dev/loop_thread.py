@@ -1,8 +1,9 @@
-"""An event loop in a thread of its own, in which the demo's servers run."""
+"""An event loop in a thread of its own, for servers beside code that is not asynchronous itself."""
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final, TypeVar
 
 TIMEOUT_S: Final = 10.0
@@ -32,6 +33,15 @@ class LoopThread:
         """
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(TIMEOUT_S)
 
+    @contextmanager
+    def entered(self, manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
+        """Enters and leaves an asynchronous context manager in the loop; each may take 10 seconds."""
+        value = self.run(_enter(manager))
+        try:
+            yield value
+        finally:
+            self.run(_leave(manager))
+
     async def cancel_all(self) -> None:
         """In the loop: breaks off everything else that runs in it."""
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -44,3 +54,11 @@ class LoopThread:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(TIMEOUT_S)
         self.loop.close()
+
+
+async def _enter(manager: AbstractAsyncContextManager[T]) -> T:
+    return await manager.__aenter__()
+
+
+async def _leave(manager: AbstractAsyncContextManager[Any]) -> None:
+    await manager.__aexit__(None, None, None)
