@@ -17,9 +17,9 @@ from bench.bare import Bare, Request, connected, create, merge
 from bench.errors import BenchError
 from bench.progress import say
 from dev.cluster import Cluster, ControlPlane
+from dev.loop_thread import LoopThread
 from dev.operator_process import ROOT, OperatorProcess
 from tests.support.smtp_server import mail_server
-from tests.support.threads import LoopThread
 
 SETUP_AT_ONCE: Final = 16
 PREPARE_TIMEOUT_S: Final = 300.0
@@ -143,7 +143,8 @@ async def world() -> AsyncIterator[World]:
     Raises:
         ClusterError: it does not start.
     """
-    thread = LoopThread()
+    thread = LoopThread("mail server")
+    thread.start()
     with TemporaryDirectory(prefix="mailsettings-bench-") as name:
         folder = Path(name)
         audit = AuditLog(folder / "cluster")
@@ -164,4 +165,4 @@ async def world() -> AsyncIterator[World]:
                     yield World(admin, operator, process, audit, mail.port, folder)
             finally:
                 process.stop()
-    thread.close()
+    thread.stop()

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from dev.operator_process import NAMESPACE
 from mailsettings.api import names
+from mailsettings.edges.kubeconfig import access_by_kubeconfig
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path, core_path
 from mailsettings.edges.metadata_watch import Changed, watch
 from mailsettings.edges.token_store import Claim
@@ -248,7 +249,7 @@ class Refreshes:
 @contextlib.asynccontextmanager
 async def refreshes(kubeconfig: Path, namespace: str) -> AsyncIterator[Refreshes]:
     """Follows the refreshes of a namespace's objects."""
-    async with await KubernetesApi.connect(kubeconfig) as api:
+    async with KubernetesApi(await access_by_kubeconfig(str(kubeconfig))) as api:
         followed = Refreshes(api, namespace)
         tasks = [asyncio.create_task(each()) for each in (followed.follow_tokens, followed.follow_deliveries)]
         try:

@@ -2,14 +2,12 @@
 
 import asyncio
 import itertools
-import os
 import platform
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from uuid import uuid4
 
 import aiohttp
@@ -25,6 +23,7 @@ from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import SWEEP, Key, Kind, cluster_key
+from mailsettings.controller.login import Login, access, kubeconfig_path, login
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.probes import ProbeRunner
@@ -71,14 +70,6 @@ _PATHS: Final = {
 T = TypeVar("T")
 TESTS_RUNNING_IN_NAMESPACE: Final = 2
 TESTS_WAITING_IN_NAMESPACE: Final = 20
-SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-
-
-def kubeconfig_path() -> Path | None:
-    """The kubeconfig to use; None: the Pod's ServiceAccount. `KUBECONFIG` wins over both."""
-    if os.environ.get("KUBECONFIG"):
-        return Path(os.environ["KUBECONFIG"])
-    return None if SERVICE_ACCOUNT.exists() else Path.home() / ".kube" / "config"
 
 
 async def run(config: Config, *, liveness: str | None) -> None:
@@ -90,15 +81,17 @@ async def run(config: Config, *, liveness: str | None) -> None:
 
     Raises:
         ApiError: the API server refused what the operator cannot do without.
+        OSError: there are no credentials.
+        kopf.LoginError: the credentials cannot be used.
         OperatorKeyError: the operator's own Secret cannot be used.
     """
-    kubeconfig = kubeconfig_path()
-    async with await KubernetesApi.connect(kubeconfig) as api:
+    credentials = login(kubeconfig_path())
+    async with KubernetesApi(access(credentials)) as api:
         async with _stoppable() as stopped:
             await persistently(lambda: _wait_for_kinds(api))
             digest = Digester(await persistently(lambda: operator_key(api, config.namespace)))
         if not stopped.is_set():
-            await _Operator(api, config, digest).run(kubeconfig, liveness)
+            await _Operator(api, config, digest).run(credentials, liveness)
 
 
 @asynccontextmanager
@@ -303,8 +296,8 @@ class _Operator:
         self._seen = asyncio.Event()
         self._serving = asyncio.Event()
 
-    async def run(self, kubeconfig: Path | None, liveness: str | None) -> None:
-        handlers = registry(self._triggers, self._echoes, self._barrier, login=_login(kubeconfig))
+    async def run(self, credentials: Login, liveness: str | None) -> None:
+        handlers = registry(self._triggers, self._echoes, self._barrier, login=credentials)
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(self._watch_secrets()),
@@ -402,11 +395,3 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 60
     settings.networking.error_backoffs = _Backoffs()
     return settings
-
-
-def _login(kubeconfig: Path | None) -> Any:  # noqa: ANN401 - kopf's handler
-    """Kopf's own logins, without the heavy clients that it would import to look for credentials."""
-    if kubeconfig is None:
-        return kopf.login_with_service_account
-    os.environ["KUBECONFIG"] = str(kubeconfig)
-    return kopf.login_with_kubeconfig

@@ -12,6 +12,7 @@ import aiohttp
 from kubernetes.aio.config import ConfigException
 
 from mailsettings.api import names
+from mailsettings.edges.kubeconfig import access_by_kubeconfig
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi
 from mailsettings.plugin.command import CommandError
 from mailsettings.plugin.kubeconfig import find_kubeconfig
@@ -38,10 +39,10 @@ async def connected(options: argparse.Namespace) -> AsyncIterator[Connection]:
     """
     found = find_kubeconfig(options.kubeconfig, options.context, os.environ, Path.home())
     try:
-        api = await KubernetesApi.connect(found.files, context=found.context, field_manager=names.PLUGIN_FIELD_MANAGER)
+        access = await access_by_kubeconfig(found.files, context=found.context)
     except (ConfigException, OSError, ValueError) as error:
         raise CommandError("KubeconfigInvalid", f"The kubeconfig cannot be used: {error}") from None
-    async with api:
+    async with KubernetesApi(access, field_manager=names.PLUGIN_FIELD_MANAGER) as api:
         yield Connection(api, found.namespace)
 
 
