@@ -103,7 +103,7 @@ def test_somebody_elses_status_wakes(woken: Woken) -> None:
 
 
 def test_deleted_settings_wake_the_namespace_and_inheritors(woken: Woken) -> None:
-    woken.triggers.namespace_changed(namespace())
+    woken.triggers.namespaces_seen(Changed(namespace()["metadata"]))
     woken.triggers.settings_changed(Kind.CLUSTER, settings("default", None))
     woken.triggers.settings_changed(Kind.TENANT, settings())
     woken.keys()
@@ -117,21 +117,21 @@ def test_deleted_settings_wake_the_namespace_and_inheritors(woken: Woken) -> Non
 def test_namespace_labels_wake_what_is_in_it_and_have_tenants_counted(woken: Woken) -> None:
     woken.triggers.settings_changed(Kind.CLUSTER, settings("default", None))
     woken.triggers.settings_changed(Kind.TENANT, settings())
-    woken.triggers.namespace_changed(namespace())
+    woken.triggers.namespaces_seen(Changed(namespace()["metadata"]))
     woken.keys()
     woken.later.clear()
-    woken.triggers.namespace_changed(namespace())
+    woken.triggers.namespaces_seen(Changed(namespace()["metadata"]))
     assert (woken.keys(), woken.later) == (set(), set())
-    woken.triggers.namespace_changed(namespace(team="a"))
+    woken.triggers.namespaces_seen(Changed(namespace(team="a")["metadata"]))
     assert woken.keys() == {namespace_key("shop"), MAIL}
     assert woken.later == {cluster_key("default")}
 
 
 def test_late_news_of_an_old_namespace_does_not_drop_the_new_one(woken: Woken) -> None:
-    woken.triggers.namespace_changed(namespace())
-    woken.triggers.deleted(Kind.NAMESPACE, {"metadata": {"name": "shop", "uid": "older"}})
+    woken.triggers.namespaces_seen(Changed(namespace()["metadata"]))
+    woken.triggers.namespaces_seen(Deleted({"name": "shop", "uid": "older"}))
     assert "shop" in woken.store.namespaces
-    woken.triggers.deleted(Kind.NAMESPACE, namespace())
+    woken.triggers.namespaces_seen(Deleted(namespace()["metadata"]))
     assert "shop" not in woken.store.namespaces
 
 

@@ -62,7 +62,6 @@ from mailsettings.edges.smtp import probe
 from mailsettings.edges.token_store import TokenStore
 
 _PATHS: Final = {
-    Kind.NAMESPACE: core_collection_path("namespaces"),
     Kind.CLUSTER: f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}",
     Kind.TENANT: f"/apis/{names.API_VERSION}/{names.TENANT_PLURAL}",
     Kind.TEST: f"/apis/{names.API_VERSION}/{names.TEST_PLURAL}",
@@ -291,7 +290,8 @@ class _Operator:
             self._queue.add_after,
             operator_namespace=config.namespace,
         )
-        self._barrier = Barrier()
+        self._barrier = Barrier(_PATHS)
+        self._namespaces_listed = asyncio.Event()
         self._secrets_listed = asyncio.Event()
         self._seen = asyncio.Event()
         self._serving = asyncio.Event()
@@ -302,6 +302,7 @@ class _Operator:
             background = [
                 group.create_task(self._watch_secrets()),
                 group.create_task(self._watch_config_maps()),
+                group.create_task(self._watch_namespaces()),
                 *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _PATHS.items()),
                 group.create_task(self._work()),
             ]
@@ -329,10 +330,6 @@ class _Operator:
     async def _reconcile(self, key: Key) -> None:
         await reconcile(self._services, key)
 
-    async def _list_uids(self) -> set[str]:
-        """Of everything that kopf watches."""
-        return {item["uid"] for path in _PATHS.values() for item in (await self._api.list_metadata(path))[0]}
-
     async def _watch_secrets(self) -> None:
         async for event in watch(self._api, core_collection_path("secrets"), LOGGER):
             self._triggers.secrets_seen(event)
@@ -343,10 +340,18 @@ class _Operator:
         async for event in watch(self._api, core_collection_path("configmaps"), LOGGER):
             self._triggers.config_maps_seen(event)
 
+    async def _watch_namespaces(self) -> None:
+        async for event in watch(self._api, core_collection_path("namespaces"), LOGGER):
+            self._triggers.namespaces_seen(event)
+            if isinstance(event, Listed):
+                self._namespaces_listed.set()
+
     async def _watch_deletions(self, kind: Kind, path: str) -> None:
         """Kopf says nothing of what is deleted while its watch is interrupted, as by a restart of the API server."""
-        async for metadata in deletions(self._api, path, LOGGER):
+        listed = partial(self._barrier.listed, kind)
+        async for metadata in deletions(self._api, path, LOGGER, listed=listed):
             self._triggers.deleted(kind, {"metadata": metadata})
+            self._barrier.saw(kind, metadata["uid"])
 
     def _consent_ended(self, key: Key, failure: FailedRenewal | None) -> None:
         if failure is not None:
@@ -365,8 +370,9 @@ class _Operator:
             raise
 
     async def _work(self) -> None:
-        await self._barrier.wait(lambda: persistently(self._list_uids))
+        await self._barrier.wait()
         await self._secrets_listed.wait()
+        await self._namespaces_listed.wait()
         self._seen.set()
         if self._config.external_url:
             await self._serving.wait()

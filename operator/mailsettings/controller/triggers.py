@@ -52,10 +52,8 @@ class Triggers:
             self._recount()
 
     def deleted(self, kind: Kind, body: Mapping[str, Any]) -> None:
-        """An object of any watched kind is gone."""
-        if kind is Kind.NAMESPACE:
-            self._namespace_deleted(body)
-        elif kind is Kind.TEST:
+        """A settings object or a MailServerTest is gone."""
+        if kind is Kind.TEST:
             self._mail_test_deleted(body)
         else:
             self._settings_deleted(kind, body)
@@ -94,9 +92,23 @@ class Triggers:
         self._mail_tests.drop(key)
         self._enqueue(key)
 
-    def namespace_changed(self, body: Mapping[str, Any]) -> None:
-        """A namespace was listed, added or modified."""
-        namespace = namespace_record(body)
+    def namespaces_seen(self, event: Event) -> None:
+        """The watch of namespaces' metadata reports."""
+        match event:
+            case Listed(items):
+                listed = {metadata["name"] for metadata in items}
+                for namespace in [*self._store.namespaces.values()]:
+                    if namespace.name not in listed:
+                        self._namespace_deleted(namespace.name, namespace.uid)
+                for metadata in items:
+                    self._namespace_changed(metadata)
+            case Changed(metadata):
+                self._namespace_changed(metadata)
+            case Deleted(metadata):
+                self._namespace_deleted(metadata["name"], metadata["uid"])
+
+    def _namespace_changed(self, metadata: Metadata) -> None:
+        namespace = namespace_record(metadata)
         if self._store.namespaces.get(namespace.name) == namespace:
             return
         self._store.namespaces[namespace.name] = namespace
@@ -104,11 +116,10 @@ class Triggers:
         self._enqueue_all(tenant.key for tenant in self._store.tenants_in(namespace.name))
         self._recount()
 
-    def _namespace_deleted(self, body: Mapping[str, Any]) -> None:
+    def _namespace_deleted(self, name: str, uid: str) -> None:
         """A namespace is gone, and all that was in it."""
-        name = body["metadata"]["name"]
         known = self._store.namespaces.get(name)
-        if known is None or known.uid != body["metadata"]["uid"]:
+        if known is None or known.uid != uid:
             return  # it has been made anew, and the news of that was faster
         self._store.namespaces.pop(name, None)
         self._store.served.discard(name)
