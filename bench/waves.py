@@ -39,15 +39,20 @@ class Waves:
             check: Looks at what has come of them.
         """
         self._world.audit.forget()
+        cpu_s = self._world.cpu_s()
         began = await begin()
         writes = await self._world.audit.settled(is_complete, timeout_s=WAVE_TIMEOUT_S)
         self._ours.append(max(write.at for write in to(writes, *TO_TENANTS)) - began)
         self._writes.append(sum(write.done for write in writes))
         self._rss.append(self._world.rss_mb())
+        cpu_s = self._world.cpu_s() - cpu_s
         await check()
         self._world.stop()
         await self._replay.times(to(writes, *{write.resource for write in writes}))
-        say(f"  ours {self._ours[-1]:.2f} s, {self._writes[-1]} writes; floor so far {self._replay.floor_s:.2f} s")
+        say(
+            f"  ours {self._ours[-1]:.2f} s ({cpu_s:.2f} s of CPU), {self._writes[-1]} writes; "
+            f"floor so far {self._replay.floor_s:.2f} s"
+        )
 
     def result(self, name: str, plan: Plan, *, at_most: float) -> Result:
         """The medians.

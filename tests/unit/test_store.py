@@ -30,6 +30,7 @@ class Woken:
             self.store,
             MailTests(LIMITS),
             self._keys.append,
+            self._keys.extend,
             lambda key, _seconds: self.later.add(key),
             operator_namespace="mailsettings-system",
         )

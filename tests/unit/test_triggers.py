@@ -30,6 +30,7 @@ class World:
             self.store,
             MailTests(LIMITS),
             self.woken.append,
+            self.woken.extend,
             lambda key, _: self.later.append(key),
             operator_namespace="mailsettings-system",
         )

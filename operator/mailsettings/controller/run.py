@@ -1,10 +1,9 @@
 """Puts the operator together and runs it."""
 
 import asyncio
-import itertools
 import platform
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, TypeVar
@@ -23,6 +22,7 @@ from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import SWEEP, Key, Kind, cluster_key
+from mailsettings.controller.kopf_settings import kopf_settings
 from mailsettings.controller.login import Login, access, kubeconfig_path, login
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.mail_tests import MailTests
@@ -275,6 +275,7 @@ class _Operator:
             events=EventRecorder(api, platform.node() or "unknown", LOGGER),
             echoes=self._echoes,
             enqueue=self._queue.add,
+            enqueue_many=self._queue.add_many,
             enqueue_after=self._queue.add_after,
             operator_namespace=config.namespace,
             cluster_name=config.cluster_name,
@@ -287,6 +288,7 @@ class _Operator:
             self._store,
             self._mail_tests,
             self._queue.add,
+            self._queue.add_many,
             self._queue.add_after,
             operator_namespace=config.namespace,
         )
@@ -321,7 +323,7 @@ class _Operator:
 
             await kopf.operator(
                 registry=handlers,
-                settings=_kopf_settings(),
+                settings=kopf_settings(),
                 standalone=True,
                 clusterwide=True,
                 liveness_endpoint=liveness,
@@ -385,19 +387,3 @@ class _Operator:
             self._queue.add(SWEEP)
             for name in self._store.clusters:
                 self._queue.add(cluster_key(name))
-
-
-class _Backoffs:
-    """Seconds that kopf waits after each failure of the API server in a row; at their end it would give up."""
-
-    def __iter__(self) -> Iterator[float]:
-        return itertools.chain((1, 1, 2, 3), itertools.repeat(5))
-
-
-def _kopf_settings() -> kopf.OperatorSettings:
-    settings = kopf.OperatorSettings()
-    settings.scanning.disabled = True  # the kinds are known; this spares the right to list CRDs
-    settings.posting.enabled = False
-    settings.networking.request_timeout = 60
-    settings.networking.error_backoffs = _Backoffs()
-    return settings

@@ -31,6 +31,7 @@ class Triggers:
         store: Store,
         mail_tests: MailTests,
         enqueue: Callable[[Key], None],
+        enqueue_many: Callable[[Iterable[Key]], None],
         enqueue_after: Callable[[Key, float], None],
         *,
         operator_namespace: str,
@@ -38,6 +39,7 @@ class Triggers:
         self._store = store
         self._mail_tests = mail_tests
         self._enqueue = enqueue
+        self._enqueue_many = enqueue_many
         self._enqueue_after = enqueue_after
         self._operator_namespace = operator_namespace
 
@@ -71,12 +73,12 @@ class Triggers:
         concerned = self._store.concerned_by(key.name) if kind is Kind.CLUSTER else set()
         self._store.drop_settings(key)
         self._enqueue(key)
-        self._enqueue_all(concerned)
+        self._enqueue_many(concerned)
         if kind is Kind.TENANT:
             self._enqueue(namespace_key(key.namespace))
             self._recount()
         elif key.name == names.DEFAULT_SETTINGS:
-            self._enqueue_all(map(namespace_key, self._store.namespaces))
+            self._enqueue_many(map(namespace_key, self._store.namespaces))
 
     def mail_test_changed(self, body: Mapping[str, Any]) -> None:
         """A MailServerTest was listed, added or modified."""
