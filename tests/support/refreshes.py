@@ -221,10 +221,10 @@ class Refreshes:
     async def follow_tokens(self) -> None:
         """Watches the token Secrets."""
         claims: dict[str, str | None] = {}
-        async for event in watch(self._api, core_collection_path("secrets", NAMESPACE), LOGGER):
+        async for event in watch(self._api, core_collection_path("secrets", NAMESPACE), LOGGER, record=dict):
             if not isinstance(event, Changed):
                 continue
-            annotations = event.metadata.get("annotations") or {}
+            annotations = event.item.get("annotations") or {}
             source = str(annotations.get(names.ANNOTATION_SOURCE, "")).split("/")
             credential = self.credentials.get(source[-1]) if self._namespace in source else None
             if credential is None:
@@ -241,8 +241,8 @@ class Refreshes:
 
     async def follow_deliveries(self) -> None:
         """Watches the delivered Secrets."""
-        async for event in watch(self._api, core_collection_path("secrets", self._namespace), LOGGER):
-            if isinstance(event, Changed) and (event.metadata.get("labels") or {}).get(names.LABEL_MANAGED_BY):
+        async for event in watch(self._api, core_collection_path("secrets", self._namespace), LOGGER, record=dict):
+            if isinstance(event, Changed) and (event.item.get("labels") or {}).get(names.LABEL_MANAGED_BY):
                 await self.reach(Step.DELIVERED)
 
 

@@ -120,6 +120,10 @@ class Server:
         return web.json_response(document)
 
 
+def whole(metadata: Metadata) -> Metadata:
+    return metadata
+
+
 async def no_credentials() -> Mapping[str, str]:
     return {}
 
@@ -141,9 +145,9 @@ async def connected(server: Server) -> AsyncIterator[KubernetesApi]:
 
 
 @contextlib.asynccontextmanager
-async def watching(server: Server) -> AsyncIterator[AsyncIterator[Event]]:
+async def watching(server: Server) -> AsyncIterator[AsyncIterator[Event[Metadata]]]:
     """The events of a watch of the server."""
-    async with connected(server) as api, aclosing(watch(api, PATH, LOGGER)) as events:
+    async with connected(server) as api, aclosing(watch(api, PATH, LOGGER, record=whole)) as events:
         yield events
 
 

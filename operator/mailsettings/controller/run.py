@@ -23,6 +23,7 @@ from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import SWEEP, Key, Kind, cluster_key
 from mailsettings.controller.kopf_settings import kopf_settings
+from mailsettings.controller.leftovers import give_back
 from mailsettings.controller.login import Login, access, kubeconfig_path, login
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.mail_tests import MailTests
@@ -32,7 +33,7 @@ from mailsettings.controller.reconcile.dispatch import reconcile
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.renewals import STORE_GRACE, TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
-from mailsettings.controller.store import Store
+from mailsettings.controller.store import Store, namespace_record, secret_record
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.digest import Digester
 from mailsettings.core.mail_testing import Limits
@@ -53,7 +54,7 @@ from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.errors import described
 from mailsettings.edges.federation import federated_token
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path
-from mailsettings.edges.metadata_watch import Listed, deletions, watch
+from mailsettings.edges.metadata_watch import Listed, deletions, in_short, watch
 from mailsettings.edges.oauth2.tokens import authorize_device, obtain, revoke
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
@@ -333,17 +334,17 @@ class _Operator:
         await reconcile(self._services, key)
 
     async def _watch_secrets(self) -> None:
-        async for event in watch(self._api, core_collection_path("secrets"), LOGGER):
+        async for event in watch(self._api, core_collection_path("secrets"), LOGGER, record=secret_record):
             self._triggers.secrets_seen(event)
             if isinstance(event, Listed):
                 self._secrets_listed.set()
 
     async def _watch_config_maps(self) -> None:
-        async for event in watch(self._api, core_collection_path("configmaps"), LOGGER):
+        async for event in watch(self._api, core_collection_path("configmaps"), LOGGER, record=in_short):
             self._triggers.config_maps_seen(event)
 
     async def _watch_namespaces(self) -> None:
-        async for event in watch(self._api, core_collection_path("namespaces"), LOGGER):
+        async for event in watch(self._api, core_collection_path("namespaces"), LOGGER, record=namespace_record):
             self._triggers.namespaces_seen(event)
             if isinstance(event, Listed):
                 self._namespaces_listed.set()
@@ -383,6 +384,7 @@ class _Operator:
             group.create_task(self._queue.run())
             await self._queue.wait_until_idle()
             LOGGER.info("everything has been reconciled once")
+            give_back()
             self._store.settled = True
             self._queue.add(SWEEP)
             for name in self._store.clusters:

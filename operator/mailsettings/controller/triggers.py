@@ -17,9 +17,10 @@ from mailsettings.controller.keys import (
     tenant_key,
 )
 from mailsettings.controller.mail_tests import MailTests, mail_test_record
-from mailsettings.controller.store import Store, namespace_record, secret_record, settings_record
+from mailsettings.controller.store import Store, settings_record
 from mailsettings.core.credentials import ObjectKind, ObjectRef
 from mailsettings.core.delivery import DeliveredSecret
+from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.metadata_watch import Changed, Deleted, Event, Listed, Metadata
 
 
@@ -94,23 +95,22 @@ class Triggers:
         self._mail_tests.drop(key)
         self._enqueue(key)
 
-    def namespaces_seen(self, event: Event) -> None:
+    def namespaces_seen(self, event: Event[Namespace]) -> None:
         """The watch of namespaces' metadata reports."""
         match event:
             case Listed(items):
-                listed = {metadata["name"] for metadata in items}
+                listed = {namespace.name for namespace in items}
                 for namespace in [*self._store.namespaces.values()]:
                     if namespace.name not in listed:
                         self._namespace_deleted(namespace.name, namespace.uid)
-                for metadata in items:
-                    self._namespace_changed(metadata)
-            case Changed(metadata):
-                self._namespace_changed(metadata)
-            case Deleted(metadata):
-                self._namespace_deleted(metadata["name"], metadata["uid"])
+                for namespace in items:
+                    self._namespace_changed(namespace)
+            case Changed(namespace):
+                self._namespace_changed(namespace)
+            case Deleted(namespace):
+                self._namespace_deleted(namespace.name, namespace.uid)
 
-    def _namespace_changed(self, metadata: Metadata) -> None:
-        namespace = namespace_record(metadata)
+    def _namespace_changed(self, namespace: Namespace) -> None:
         if self._store.namespaces.get(namespace.name) == namespace:
             return
         self._store.namespaces[namespace.name] = namespace
@@ -128,27 +128,26 @@ class Triggers:
         self._store.provision_failures.pop(name, None)
         self._recount()
 
-    def secrets_seen(self, event: Event) -> None:
+    def secrets_seen(self, event: Event[DeliveredSecret]) -> None:
         """The watch of Secrets' metadata reports."""
         match event:
             case Listed(items):
                 self._secrets_listed(items)
-            case Changed(metadata):
-                record = secret_record(metadata)
+            case Changed(record):
                 before = self._store.put_secret(record)
                 if before is None or before.resource_version != record.resource_version:
                     self._wake_around_secret(before, record)
-            case Deleted(metadata):
-                self._secret_gone(secret_record(metadata))
+            case Deleted(record):
+                self._secret_gone(record)
 
-    def _secrets_listed(self, items: list[Metadata]) -> None:
-        listed = {(metadata["namespace"], metadata["name"]) for metadata in items}
+    def _secrets_listed(self, items: list[DeliveredSecret]) -> None:
+        listed = {(record.namespace, record.name) for record in items}
         for namespace, name in self._store.secret_places():
             gone = self._store.secret(namespace, name)
             if gone is not None and (namespace, name) not in listed:
                 self._secret_gone(gone)
-        for metadata in items:
-            self.secrets_seen(Changed(metadata))
+        for record in items:
+            self.secrets_seen(Changed(record))
 
     def _secret_gone(self, gone: DeliveredSecret) -> None:
         """Wakes even if the operator removed it itself: others may have waited for its name to be free."""
@@ -157,12 +156,12 @@ class Triggers:
             self._store.drop_secret(gone.namespace, gone.name)
         self._wake_around_secret(gone, gone)
 
-    def config_maps_seen(self, event: Event) -> None:
+    def config_maps_seen(self, event: Event[Metadata]) -> None:
         """The watch of ConfigMaps' metadata reports. After a new listing anything may have changed."""
         if isinstance(event, Listed):
             self._enqueue_all(self._store.users_of_kind("ConfigMap"))
         else:
-            self._wake_users("ConfigMap", event.metadata["namespace"], event.metadata["name"])
+            self._wake_users("ConfigMap", event.item["namespace"], event.item["name"])
 
     def _wake_around_secret(self, before: DeliveredSecret | None, after: DeliveredSecret) -> None:
         self._wake_users("Secret", after.namespace, after.name)

@@ -10,7 +10,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -20,6 +20,7 @@ from yarl import URL
 from mailsettings.api import names
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=10)
 WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=90)
@@ -209,19 +210,27 @@ class KubernetesApi:
             if not error.is_not_found:
                 raise
 
-    async def list_metadata(self, path: str, *, limit: int = 500, field_selector: str = "") -> tuple[list[Json], str]:
+    async def list_metadata(
+        self, path: str, *, record: Callable[[Json], T], limit: int = 500, field_selector: str = ""
+    ) -> tuple[list[T], str]:
         """The metadata of every object in a collection, and the resource version to watch from.
 
         Args:
             path: of the collection.
+            record: what is kept of an object's metadata.
             limit: how many objects are asked for at a time.
             field_selector: which objects; empty: all.
 
         Raises:
             ApiError: the API server refused.
         """
-        items, version = await self._pages(path, accept=METADATA_LIST, limit=limit, field_selector=field_selector)
-        return [item["metadata"] for item in items], version
+        return await self._pages(
+            path,
+            accept=METADATA_LIST,
+            limit=limit,
+            field_selector=field_selector,
+            record=lambda item: record(item["metadata"]),
+        )
 
     async def list_objects(self, path: str, *, limit: int = 500) -> list[Json]:
         """Every object in a collection.
@@ -229,15 +238,17 @@ class KubernetesApi:
         Raises:
             ApiError: the API server refused.
         """
-        items, _ = await self._pages(path, accept="application/json", limit=limit)
+        items, _ = await self._pages(path, accept="application/json", limit=limit, record=lambda item: item)
         return items
 
-    async def _pages(self, path: str, *, accept: str, limit: int, field_selector: str = "") -> tuple[list[Json], str]:
-        items: list[Json] = []
+    async def _pages(
+        self, path: str, *, accept: str, limit: int, record: Callable[[Json], T], field_selector: str = ""
+    ) -> tuple[list[T], str]:
+        items: list[T] = []
         query = {"limit": str(limit), **({"fieldSelector": field_selector} if field_selector else {})}
         while True:
             page = await self._request("GET", path, query=query, accept=accept)
-            items += page.get("items") or ()
+            items += map(record, page.get("items") or ())
             token = page["metadata"].get("continue")
             if not token:
                 return items, page["metadata"]["resourceVersion"]
