@@ -19,13 +19,15 @@ SYSTEM: Final = f"{SYSTEMS}/default"
 TENANT_LABEL: Final = {"bench.mailsettings.dev/tenant": "true"}
 TENANT: Final = "mail"
 """The name of every tenant's MailServerSettings."""
+TENANT_PREFIX: Final = "tenant-"
+"""What the names of their namespaces begin with."""
 LOGIN: Final = "smtp-login"
 """The name of the Secrets that settings refer to."""
 
 
 def tenant_namespace(number: int) -> str:
     """The name of a tenant's namespace."""
-    return f"tenant-{number:05d}"
+    return f"{TENANT_PREFIX}{number:05d}"
 
 
 def namespace(name: str) -> Json:
