@@ -73,7 +73,8 @@ class Arrivals:
         began = time.perf_counter()
         await place.admin.send(create(objects.settings_in(namespace), objects.own_server(place.mail_port)))
         try:
-            arrived: float = await asyncio.wait_for(awaited, READY_TIMEOUT_S)
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                arrived = await awaited
         except TimeoutError:
             raise BenchError(f"the settings in {namespace} are not ready") from None
         else:

@@ -64,7 +64,8 @@ async def counting_s(place: World, tenants: int) -> float:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        line = await asyncio.wait_for(_first_line(process), COUNT_TIMEOUT_S)
+        async with asyncio.timeout(COUNT_TIMEOUT_S):
+            line = await _first_line(process)
         took = time.perf_counter() - began
     finally:
         if process.returncode is None:
