@@ -74,7 +74,7 @@ class Arrivals:
         await place.admin.send(create(objects.settings_in(namespace), objects.own_server(place.mail_port)))
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                arrived = await awaited
+                arrived: float = await awaited
         except TimeoutError:
             raise BenchError(f"the settings in {namespace} are not ready") from None
         else:
