@@ -9,6 +9,7 @@ from bench import (
     fan_out_always,
     first_sight,
     memory,
+    probes,
     restart,
     steady,
 )
@@ -23,4 +24,5 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     apply_during_fan_out.BENCHMARK,
     steady.BENCHMARK,
     memory.BENCHMARK,
+    probes.BENCHMARK,
 )

@@ -13,7 +13,7 @@ from bench.errors import BenchError
 
 Json = dict[str, Any]
 
-AT_ONCE: Final = (8, 16, 32, 64)
+AT_ONCE: Final = (16, 32, 64)
 """How many requests at once are tried."""
 
 _NOT_APPLIED: Final = ("managedFields", "creationTimestamp", "resourceVersion", "generation", "uid")

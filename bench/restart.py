@@ -1,20 +1,14 @@
 """The operator is started anew where nothing has changed: until it has looked at every tenant, and wrote nothing."""
 
-import asyncio
-import os
-import signal
-import sys
 import time
-from pathlib import Path
 from statistics import median
 from typing import Final
 
 from bench.benchmark import Benchmark, Plan
-from bench.errors import BenchError
+from bench.programs import program
 from bench.progress import say
 from bench.result import Result
 from bench.world import World, world
-from dev.operator_process import ROOT
 
 NAME: Final = "restart"
 AT_MOST: Final = 1.5
@@ -49,35 +43,11 @@ async def counting_s(place: World, tenants: int) -> float:
     Raises:
         BenchError: it does not see them all.
     """
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}",
-        "KUBECONFIG": str(place.operator_kubeconfig),
-    }
+    environment = {"KUBECONFIG": str(place.operator_kubeconfig)}
     began = time.perf_counter()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "bench.counting_handler", str(tenants)),
-        env=environment,
-        cwd=Path(ROOT),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(COUNT_TIMEOUT_S):
-            line = await _first_line(process)
-        took = time.perf_counter() - began
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
-    if line.strip() != b"seen":
-        raise BenchError("the bare kopf handler has not seen every tenant")
-    return took
-
-
-async def _first_line(process: asyncio.subprocess.Process) -> bytes:
-    return await process.stdout.readline() if process.stdout is not None else b""
+    counting = program("bench.counting_handler", str(tenants), says_within_s=COUNT_TIMEOUT_S, environment=environment)
+    async with counting:
+        return time.perf_counter() - began
 
 
 BENCHMARK: Final = Benchmark(
