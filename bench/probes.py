@@ -61,7 +61,7 @@ async def _probes_s(port: int, count: int) -> float:
     runner = ProbeRunner(
         partial(probe, policy=POLICY, deadline=timedelta(seconds=60)),
         limit=AT_ONCE,
-        finished=finished,
+        notify=finished,
         logger=logging.getLogger(NAME),
     )
     subjects = {key: _subject(port, str(key)) for key in waiting}

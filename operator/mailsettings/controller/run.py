@@ -59,8 +59,8 @@ from mailsettings.edges.oauth2.tokens import authorize_device, obtain, revoke
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.sealing import Sealer
-from mailsettings.edges.smtp import probe
 from mailsettings.edges.token_store import TokenStore
+from mailsettings.edges.trial import probe
 
 _PATHS: Final = {
     Kind.CLUSTER: f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}",
@@ -168,8 +168,8 @@ async def _authorize_device(config: Config, request: DeviceAuthorizationRequest,
     )
 
 
-async def _obtain(config: Config, request: TokenRequest, level: Source, since_s: float) -> Token:
-    """Asks for a token as the configuration says, within a deadline that runs since a moment of the monotonic clock.
+async def _obtain(config: Config, request: TokenRequest, level: Source, since_s: float | None = None) -> Token:
+    """Asks for a token as the configuration says, within a deadline since a moment of the monotonic clock or now.
 
     Raises:
         TokenError: there is no token.
@@ -205,9 +205,9 @@ class _Operator:
         self._echoes = Echoes()
         self._queue = WorkQueue(self._reconcile, workers=config.workers, logger=LOGGER)
         self._probes = ProbeRunner(
-            partial(probe, policy=config.egress, deadline=config.probe_deadline),
+            partial(probe, obtain=partial(_obtain, config), policy=config.egress, deadline=config.probe_deadline),
             limit=config.probe_limit,
-            finished=self._queue.add,
+            notify=self._queue.add,
             logger=LOGGER,
         )
         self._mail_tests = MailTests(
@@ -267,6 +267,7 @@ class _Operator:
             probes=self._probes,
             mail_tests=self._mail_tests,
             probe_deadline=config.probe_deadline,
+            token_deadline=config.oauth2_deadline,
             tokens=tokens,
             renewals=self._renewals,
             revocations=self._revocations,
@@ -280,6 +281,7 @@ class _Operator:
             enqueue_after=self._queue.add_after,
             operator_namespace=config.namespace,
             cluster_name=config.cluster_name,
+            checks_sender=config.check_sender,
             external_url=config.external_url,
             require_secret_label=config.require_secret_label,
             custom_cloud=config.oauth2_cloud,

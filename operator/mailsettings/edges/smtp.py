@@ -22,7 +22,18 @@ from mailsettings.core.dialogue import Said, shown
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.message import compose
-from mailsettings.core.probe import ProbeRequest, ProbeResult, ServerFacts, Speaker, Stage, StageTime, TestMail
+from mailsettings.core.probe import (
+    ProbeProgress,
+    ProbeRequest,
+    ProbeResult,
+    Progress,
+    ServerFacts,
+    Speaker,
+    Stage,
+    StageTime,
+    TestMail,
+    untold,
+)
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
 from mailsettings.edges import network
 from mailsettings.edges.tls import CaBundleError, presented_chain, tls_context
@@ -44,7 +55,12 @@ MAX_MECHANISMS: Final = 16
 
 
 async def probe(
-    request: ProbeRequest, *, policy: EgressPolicy, deadline: timedelta, ehlo_name: str = EHLO_NAME
+    request: ProbeRequest,
+    progress: Progress = untold,
+    *,
+    policy: EgressPolicy,
+    deadline: timedelta,
+    ehlo_name: str = EHLO_NAME,
 ) -> ProbeResult:
     """Tries the settings against the real server.
 
@@ -52,11 +68,12 @@ async def probe(
 
     Args:
         request: What to try.
+        progress: Is told how far it has come.
         policy: Where connections may go.
         deadline: The bound for the whole, beside the server's timeout for each step.
         ehlo_name: How to introduce oneself.
     """
-    clock = _Clock()
+    clock = _Clock(progress)
     dialogue = _Dialogue(request, policy, ehlo_name, clock)
     fault = await _fault_of(dialogue, deadline)
     duration = clock.elapsed
@@ -74,7 +91,8 @@ async def probe(
 class _Clock:
     """Times the stages."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._time = asyncio.get_running_loop().time
         self._started = self._turned = self._time()
         self._stage: Stage | None = None
@@ -88,8 +106,8 @@ class _Clock:
     @property
     def stages(self) -> tuple[StageTime, ...]:
         """How long each has taken."""
-        self.enter(self._stage)
-        return tuple(StageTime(stage, duration) for stage, duration in self._durations.items())
+        self.enter(None)
+        return self._so_far
 
     def enter(self, stage: Stage | None) -> None:
         """Ends a stage and begins another; None: no time counts from now on."""
@@ -97,8 +115,13 @@ class _Clock:
         if self._stage is not None:
             self._durations[self._stage] += timedelta(seconds=now - self._turned)
         if stage is not None:
+            self._progress(ProbeProgress(stage, self._so_far))
             self._durations.setdefault(stage, timedelta())
         self._stage, self._turned = stage, now
+
+    @property
+    def _so_far(self) -> tuple[StageTime, ...]:
+        return tuple(StageTime(stage, duration) for stage, duration in self._durations.items())
 
 
 async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
