@@ -23,6 +23,7 @@ from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.message import compose
 from mailsettings.core.probe import (
+    ProbeFailure,
     ProbeProgress,
     ProbeRequest,
     ProbeResult,
@@ -49,6 +50,8 @@ passes all three checks. Widely used mail clients introduce themselves with this
 QUIT_TIMEOUT: Final = timedelta(seconds=2)
 """How long the answer to QUIT is waited for at most: the verdict is known by then."""
 
+TLS_ANSWER_TIMEOUT: Final = timedelta(seconds=1)
+"""How long an answer to TLS is waited for at most, where a server has sent no greeting in its time."""
 
 MAX_MECHANISMS: Final = 16
 """Of those that a server offers, so many are kept."""
@@ -77,15 +80,51 @@ async def probe(
     dialogue = _Dialogue(request, policy, ehlo_name, clock)
     fault = await _fault_of(dialogue, deadline)
     duration = clock.elapsed
+    # Servers decide how much there is to be understood, and searched for secrets: not in the event loop.
     return ProbeResult(
         duration,
-        None if fault is None else diagnose(fault, request),
+        None if fault is None else await asyncio.to_thread(diagnose, fault, request),
         stages=clock.stages,
         server=dialogue.facts,
         message_id=dialogue.message_id,
-        # Servers decide how much there is to be searched for secrets: not in the event loop.
         dialogue=await asyncio.to_thread(shown, dialogue.said, request),
     )
+
+
+class OpenFailedError(Exception):
+    """A connection could not be opened; the failure holds no secret."""
+
+    def __init__(self, failure: ProbeFailure, *, token_refused: bool) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.token_refused = token_refused
+        """Whether the server did not take the access token: another one may do."""
+
+
+async def open_client(
+    request: ProbeRequest, *, policy: EgressPolicy, deadline: timedelta, ehlo_name: str = EHLO_NAME
+) -> aiosmtplib.SMTP:
+    """A client that is connected, and logged in where the request has a login.
+
+    Args:
+        request: Where to connect to, and as whom; its mode is no matter.
+        policy: Where connections may go.
+        deadline: The bound for the whole.
+        ehlo_name: How to introduce oneself.
+
+    Raises:
+        OpenFailedError: There is no connection, or the server does not take the login.
+    """
+    dialogue = _Dialogue(replace(request, mode=ProbeMode.AUTHENTICATE), policy, ehlo_name, _Clock(untold))
+    limit = asyncio.timeout(deadline.total_seconds())
+    try:
+        async with limit:
+            return await dialogue.open()
+    except _FAILURES as error:
+        expired = limit.expired() and dialogue.refusal is None
+        fault = Fault(dialogue.stage, FaultKind.DEADLINE) if expired else _translate(error, dialogue.stage)
+        refused = isinstance(error, _TokenRefusedError)
+        raise OpenFailedError(diagnose(fault, request), token_refused=refused) from None
 
 
 class _Clock:
@@ -129,7 +168,7 @@ async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
     try:
         async with limit:
             await dialogue.run()
-    except (_FaultFoundError, network.NetworkError, aiosmtplib.SMTPException, OSError) as error:
+    except _FAILURES as error:
         if dialogue.passed:  # only the goodbye failed
             return None
         if limit.expired() and dialogue.refusal is None:
@@ -145,6 +184,10 @@ class _FaultFoundError(Exception):
         super().__init__(kind)
         self.kind = kind
         self.detail = detail
+
+
+_FAILURES: Final = (_FaultFoundError, network.NetworkError, aiosmtplib.SMTPException, OSError)
+"""What a dialogue can end by."""
 
 
 class _TokenRefusedError(aiosmtplib.SMTPAuthenticationError):
@@ -170,6 +213,10 @@ class _Client(aiosmtplib.SMTP):
         """
         super().__init__(**options)
         self._heard = heard
+
+    def unobserved(self) -> None:
+        """From now on nobody is told what is said."""
+        self._heard = lambda _speaker, _text, _code: None
 
     def close(self) -> None:
         """Closes the connection without waiting for the peer."""
@@ -266,6 +313,22 @@ class _Dialogue:
             self.passed = True
             await self._quit(client)
 
+    async def open(self) -> _Client:
+        """All steps that the mode wants; the connection stays open until the client is closed.
+
+        Raises:
+            _FaultFoundError, NetworkError, aiosmtplib.SMTPException, OSError: As `run`.
+        """
+        client, _ = await self._connected()
+        try:
+            for step in self._steps():
+                await step(client)
+        except BaseException:
+            client.close()
+            raise
+        client.unobserved()
+        return client
+
     async def _quit(self, client: _Client) -> None:
         """Says goodbye, politely but not for long; what becomes of it does not matter any more."""
         self._clock.enter(None)
@@ -289,6 +352,15 @@ class _Dialogue:
     @contextlib.asynccontextmanager
     async def _greeted(self) -> AsyncIterator[_Client]:
         """A client whose server has greeted; its connection ends with the block."""
+        client, connection = await self._connected()
+        try:
+            yield client
+        finally:
+            client.close()
+            connection.close()
+
+    async def _connected(self) -> tuple[_Client, socket.socket]:
+        """A client whose server has greeted, and its connection."""
         server = self._server
         context = await self._context()
         connection = await network.connect(
@@ -312,10 +384,11 @@ class _Dialogue:
         )
         try:
             await self._greet(client, connection)
-            yield client
-        finally:
+        except BaseException:
             client.close()
             connection.close()
+            raise
+        return client, connection
 
     def _enter(self, stage: Stage) -> None:
         self.stage = stage
@@ -340,10 +413,18 @@ class _Dialogue:
             await self._greet_over_tls(client)
             return
         self.stage = Stage.GREETING
-        async with asyncio.timeout(self._server.timeout.total_seconds()):
-            if _looks_like_tls(await network.peek(connection, 2)):
-                raise _FaultFoundError(FaultKind.TLS_BYTES)
-            await client.connect()
+        has_begun = False
+        try:
+            async with asyncio.timeout(self._server.timeout.total_seconds()):
+                first = await network.peek(connection, 2)
+                has_begun = True
+                if _looks_like_tls(first):
+                    raise _FaultFoundError(FaultKind.TLS_BYTES)
+                await client.connect()
+        except TimeoutError:
+            if not has_begun and await _waits_for_tls(connection, _certified_name(self._server)):
+                raise _FaultFoundError(FaultKind.TLS_BYTES) from None
+            raise
 
     async def _greet_over_tls(self, client: _Client) -> None:
         self.stage = Stage.TLS
@@ -467,6 +548,20 @@ async def _authenticate(client: _Client, exchange: sasl.Exchange) -> None:
         raise _TokenRefusedError(reply, challenge)
 
 
+async def _waits_for_tls(connection: socket.socket, name: str) -> bool:
+    """Whether a server that says nothing answers a TLS client's first message with TLS. Nothing else is sent to it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+    try:
+        async with asyncio.timeout(TLS_ANSWER_TIMEOUT.total_seconds()):
+            await asyncio.get_running_loop().sock_sendall(connection, outgoing.read())
+            return _looks_like_tls(await network.peek(connection, 2))
+    except OSError:  # TimeoutError is one
+        return False
+
+
 def _certified_name(server: Server) -> str:
     """The name for SNI and for the certificate, neither of which knows the final dot of an absolute name."""
     return (server.tls_server_name or server.host).removesuffix(".")
@@ -526,6 +621,12 @@ def _of_tls(error: ssl.SSLError, stage: Stage) -> Fault:
     return Fault(stage, _TLS_FAULTS.get(reason, FaultKind.TLS_OTHER), detail=reason.replace("_", " ").lower())
 
 
+def _of_unreachable(error: network.ConnectionUnreachable, stage: Stage) -> Fault:
+    if isinstance(error.__cause__, ConnectionResetError):  # there is a way, and somebody at its end
+        return Fault(stage, FaultKind.LOST)
+    return Fault(stage, FaultKind.UNREACHABLE, detail=str(error).lower())
+
+
 def _of_kind(kind: FaultKind) -> Callable[[Any, Stage], Fault]:
     return lambda _error, stage: Fault(stage, kind)
 
@@ -569,10 +670,7 @@ _FAULTS: Final[tuple[tuple[type[Exception], Callable[[Any, Stage], Fault]], ...]
     (network.ProxyError, lambda error, _stage: Fault(Stage.PROXY, FaultKind.PROXY_FAILURE, detail=str(error))),
     (network.ConnectionRefused, _of_kind(FaultKind.REFUSED)),
     (network.ConnectionTimeout, _of_kind(FaultKind.TIMEOUT)),
-    (
-        network.ConnectionUnreachable,
-        lambda error, stage: Fault(stage, FaultKind.UNREACHABLE, detail=str(error).lower()),
-    ),
+    (network.ConnectionUnreachable, _of_unreachable),
     (_TokenRefusedError, _of_token),
     (aiosmtplib.SMTPResponseException, _of_reply),
     (ssl.SSLCertVerificationError, _of_certificate),
