@@ -7,15 +7,16 @@ Secret's content passes through the operator unless settings refer to it.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import aiohttp
 
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi
 
 Metadata = dict[str, Any]
+T = TypeVar("T")
 
 FIRST_RETRY_SECONDS: Final = 0.2
 LAST_RETRY_SECONDS: Final = 30.0
@@ -24,46 +25,55 @@ GONE: Final = 410
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Generic[T]):
     """Everything there is, at the start and whenever changes may have been missed."""
 
-    items: list[Metadata]
+    items: list[T]
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Generic[T]):
     """One object was added or modified."""
 
-    metadata: Metadata
+    item: T
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(Generic[T]):
     """One object is gone."""
 
-    metadata: Metadata
+    item: T
 
 
-Event = Listed | Changed | Deleted
+Event = Listed[T] | Changed[T] | Deleted[T]
 
 
-async def watch(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncIterator[Event]:
-    """The state of a collection and its changes, for ever; trouble is logged and waited out."""
+async def watch(
+    api: KubernetesApi, path: str, logger: logging.Logger, *, record: Callable[[Metadata], T]
+) -> AsyncIterator[Event[T]]:
+    """The state of a collection and its changes, for ever; trouble is logged and waited out.
+
+    Args:
+        api: the API server.
+        path: of the collection.
+        logger: is told of trouble.
+        record: what is kept of an object. The rest goes at once, so that a long listing is never there as a whole.
+    """
     retry = FIRST_RETRY_SECONDS
     version: str | None = None
     while True:
         try:
             if version is None:
-                items, version = await api.list_metadata(path)
+                items, version = await api.list_metadata(path, record=record)
                 yield Listed(items)
             seconds = random.randint(240, 300)  # noqa: S311 - so that watches do not all end at once
             async for kind, metadata in api.watch_metadata(path, resource_version=version, timeout_seconds=seconds):
                 version = metadata["resourceVersion"]
                 retry = FIRST_RETRY_SECONDS
                 if kind == "DELETED":
-                    yield Deleted(metadata)
+                    yield Deleted(record(metadata))
                 elif kind != "BOOKMARK":
-                    yield Changed(metadata)
+                    yield Changed(record(metadata))
             retry = FIRST_RETRY_SECONDS
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("watch of %s: %s: %s", path, type(error).__name__, error)
@@ -77,23 +87,34 @@ async def watch(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncI
         retry = min(LAST_RETRY_SECONDS, retry * 2)
 
 
-async def deletions(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncIterator[Metadata]:
-    """The metadata, in short, of every object that goes, also of those that go while the watch is interrupted."""
+async def deletions(
+    api: KubernetesApi, path: str, logger: logging.Logger, *, listed: Callable[[Iterable[str]], None] = lambda _: None
+) -> AsyncIterator[Metadata]:
+    """The metadata, in short, of every object that goes, also of those that go while the watch is interrupted.
+
+    Args:
+        api: the API server.
+        path: of the collection.
+        logger: is told of trouble.
+        listed: is told the uids of everything there is, whenever that is listed.
+    """
     known: dict[str, Metadata] = {}
-    async for event in watch(api, path, logger):
+    async for event in watch(api, path, logger, record=in_short):
         match event:
             case Listed(items):
-                listed = {metadata["uid"]: _in_short(metadata) for metadata in items}
-                gone = [metadata for uid, metadata in known.items() if uid not in listed]
-                known = listed
+                present = {metadata["uid"]: metadata for metadata in items}
+                gone = [metadata for uid, metadata in known.items() if uid not in present]
+                known = present
+                listed(present)
                 for metadata in gone:
                     yield metadata
             case Changed(metadata):
-                known[metadata["uid"]] = _in_short(metadata)
+                known[metadata["uid"]] = metadata
             case Deleted(metadata):
                 known.pop(metadata["uid"], None)
-                yield _in_short(metadata)
+                yield metadata
 
 
-def _in_short(metadata: Metadata) -> Metadata:
+def in_short(metadata: Metadata) -> Metadata:
+    """What tells an object from others."""
     return {name: metadata[name] for name in ("namespace", "name", "uid", "generation") if name in metadata}
