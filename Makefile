@@ -15,6 +15,7 @@ IMAGE ?= mailsettings-operator:dev
 KIND_CLUSTER ?= mailsettings
 ONCE ?=
 ARGS ?=
+QUICK ?=
 
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
@@ -79,11 +80,16 @@ test: $(STAMP) $(if $(shell command -v npm),$(OPENID_STAMP)) ## Run all tests (A
 	@$(PYTHON) -m dev.cluster build
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
+.PHONY: bench
+bench: $(STAMP) ## Run the benchmarks (QUICK=1: small ones; ARGS="fan-out": some of them)
+	@$(PYTHON) -m dev.cluster build >/dev/null
+	@QUICK=$(QUICK) $(PYTHON) -m bench $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP) ## Check style, types, layers and the generated files
 	@echo "ruff check"; $(BIN)/ruff check
 	@echo "ruff format --check"; $(BIN)/ruff format --check
-	@echo "mypy --strict"; MYPYPATH=operator:. $(BIN)/mypy --strict operator dev tests
+	@echo "mypy --strict"; MYPYPATH=operator:. $(BIN)/mypy --strict operator bench dev tests
 	@echo "lint-imports"; PYTHONPATH=operator $(BIN)/lint-imports
 	@echo "mailsettings render --check"; $(PYTHON) -m mailsettings render --check
 

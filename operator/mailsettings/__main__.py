@@ -134,8 +134,6 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _relay(options: argparse.Namespace) -> int:
-    from kubernetes.aio.config import ConfigException  # noqa: PLC0415 - only these commands need it
-
     from mailsettings.edges.errors import described  # noqa: PLC0415
     from mailsettings.edges.relay import run as relay  # noqa: PLC0415
     from mailsettings.edges.relay.server import Options  # noqa: PLC0415
@@ -145,14 +143,24 @@ def _relay(options: argparse.Namespace) -> int:
         return 2
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING)
     logging.getLogger("mailsettings").setLevel(config.log_level)
+    source = options.bundles
+    if options.namespace:
+        # Only here: it loads kopf, whose logins the operator has too.
+        from mailsettings.controller.login import access, kubeconfig_path, login  # noqa: PLC0415
+
+        try:
+            source = relay.BundleSecrets(options.namespace, access(login(kubeconfig_path())))
+        except Exception as error:  # noqa: BLE001 - kopf's logins raise many kinds
+            print(f"mailsettings-operator: {described(error)}", file=sys.stderr)  # noqa: T201
+            return 1
     listeners = [
         relay.Listener(options.host, options.port, implicit_tls=False),
         relay.Listener(options.host, options.tls_port, implicit_tls=True),
     ]
-    place = relay.Place(options.bundles or options.namespace, options.certificate, options.key, listeners)
+    place = relay.Place(source, options.certificate, options.key, listeners)
     try:
         asyncio.run(relay.run(place, config.egress, Options()))
-    except (OSError, ConfigException) as error:
+    except OSError as error:
         print(f"mailsettings-operator: {described(error)}", file=sys.stderr)  # noqa: T201
         return 1
     return 0

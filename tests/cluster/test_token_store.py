@@ -16,6 +16,7 @@ from dev.operator_process import NAMESPACE
 from mailsettings.api import names
 from mailsettings.core.oauth2.request import Token
 from mailsettings.core.oauth2.stored import StoredToken
+from mailsettings.edges.kubeconfig import access_by_kubeconfig
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_path
 from mailsettings.edges.token_store import CLOCK_SKEW, Claim, ClaimError, TokenPlace, TokenStore
 from tests.support.kube import Kube
@@ -46,7 +47,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def api(installed: Cluster) -> AsyncIterator[KubernetesApi]:
-    async with await KubernetesApi.connect(installed.kubeconfig) as connection:
+    async with KubernetesApi(await access_by_kubeconfig(str(installed.kubeconfig))) as connection:
         yield connection
 
 

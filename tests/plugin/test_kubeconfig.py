@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from kubernetes.aio.client import Configuration
 
-from mailsettings.edges.kubernetes import KubernetesApi
+from mailsettings.edges.kubeconfig import access_by_kubeconfig
 from mailsettings.plugin.command import CommandError
 from mailsettings.plugin.kubeconfig import Kubeconfig, find_kubeconfig
 
@@ -76,9 +75,7 @@ async def test_several_files_are_merged_as_kubectl_does_it(tmp_path: Path) -> No
 
 
 async def server_of(found: Kubeconfig) -> str:
-    async with await KubernetesApi.connect(found.files, context=found.context) as api:
-        configuration: Configuration = api._client.configuration
-        return str(configuration.host)
+    return (await access_by_kubeconfig(found.files, context=found.context)).server
 
 
 def kubectl_view(environment: Mapping[str, str]) -> Any:

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from dev.operator_process import NAMESPACE
 from mailsettings.api import names
+from mailsettings.edges.kubeconfig import access_by_kubeconfig
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path, core_path
 from mailsettings.edges.metadata_watch import Changed, watch
 from mailsettings.edges.token_store import Claim
@@ -220,10 +221,10 @@ class Refreshes:
     async def follow_tokens(self) -> None:
         """Watches the token Secrets."""
         claims: dict[str, str | None] = {}
-        async for event in watch(self._api, core_collection_path("secrets", NAMESPACE), LOGGER):
+        async for event in watch(self._api, core_collection_path("secrets", NAMESPACE), LOGGER, record=dict):
             if not isinstance(event, Changed):
                 continue
-            annotations = event.metadata.get("annotations") or {}
+            annotations = event.item.get("annotations") or {}
             source = str(annotations.get(names.ANNOTATION_SOURCE, "")).split("/")
             credential = self.credentials.get(source[-1]) if self._namespace in source else None
             if credential is None:
@@ -240,15 +241,15 @@ class Refreshes:
 
     async def follow_deliveries(self) -> None:
         """Watches the delivered Secrets."""
-        async for event in watch(self._api, core_collection_path("secrets", self._namespace), LOGGER):
-            if isinstance(event, Changed) and (event.metadata.get("labels") or {}).get(names.LABEL_MANAGED_BY):
+        async for event in watch(self._api, core_collection_path("secrets", self._namespace), LOGGER, record=dict):
+            if isinstance(event, Changed) and (event.item.get("labels") or {}).get(names.LABEL_MANAGED_BY):
                 await self.reach(Step.DELIVERED)
 
 
 @contextlib.asynccontextmanager
 async def refreshes(kubeconfig: Path, namespace: str) -> AsyncIterator[Refreshes]:
     """Follows the refreshes of a namespace's objects."""
-    async with await KubernetesApi.connect(kubeconfig) as api:
+    async with KubernetesApi(await access_by_kubeconfig(str(kubeconfig))) as api:
         followed = Refreshes(api, namespace)
         tasks = [asyncio.create_task(each()) for each in (followed.follow_tokens, followed.follow_deliveries)]
         try:

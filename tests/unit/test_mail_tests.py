@@ -171,7 +171,12 @@ def test_time_that_nobody_can_read_is_none() -> None:
 def test_news_of_a_test_wakes_it_and_echoes_do_not() -> None:
     tests, awake = MailTests(LIMITS), list[Key]()
     triggers = Triggers(
-        Store(), tests, awake.append, lambda _key, _seconds: None, operator_namespace="mailsettings-system"
+        Store(),
+        tests,
+        awake.append,
+        awake.extend,
+        lambda _key, _seconds: None,
+        operator_namespace="mailsettings-system",
     )
     triggers.mail_test_changed(body())
     triggers.mail_test_changed(body())

@@ -4,18 +4,17 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import aiohttp
 import pytest
 from aiohttp import web
-from kubernetes.aio.client import ApiClient, Configuration
 
 from mailsettings.edges import kubernetes
 from mailsettings.edges import metadata_watch as module
-from mailsettings.edges.kubernetes import KubernetesApi
+from mailsettings.edges.kubernetes import Access, KubernetesApi
 from mailsettings.edges.metadata_watch import Changed, Deleted, Event, Listed, Metadata, deletions, watch
 
 LOGGER = logging.getLogger("test")
@@ -121,6 +120,14 @@ class Server:
         return web.json_response(document)
 
 
+def whole(metadata: Metadata) -> Metadata:
+    return metadata
+
+
+async def no_credentials() -> Mapping[str, str]:
+    return {}
+
+
 @contextlib.asynccontextmanager
 async def connected(server: Server) -> AsyncIterator[KubernetesApi]:
     application = web.Application()
@@ -129,19 +136,18 @@ async def connected(server: Server) -> AsyncIterator[KubernetesApi]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    configuration = Configuration()
-    configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    access = Access(f"http://127.0.0.1:{runner.addresses[0][1]}", None, no_credentials)
     try:
-        async with KubernetesApi(ApiClient(configuration)) as api:
+        async with KubernetesApi(access) as api:
             yield api
     finally:
         await runner.cleanup()
 
 
 @contextlib.asynccontextmanager
-async def watching(server: Server) -> AsyncIterator[AsyncIterator[Event]]:
+async def watching(server: Server) -> AsyncIterator[AsyncIterator[Event[Metadata]]]:
     """The events of a watch of the server."""
-    async with connected(server) as api, aclosing(watch(api, PATH, LOGGER)) as events:
+    async with connected(server) as api, aclosing(watch(api, PATH, LOGGER, record=whole)) as events:
         yield events
 
 

@@ -17,6 +17,7 @@ class FakeServices:
         self.store = Store()
         self.woken: set[Key] = set()
         self.enqueue = self.woken.add
+        self.enqueue_many = self.woken.update
 
 
 def system(uid: str = "u1") -> SystemSettings:

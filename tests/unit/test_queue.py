@@ -56,6 +56,36 @@ class Work:
                 await self.changed.wait()
 
 
+async def test_what_comes_alone_goes_ahead_of_what_comes_with_many_but_not_for_ever() -> None:
+    work, patient = Work(), [tenant_key("many", str(number)) for number in range(5)]
+    alone = [tenant_key("alone", str(number)) for number in range(3 * module.PATIENT_TURN)]
+    queue = WorkQueue(work, workers=1, logger=LOGGER)
+    queue.add_many(patient)
+    queue.add_many(patient)
+    for key in [*alone, patient[4], alone[0]]:
+        queue.add(key)
+    task = asyncio.create_task(queue.run())
+    await queue.wait_until_idle()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert sorted(work.done) == sorted([*alone, *patient])
+    assert [key for key in work.done if key in alone] == alone
+    assert [key for key in work.done[: 3 * module.PATIENT_TURN] if key in patient] == patient[:3]
+    assert work.done.index(patient[4]) == work.done.index(alone[-1]) + 1 != len(work.done) - 1
+
+
+async def test_many_keys_come_again_when_they_were_being_worked_on() -> None:
+    work = Work()
+    async with running(work) as queue:
+        work.gates[A] = asyncio.Event()
+        queue.add_many([A])
+        await work.until(lambda: A in work.active)
+        queue.add_many([A, A])
+        work.gates[A].set()
+        await work.until(lambda: len(work.done) == 2)
+    assert work.done == [A, A]
+
+
 @contextlib.asynccontextmanager
 async def running(work: Work, *, workers: int = 4) -> AsyncIterator[WorkQueue]:
     queue = WorkQueue(work, workers=workers, logger=LOGGER)

@@ -10,9 +10,10 @@ from mailsettings.api import names
 from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.controller.keys import Key, Kind, cluster_key, namespace_key, tenant_key
 from mailsettings.controller.mail_tests import MailTests
-from mailsettings.controller.store import Store, secret_record, settings_record
+from mailsettings.controller.store import Store, namespace_record, secret_record, settings_record
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.credentials import ObjectRef
+from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.metadata_watch import Changed, Deleted, Listed
 from tests.unit.builders import LIMITS
 
@@ -30,6 +31,7 @@ class Woken:
             self.store,
             MailTests(LIMITS),
             self._keys.append,
+            self._keys.extend,
             lambda key, _seconds: self.later.add(key),
             operator_namespace="mailsettings-system",
         )
@@ -103,7 +105,7 @@ def test_somebody_elses_status_wakes(woken: Woken) -> None:
 
 
 def test_deleted_settings_wake_the_namespace_and_inheritors(woken: Woken) -> None:
-    woken.triggers.namespace_changed(namespace())
+    woken.triggers.namespaces_seen(Changed(namespace_record(namespace()["metadata"])))
     woken.triggers.settings_changed(Kind.CLUSTER, settings("default", None))
     woken.triggers.settings_changed(Kind.TENANT, settings())
     woken.keys()
@@ -117,34 +119,34 @@ def test_deleted_settings_wake_the_namespace_and_inheritors(woken: Woken) -> Non
 def test_namespace_labels_wake_what_is_in_it_and_have_tenants_counted(woken: Woken) -> None:
     woken.triggers.settings_changed(Kind.CLUSTER, settings("default", None))
     woken.triggers.settings_changed(Kind.TENANT, settings())
-    woken.triggers.namespace_changed(namespace())
+    woken.triggers.namespaces_seen(Changed(namespace_record(namespace()["metadata"])))
     woken.keys()
     woken.later.clear()
-    woken.triggers.namespace_changed(namespace())
+    woken.triggers.namespaces_seen(Changed(namespace_record(namespace()["metadata"])))
     assert (woken.keys(), woken.later) == (set(), set())
-    woken.triggers.namespace_changed(namespace(team="a"))
+    woken.triggers.namespaces_seen(Changed(namespace_record(namespace(team="a")["metadata"])))
     assert woken.keys() == {namespace_key("shop"), MAIL}
     assert woken.later == {cluster_key("default")}
 
 
 def test_late_news_of_an_old_namespace_does_not_drop_the_new_one(woken: Woken) -> None:
-    woken.triggers.namespace_changed(namespace())
-    woken.triggers.deleted(Kind.NAMESPACE, {"metadata": {"name": "shop", "uid": "older"}})
+    woken.triggers.namespaces_seen(Changed(namespace_record(namespace()["metadata"])))
+    woken.triggers.namespaces_seen(Deleted(Namespace("shop", {}, uid="older")))
     assert "shop" in woken.store.namespaces
-    woken.triggers.deleted(Kind.NAMESPACE, namespace())
+    woken.triggers.namespaces_seen(Deleted(namespace_record(namespace()["metadata"])))
     assert "shop" not in woken.store.namespaces
 
 
 def test_referenced_objects_wake_their_users_only(woken: Woken) -> None:
     woken.store.set_uses(MAIL, "shop", [ObjectRef("Secret", "smtp"), ObjectRef("ConfigMap", "ca")])
-    woken.triggers.secrets_seen(Changed(secret("other")))
+    woken.triggers.secrets_seen(Changed(secret_record(secret("other"))))
     woken.triggers.config_maps_seen(Changed({"namespace": "mall", "name": "ca"}))
     assert woken.keys() == set()
-    woken.triggers.secrets_seen(Changed(secret()))
+    woken.triggers.secrets_seen(Changed(secret_record(secret())))
     assert woken.keys() == {MAIL}
-    woken.triggers.secrets_seen(Changed(secret()))
+    woken.triggers.secrets_seen(Changed(secret_record(secret())))
     assert woken.keys() == set()
-    woken.triggers.secrets_seen(Deleted(secret()))
+    woken.triggers.secrets_seen(Deleted(secret_record(secret())))
     assert woken.keys() == {MAIL}
     woken.triggers.config_maps_seen(Changed({"namespace": "shop", "name": "ca"}))
     assert woken.keys() == {MAIL}
@@ -161,9 +163,9 @@ def test_uses_are_replaced_not_added_up(woken: Woken) -> None:
 
 
 def test_own_secrets_wake_their_owner(woken: Woken) -> None:
-    woken.triggers.secrets_seen(Changed(secret("mail-smtp", owner="u1")))
+    woken.triggers.secrets_seen(Changed(secret_record(secret("mail-smtp", owner="u1"))))
     assert woken.keys() == {MAIL, namespace_key("shop")}
-    woken.triggers.secrets_seen(Changed(secret("default-smtp", owner="c1", kind=names.CLUSTER_KIND)))
+    woken.triggers.secrets_seen(Changed(secret_record(secret("default-smtp", owner="c1", kind=names.CLUSTER_KIND))))
     assert woken.keys() == {namespace_key("shop")}
     assert [held.name for held in woken.store.secrets_of("u1")] == ["mail-smtp"]
 
@@ -176,9 +178,19 @@ def test_a_label_alone_does_not_make_a_secret_ours() -> None:
 
 def test_a_new_listing_drops_what_is_gone(woken: Woken) -> None:
     woken.store.set_uses(MAIL, "shop", [ObjectRef("Secret", "gone"), ObjectRef("Secret", "kept")])
-    woken.triggers.secrets_seen(Listed([secret("gone"), secret("kept")]))
+    woken.triggers.secrets_seen(
+        Listed(
+            [
+                secret_record(each)
+                for each in (
+                    secret("gone"),
+                    secret("kept"),
+                )
+            ]
+        )
+    )
     woken.keys()
-    woken.triggers.secrets_seen(Listed([secret("kept")]))
+    woken.triggers.secrets_seen(Listed([secret_record(each) for each in (secret("kept"),)]))
     assert woken.keys() == {MAIL}
     assert woken.store.secret("shop", "gone") is None
     assert woken.store.secret("shop", "kept") is not None
@@ -218,7 +230,7 @@ def test_secret_elsewhere_that_names_the_object_as_its_owner_is_not_the_objects(
     own = secret("mail-smtp", owner="u1")
     foreign = {**own, "namespace": "thief", "uid": "foreign"}
     for metadata in (own, foreign):
-        woken.triggers.secrets_seen(Changed(metadata))
+        woken.triggers.secrets_seen(Changed(secret_record(metadata)))
     assert [held.namespace for held in woken.store.secrets_of("u1")] == ["shop"]
 
 
@@ -226,8 +238,8 @@ def test_consent_elsewhere_wakes_nobody(woken: Woken) -> None:
     woken.triggers.settings_changed(Kind.TENANT, settings(uid="u1"))
     woken.keys()
     begun = {**secret("begun"), "labels": {names.LABEL_CONSENT_OF: "u1"}}
-    woken.triggers.secrets_seen(Changed({**begun, "namespace": "thief"}))
+    woken.triggers.secrets_seen(Changed(secret_record({**begun, "namespace": "thief"})))
     assert woken.keys() & {tenant_key("shop", "mail")} == set()
     for namespace in ("shop", "mailsettings-system"):
-        woken.triggers.secrets_seen(Changed({**begun, "namespace": namespace}))
+        woken.triggers.secrets_seen(Changed(secret_record({**begun, "namespace": namespace})))
         assert woken.keys() & {tenant_key("shop", "mail")} != set()

@@ -6,7 +6,7 @@ from typing import Any
 from mailsettings.api import names
 from mailsettings.controller.keys import Key, Kind, cluster_key, namespace_key, tenant_key
 from mailsettings.controller.mail_tests import MailTests
-from mailsettings.controller.store import Store
+from mailsettings.controller.store import Store, secret_record
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.credentials import ObjectRef
 from mailsettings.edges.metadata_watch import Changed, Deleted
@@ -30,6 +30,7 @@ class World:
             self.store,
             MailTests(LIMITS),
             self.woken.append,
+            self.woken.extend,
             lambda key, _: self.later.append(key),
             operator_namespace="mailsettings-system",
         )
@@ -55,20 +56,20 @@ def settings(name: str = "mail", *, uid: str = "u1", namespace: str | None = NAM
 
 def test_secret_that_the_operator_removed_itself_frees_its_name_for_others() -> None:
     world = World()
-    world.triggers.secrets_seen(Changed(secret()))
+    world.triggers.secrets_seen(Changed(secret_record(secret())))
     world.store.set_uses(WAITING, NAMESPACE, [ObjectRef("Secret", "mail-smtp")])
     world.store.drop_secret(NAMESPACE, "mail-smtp")  # as the operator does at once when it deletes one
     world.woken.clear()
 
-    world.triggers.secrets_seen(Deleted(secret()))
+    world.triggers.secrets_seen(Deleted(secret_record(secret())))
 
     assert {*world.woken} == {WAITING, MAIL, namespace_key(NAMESPACE)}
 
 
 def test_late_end_of_a_secret_does_not_hide_the_one_made_in_its_place() -> None:
     world = World()
-    world.triggers.secrets_seen(Changed(secret(uid="s2")))
-    world.triggers.secrets_seen(Deleted(secret(uid="s1")))
+    world.triggers.secrets_seen(Changed(secret_record(secret(uid="s2"))))
+    world.triggers.secrets_seen(Deleted(secret_record(secret(uid="s1"))))
     known = world.store.secret(NAMESPACE, "mail-smtp")
     assert known is not None
     assert known.uid == "s2"
@@ -76,13 +77,13 @@ def test_late_end_of_a_secret_does_not_hide_the_one_made_in_its_place() -> None:
 
 def test_foreign_secret_that_stood_in_the_way_of_provision_always_wakes_its_namespace() -> None:
     world = World()
-    world.triggers.secrets_seen(Changed(secret("default-smtp", owner=None)))
-    world.triggers.secrets_seen(Changed(secret("another", owner=None)))
+    world.triggers.secrets_seen(Changed(secret_record(secret("default-smtp", owner=None))))
+    world.triggers.secrets_seen(Changed(secret_record(secret("another", owner=None))))
     world.woken.clear()
 
-    world.triggers.secrets_seen(Deleted(secret("another", owner=None)))
+    world.triggers.secrets_seen(Deleted(secret_record(secret("another", owner=None))))
     assert world.woken == []
-    world.triggers.secrets_seen(Deleted(secret("default-smtp", owner=None)))
+    world.triggers.secrets_seen(Deleted(secret_record(secret("default-smtp", owner=None))))
     assert world.woken == [namespace_key(NAMESPACE)]
 
 
@@ -101,7 +102,7 @@ def test_late_end_of_settings_does_not_hide_those_that_replaced_them() -> None:
 def test_end_of_settings_offers_their_secret_to_whoever_wants_its_name() -> None:
     world = World()
     world.triggers.settings_changed(Kind.TENANT, settings())
-    world.triggers.secrets_seen(Changed(secret()))
+    world.triggers.secrets_seen(Changed(secret_record(secret())))
     world.store.set_uses(WAITING, NAMESPACE, [ObjectRef("Secret", "mail-smtp")])
     world.woken.clear()
 

@@ -33,7 +33,6 @@ def registry(
     for kind, plural in _PLURALS.items():
         _watch_settings(handlers, triggers, echoes, barrier, kind, plural)
     _watch_mail_tests(handlers, triggers, echoes, barrier)
-    _watch_namespaces(handlers, triggers, barrier)
     return handlers
 
 
@@ -48,7 +47,7 @@ def _watch_settings(
             triggers.deleted(kind, body)
         elif not echoes.is_outdated(body["metadata"]):
             triggers.settings_changed(kind, body)
-        barrier.saw(body["metadata"]["uid"])
+        barrier.saw(kind, body["metadata"]["uid"])
 
 
 def _watch_mail_tests(handlers: kopf.OperatorRegistry, triggers: Triggers, echoes: Echoes, barrier: Barrier) -> None:
@@ -60,15 +59,4 @@ def _watch_mail_tests(handlers: kopf.OperatorRegistry, triggers: Triggers, echoe
             triggers.deleted(Kind.TEST, body)
         elif not echoes.is_outdated(body["metadata"]):
             triggers.mail_test_changed(body)
-        barrier.saw(body["metadata"]["uid"])
-
-
-def _watch_namespaces(handlers: kopf.OperatorRegistry, triggers: Triggers, barrier: Barrier) -> None:
-    @kopf.on.event("", "v1", "namespaces", registry=handlers, id="namespaces")
-    async def event(event: kopf.RawEvent, **_: object) -> None:
-        body = event["object"]
-        if event["type"] == "DELETED":
-            triggers.deleted(Kind.NAMESPACE, body)
-        else:
-            triggers.namespace_changed(body)
-        barrier.saw(body["metadata"]["uid"])
+        barrier.saw(Kind.TEST, body["metadata"]["uid"])

@@ -28,8 +28,8 @@ class _Job:
     """A probe that waits or runs, for all objects that it is to tell."""
 
     subject: ProbeSubject
-    namespace: str
-    """Of the object that it was begun for, whose share it takes until its connection is closed."""
+    turn: Turn
+    """What decides when it begins. Nobody joins one that waits, so it stays as it was."""
     wanted_by: dict[Key, ProbeSubject]
     task: asyncio.Task[None] | None = None
     latest: ProbeProgress | None = None
@@ -38,18 +38,6 @@ class _Job:
     """How far it had come when that was last told."""
     telling: asyncio.TimerHandle | None = None
     """Tells it next."""
-
-    @property
-    def turn(self) -> Turn:
-        """What decides when it begins."""
-        subjects = self.wanted_by.values()
-        return Turn(
-            namespace=self.namespace,
-            mailbox=self.subject.mailbox,
-            limits=self.subject.limits,
-            asked_for=any(subject.asked_for for subject in subjects),
-            sends=self.subject.request.mode is ProbeMode.SEND,
-        )
 
 
 class ProbeRunner:
@@ -86,7 +74,7 @@ class ProbeRunner:
         self.forget(key)
         job = self._shared(subject)
         if job is None:
-            job = _Job(subject, key.namespace, {})
+            job = _Job(subject, _turn(key, subject), {})
             self._waiting.append(job)
         job.wanted_by[key] = subject
         self._jobs[key] = job
@@ -147,14 +135,20 @@ class ProbeRunner:
 
     def _absorb(self, job: _Job) -> None:
         """One that begins tells all objects of the same credential that wait."""
-        same = [other for other in self._waiting if _tells(job.subject, other.subject)]
-        for other in same:
-            self._waiting.remove(other)
+        fingerprint, left = job.subject.fingerprint, []
+        for other in self._waiting:
+            # The fingerprint is looked at first: thousands may wait, and it seldom is the same.
+            if other.subject.fingerprint != fingerprint or not _tells(job.subject, other.subject):
+                left.append(other)
+                continue
             job.wanted_by |= other.wanted_by
             self._jobs |= dict.fromkeys(other.wanted_by, job)
+        self._waiting = left
 
     def _begin(self) -> None:
-        """Has those begin whose turn it is."""
+        """Has those begin whose turn it is. While there is no place, the next one that ends leads back here."""
+        if len(self._running) >= self._places:
+            return
         now = asyncio.get_running_loop().time()
         self._sent_s = {
             mailbox: recent
@@ -172,11 +166,13 @@ class ProbeRunner:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        pause = pause_s([job.turn for job in self._waiting], sent_s=self._sent_s, now_s=now)
+        pause = pause_s((job.turn for job in self._waiting if job.turn.sends), sent_s=self._sent_s, now_s=now)
         if pause is not None:
             self._alarm = asyncio.get_running_loop().call_later(pause, self._begin)
 
     def _next(self, now_s: float) -> int | None:
+        if len(self._running) >= self._places:
+            return None
         return next_turn(
             [job.turn for job in self._waiting],
             [job.turn for job in self._running],
@@ -230,6 +226,17 @@ class ProbeRunner:
                 is_transient=True,
             )
             return ProbeResult(timedelta(), failure)
+
+
+def _turn(key: Key, subject: ProbeSubject) -> Turn:
+    """Its namespace is that of the object that it is begun for, whose share it takes until its connection is closed."""
+    return Turn(
+        namespace=key.namespace,
+        mailbox=subject.mailbox,
+        limits=subject.limits,
+        asked_for=subject.asked_for,
+        sends=subject.request.mode is ProbeMode.SEND,
+    )
 
 
 def _tells(tested: ProbeSubject, other: ProbeSubject) -> bool:

@@ -7,7 +7,7 @@ import itertools
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from mailsettings.controller.keys import Key
@@ -18,11 +18,14 @@ LAST_RETRY_SECONDS: Final = 300.0
 _SPARE_TIMERS: Final = 64
 """How many timers that have lost their meaning may be kept, beside as many as have one."""
 
+PATIENT_TURN: Final = 8
+"""Every so many keys, one of those that came with many others is taken, however many came alone in the meantime."""
+
 Reconcile = Callable[[Key], Awaitable[None]]
 
 
 class WorkQueue:
-    """Keys to reconcile, in the order in which they came.
+    """Keys to reconcile, in the order in which they came; those that came alone before those that came with many.
 
     A key that comes while it is worked on is worked on again afterwards. A key that fails comes back after a delay
     that doubles with each failure, and jitters; a success, or any other trigger, does not wait for that.
@@ -33,7 +36,10 @@ class WorkQueue:
         self._workers = workers
         self._logger = logger
         self._ready: deque[Key] = deque()
-        self._queued: set[Key] = set()
+        self._patient: deque[Key] = deque()
+        self._queued: dict[Key, deque[Key]] = {}
+        """Where each key is. An entry elsewhere is void: the key has been moved ahead, or been taken from there."""
+        self._turns = itertools.count(1)
         self._active: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -49,10 +55,22 @@ class WorkQueue:
         self._due.pop(key, None)
         if key in self._active:
             self._again.add(key)
-        elif key not in self._queued:
-            self._queued.add(key)
-            self._ready.append(key)
-            self._available.release()
+        elif self._queued.get(key) is not self._ready:
+            self._put(key, self._ready)
+
+    def add_many(self, keys: Iterable[Key]) -> None:
+        """Asks for keys to be reconciled that one change concerns together; others need not wait for all of them."""
+        for key in keys:
+            self._due.pop(key, None)
+            if key in self._active:
+                self._again.add(key)
+            elif key not in self._queued:
+                self._put(key, self._patient)
+
+    def _put(self, key: Key, where: deque[Key]) -> None:
+        self._queued[key] = where
+        where.append(key)
+        self._available.release()
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Asks for a key to be reconciled after a delay; of several delays for one key the shortest holds."""
@@ -69,7 +87,7 @@ class WorkQueue:
 
     async def wait_until_idle(self) -> None:
         """Returns once nothing is waiting to be worked on or being worked on. Timers do not count."""
-        if self._ready or self._active:
+        if self._queued or self._active:
             self._idle.clear()
             await self._idle.wait()
 
@@ -83,8 +101,9 @@ class WorkQueue:
     async def _run_worker(self) -> None:
         while True:
             await self._available.acquire()
-            key = self._ready.popleft()
-            self._queued.discard(key)
+            key = self._take()
+            if key is None:
+                continue
             self._active.add(key)
             try:
                 await self._work(key)
@@ -93,8 +112,19 @@ class WorkQueue:
             if key in self._again:
                 self._again.discard(key)
                 self.add(key)
-            if not self._ready and not self._active:
+            if not self._queued and not self._active:
                 self._idle.set()
+
+    def _take(self) -> Key | None:
+        """The next key; None: its entry is void."""
+        where = self._ready
+        if not self._ready or (self._patient and next(self._turns) % PATIENT_TURN == 0):
+            where = self._patient
+        key = where.popleft()
+        if self._queued.get(key) is not where:
+            return None
+        del self._queued[key]
+        return key
 
     async def _work(self, key: Key) -> None:
         try:

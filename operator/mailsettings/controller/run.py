@@ -1,15 +1,12 @@
 """Puts the operator together and runs it."""
 
 import asyncio
-import itertools
-import os
 import platform
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from uuid import uuid4
 
 import aiohttp
@@ -25,6 +22,9 @@ from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import RELAY_CERTIFICATE, RELAY_SWEEP, SWEEP, Key, Kind, cluster_key
+from mailsettings.controller.kopf_settings import kopf_settings
+from mailsettings.controller.leftovers import give_back
+from mailsettings.controller.login import Login, access, kubeconfig_path, login
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.probes import ProbeRunner
@@ -34,7 +34,7 @@ from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.relay import Relay
 from mailsettings.controller.renewals import STORE_GRACE, TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
-from mailsettings.controller.store import Store
+from mailsettings.controller.store import Store, namespace_record, secret_record
 from mailsettings.controller.triggers import Triggers
 from mailsettings.core.digest import Digester
 from mailsettings.core.mail_testing import Limits
@@ -54,14 +54,8 @@ from mailsettings.edges.consent_server.server import serve
 from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.errors import described
 from mailsettings.edges.federation import federated_token
-from mailsettings.edges.kubernetes import (
-    ApiError,
-    KubernetesApi,
-    core_collection_path,
-    endpoint_slices_path,
-    kubeconfig_path,
-)
-from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, deletions, watch, watch_objects
+from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path, endpoint_slices_path
+from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, deletions, in_short, watch, watch_objects
 from mailsettings.edges.oauth2.tokens import authorize_device, obtain, revoke
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
@@ -73,7 +67,6 @@ from mailsettings.edges.token_store import TokenStore
 from mailsettings.edges.trial import probe
 
 _PATHS: Final = {
-    Kind.NAMESPACE: core_collection_path("namespaces"),
     Kind.CLUSTER: f"/apis/{names.API_VERSION}/{names.CLUSTER_PLURAL}",
     Kind.TENANT: f"/apis/{names.API_VERSION}/{names.TENANT_PLURAL}",
     Kind.TEST: f"/apis/{names.API_VERSION}/{names.TEST_PLURAL}",
@@ -92,15 +85,17 @@ async def run(config: Config, *, liveness: str | None) -> None:
 
     Raises:
         ApiError: the API server refused what the operator cannot do without.
+        OSError: there are no credentials.
+        kopf.LoginError: the credentials cannot be used.
         OperatorKeyError: the operator's own Secret cannot be used.
     """
-    kubeconfig = kubeconfig_path()
-    async with await KubernetesApi.connect(kubeconfig) as api:
+    credentials = login(kubeconfig_path())
+    async with KubernetesApi(access(credentials)) as api:
         async with _stoppable() as stopped:
             await persistently(lambda: _wait_for_kinds(api))
             digest = Digester(await persistently(lambda: operator_key(api, config.namespace)))
         if not stopped.is_set():
-            await _Operator(api, config, digest).run(kubeconfig, liveness)
+            await _Operator(api, config, digest).run(credentials, liveness)
 
 
 @asynccontextmanager
@@ -296,6 +291,7 @@ class _Operator:
             events=EventRecorder(api, platform.node() or "unknown", LOGGER),
             echoes=self._echoes,
             enqueue=self._queue.add,
+            enqueue_many=self._queue.add_many,
             enqueue_after=self._queue.add_after,
             operator_namespace=config.namespace,
             cluster_name=config.cluster_name,
@@ -313,23 +309,26 @@ class _Operator:
             self._store,
             self._mail_tests,
             self._queue.add,
+            self._queue.add_many,
             self._queue.add_after,
             operator_namespace=config.namespace,
             relay_namespace=config.relay_namespace,
             relay_secret_seen=self._relay_secret_seen,
         )
-        self._barrier = Barrier()
+        self._barrier = Barrier(_PATHS)
+        self._namespaces_listed = asyncio.Event()
         self._secrets_listed = asyncio.Event()
         self._seen = asyncio.Event()
         self._serving = asyncio.Event()
 
-    async def run(self, kubeconfig: Path | None, liveness: str | None) -> None:
-        handlers = registry(self._triggers, self._echoes, self._barrier, login=_login(kubeconfig))
+    async def run(self, credentials: Login, liveness: str | None) -> None:
+        handlers = registry(self._triggers, self._echoes, self._barrier, login=credentials)
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(self._watch_secrets()),
                 group.create_task(self._watch_config_maps()),
                 group.create_task(self._watch_relay()),
+                group.create_task(self._watch_namespaces()),
                 *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _PATHS.items()),
                 group.create_task(self._work()),
             ]
@@ -348,7 +347,7 @@ class _Operator:
 
             await kopf.operator(
                 registry=handlers,
-                settings=_kopf_settings(),
+                settings=kopf_settings(),
                 standalone=True,
                 clusterwide=True,
                 liveness_endpoint=liveness,
@@ -357,18 +356,14 @@ class _Operator:
     async def _reconcile(self, key: Key) -> None:
         await reconcile(self._services, key)
 
-    async def _list_uids(self) -> set[str]:
-        """Of everything that kopf watches."""
-        return {item["uid"] for path in _PATHS.values() for item in (await self._api.list_metadata(path))[0]}
-
     async def _watch_secrets(self) -> None:
-        async for event in watch(self._api, core_collection_path("secrets"), LOGGER):
+        async for event in watch(self._api, core_collection_path("secrets"), LOGGER, record=secret_record):
             self._triggers.secrets_seen(event)
             if isinstance(event, Listed):
                 self._secrets_listed.set()
 
     async def _watch_config_maps(self) -> None:
-        async for event in watch(self._api, core_collection_path("configmaps"), LOGGER):
+        async for event in watch(self._api, core_collection_path("configmaps"), LOGGER, record=in_short):
             self._triggers.config_maps_seen(event)
 
     async def _watch_relay(self) -> None:
@@ -392,10 +387,18 @@ class _Operator:
         else:
             self._relay.changed(name, version)
 
+    async def _watch_namespaces(self) -> None:
+        async for event in watch(self._api, core_collection_path("namespaces"), LOGGER, record=namespace_record):
+            self._triggers.namespaces_seen(event)
+            if isinstance(event, Listed):
+                self._namespaces_listed.set()
+
     async def _watch_deletions(self, kind: Kind, path: str) -> None:
         """Kopf says nothing of what is deleted while its watch is interrupted, as by a restart of the API server."""
-        async for metadata in deletions(self._api, path, LOGGER):
+        listed = partial(self._barrier.listed, kind)
+        async for metadata in deletions(self._api, path, LOGGER, listed=listed):
             self._triggers.deleted(kind, {"metadata": metadata})
+            self._barrier.saw(kind, metadata["uid"])
 
     def _consent_ended(self, key: Key, failure: FailedRenewal | None) -> None:
         if failure is not None:
@@ -414,8 +417,9 @@ class _Operator:
             raise
 
     async def _work(self) -> None:
-        await self._barrier.wait(lambda: persistently(self._list_uids))
+        await self._barrier.wait()
         await self._secrets_listed.wait()
+        await self._namespaces_listed.wait()
         await persistently(self._relay.load)
         self._queue.add(RELAY_CERTIFICATE)
         self._seen.set()
@@ -425,32 +429,10 @@ class _Operator:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run())
             await self._queue.wait_until_idle()
+            LOGGER.info("everything has been reconciled once")
+            give_back()
             self._store.settled = True
             self._queue.add(SWEEP)
             self._queue.add(RELAY_SWEEP)
             for name in self._store.clusters:
                 self._queue.add(cluster_key(name))
-
-
-class _Backoffs:
-    """Seconds that kopf waits after each failure of the API server in a row; at their end it would give up."""
-
-    def __iter__(self) -> Iterator[float]:
-        return itertools.chain((1, 1, 2, 3), itertools.repeat(5))
-
-
-def _kopf_settings() -> kopf.OperatorSettings:
-    settings = kopf.OperatorSettings()
-    settings.scanning.disabled = True  # the kinds are known; this spares the right to list CRDs
-    settings.posting.enabled = False
-    settings.networking.request_timeout = 60
-    settings.networking.error_backoffs = _Backoffs()
-    return settings
-
-
-def _login(kubeconfig: Path | None) -> Any:  # noqa: ANN401 - kopf's handler
-    """Kopf's own logins, without the heavy clients that it would import to look for credentials."""
-    if kubeconfig is None:
-        return kopf.login_with_service_account
-    os.environ["KUBECONFIG"] = str(kubeconfig)
-    return kopf.login_with_kubeconfig

@@ -117,9 +117,8 @@ def _owner(metadata: Json) -> Owner | None:
     return None
 
 
-def namespace_record(body: Json) -> Namespace:
+def namespace_record(metadata: Json) -> Namespace:
     """What matters of a namespace."""
-    metadata = body["metadata"]
     return Namespace(
         name=metadata["name"],
         labels=dict(metadata.get("labels") or {}),

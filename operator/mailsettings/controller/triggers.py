@@ -17,9 +17,10 @@ from mailsettings.controller.keys import (
     tenant_key,
 )
 from mailsettings.controller.mail_tests import MailTests, mail_test_record
-from mailsettings.controller.store import Store, namespace_record, secret_record, settings_record
+from mailsettings.controller.store import Store, settings_record
 from mailsettings.core.credentials import ObjectKind, ObjectRef
 from mailsettings.core.delivery import DeliveredSecret
+from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.metadata_watch import Changed, Deleted, Event, Listed, Metadata
 
 
@@ -31,6 +32,7 @@ class Triggers:
         store: Store,
         mail_tests: MailTests,
         enqueue: Callable[[Key], None],
+        enqueue_many: Callable[[Iterable[Key]], None],
         enqueue_after: Callable[[Key, float], None],
         *,
         operator_namespace: str,
@@ -40,6 +42,7 @@ class Triggers:
         self._store = store
         self._mail_tests = mail_tests
         self._enqueue = enqueue
+        self._enqueue_many = enqueue_many
         self._enqueue_after = enqueue_after
         self._operator_namespace = operator_namespace
         self._relay_namespace = relay_namespace
@@ -56,10 +59,8 @@ class Triggers:
             self._recount()
 
     def deleted(self, kind: Kind, body: Mapping[str, Any]) -> None:
-        """An object of any watched kind is gone."""
-        if kind is Kind.NAMESPACE:
-            self._namespace_deleted(body)
-        elif kind is Kind.TEST:
+        """A settings object or a MailServerTest is gone."""
+        if kind is Kind.TEST:
             self._mail_test_deleted(body)
         else:
             self._settings_deleted(kind, body)
@@ -77,12 +78,12 @@ class Triggers:
         concerned = self._store.concerned_by(key.name) if kind is Kind.CLUSTER else set()
         self._store.drop_settings(key)
         self._enqueue(key)
-        self._enqueue_all(concerned)
+        self._enqueue_many(concerned)
         if kind is Kind.TENANT:
             self._enqueue(namespace_key(key.namespace))
             self._recount()
         elif key.name == names.DEFAULT_SETTINGS:
-            self._enqueue_all(map(namespace_key, self._store.namespaces))
+            self._enqueue_many(map(namespace_key, self._store.namespaces))
 
     def mail_test_changed(self, body: Mapping[str, Any]) -> None:
         """A MailServerTest was listed, added or modified."""
@@ -98,9 +99,22 @@ class Triggers:
         self._mail_tests.drop(key)
         self._enqueue(key)
 
-    def namespace_changed(self, body: Mapping[str, Any]) -> None:
-        """A namespace was listed, added or modified."""
-        namespace = namespace_record(body)
+    def namespaces_seen(self, event: Event[Namespace]) -> None:
+        """The watch of namespaces' metadata reports."""
+        match event:
+            case Listed(items):
+                listed = {namespace.name for namespace in items}
+                for namespace in [*self._store.namespaces.values()]:
+                    if namespace.name not in listed:
+                        self._namespace_deleted(namespace.name, namespace.uid)
+                for namespace in items:
+                    self._namespace_changed(namespace)
+            case Changed(namespace):
+                self._namespace_changed(namespace)
+            case Deleted(namespace):
+                self._namespace_deleted(namespace.name, namespace.uid)
+
+    def _namespace_changed(self, namespace: Namespace) -> None:
         if self._store.namespaces.get(namespace.name) == namespace:
             return
         self._store.namespaces[namespace.name] = namespace
@@ -108,40 +122,38 @@ class Triggers:
         self._enqueue_all(tenant.key for tenant in self._store.tenants_in(namespace.name))
         self._recount()
 
-    def _namespace_deleted(self, body: Mapping[str, Any]) -> None:
+    def _namespace_deleted(self, name: str, uid: str) -> None:
         """A namespace is gone, and all that was in it."""
-        name = body["metadata"]["name"]
         known = self._store.namespaces.get(name)
-        if known is None or known.uid != body["metadata"]["uid"]:
+        if known is None or known.uid != uid:
             return  # it has been made anew, and the news of that was faster
         self._store.namespaces.pop(name, None)
         self._store.served.discard(name)
         self._store.provision_failures.pop(name, None)
         self._recount()
 
-    def secrets_seen(self, event: Event) -> None:
+    def secrets_seen(self, event: Event[DeliveredSecret]) -> None:
         """The watch of Secrets' metadata reports."""
         match event:
             case Listed(items):
                 self._secrets_listed(items)
-            case Changed(metadata):
-                record = secret_record(metadata)
+            case Changed(record):
                 before = self._store.put_secret(record)
                 if record.namespace == self._relay_namespace:
                     self._relay_secret_seen(record.name, record.resource_version)
                 if before is None or before.resource_version != record.resource_version:
                     self._wake_around_secret(before, record)
-            case Deleted(metadata):
-                self._secret_gone(secret_record(metadata))
+            case Deleted(record):
+                self._secret_gone(record)
 
-    def _secrets_listed(self, items: list[Metadata]) -> None:
-        listed = {(metadata["namespace"], metadata["name"]) for metadata in items}
+    def _secrets_listed(self, items: list[DeliveredSecret]) -> None:
+        listed = {(record.namespace, record.name) for record in items}
         for namespace, name in self._store.secret_places():
             gone = self._store.secret(namespace, name)
             if gone is not None and (namespace, name) not in listed:
                 self._secret_gone(gone)
-        for metadata in items:
-            self.secrets_seen(Changed(metadata))
+        for record in items:
+            self.secrets_seen(Changed(record))
 
     def _secret_gone(self, gone: DeliveredSecret) -> None:
         """Wakes even if the operator removed it itself: others may have waited for its name to be free."""
@@ -152,12 +164,12 @@ class Triggers:
                 self._relay_secret_seen(gone.name, "")
         self._wake_around_secret(gone, gone)
 
-    def config_maps_seen(self, event: Event) -> None:
+    def config_maps_seen(self, event: Event[Metadata]) -> None:
         """The watch of ConfigMaps' metadata reports. After a new listing anything may have changed."""
         if isinstance(event, Listed):
             self._enqueue_all(self._store.users_of_kind("ConfigMap"))
         else:
-            self._wake_users("ConfigMap", event.metadata["namespace"], event.metadata["name"])
+            self._wake_users("ConfigMap", event.item["namespace"], event.item["name"])
 
     def _wake_around_secret(self, before: DeliveredSecret | None, after: DeliveredSecret) -> None:
         self._wake_users("Secret", after.namespace, after.name)

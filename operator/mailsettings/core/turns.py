@@ -1,6 +1,7 @@
 """Whose probe is next: people first, no namespace beyond its share, no mailbox beyond its provider's limits. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -48,34 +49,41 @@ def next_turn(
     """
     if len(running) >= places:
         return None
-    free = [
-        index
-        for index, turn in enumerate(waiting)
-        if _has_share(turn, running, places)
-        and _may_connect(turn, running)
-        and _pause_s(turn, sent_s.get(turn.mailbox or "", ()), now_s) <= 0
-    ]
-    return min(free, key=lambda index: _rank(waiting[index], running, index), default=None)
+    active = Counter(turn.namespace for turn in running)
+    connected = Counter(turn.mailbox for turn in running)
+    share = max(1, places // SHARE)
+
+    def is_free(turn: Turn) -> bool:
+        return (
+            active[turn.namespace] < share
+            and _may_connect(turn, connected)
+            and _pause_s(turn, sent_s.get(turn.mailbox or "", ()), now_s) <= 0
+        )
+
+    for asked_for in (True, False):
+        first = None
+        for index, turn in enumerate(waiting):
+            if turn.asked_for is not asked_for or not is_free(turn):
+                continue
+            if not active[turn.namespace]:
+                return index  # none can have a better claim, however many wait
+            if first is None or active[turn.namespace] < active[waiting[first].namespace]:
+                first = index
+        if first is not None:
+            return first
+    return None
 
 
-def pause_s(waiting: Sequence[Turn], *, sent_s: Mapping[str, Sequence[float]], now_s: float) -> float | None:
+def pause_s(waiting: Iterable[Turn], *, sent_s: Mapping[str, Sequence[float]], now_s: float) -> float | None:
     """After how many seconds a rate lets the first of those begin that it holds back; None: it holds none back."""
     pauses = [_pause_s(turn, sent_s.get(turn.mailbox or "", ()), now_s) for turn in waiting]
     return min((pause for pause in pauses if pause > 0), default=None)
 
 
-def _rank(turn: Turn, running: Sequence[Turn], index: int) -> tuple[bool, int, int]:
-    return not turn.asked_for, sum(other.namespace == turn.namespace for other in running), index
-
-
-def _has_share(turn: Turn, running: Sequence[Turn], places: int) -> bool:
-    return sum(other.namespace == turn.namespace for other in running) < max(1, places // SHARE)
-
-
-def _may_connect(turn: Turn, running: Sequence[Turn]) -> bool:
+def _may_connect(turn: Turn, connected: Mapping[str | None, int]) -> bool:
     if turn.limits is None or turn.mailbox is None:
         return True
-    return sum(other.mailbox == turn.mailbox for other in running) < turn.limits.probe_connections
+    return connected[turn.mailbox] < turn.limits.probe_connections
 
 
 def _pause_s(turn: Turn, sent_s: Sequence[float], now_s: float) -> float:

@@ -169,7 +169,7 @@ class ConsentStore:
             ApiError: The API server refused.
         """
         path, of_type = core_collection_path("secrets", self._namespace), f"type={names.CONSENT_TYPE}"
-        items, _ = await self._api.list_metadata(path, field_selector=of_type)
+        items, _ = await self._api.list_metadata(path, record=dict, field_selector=of_type)
         for metadata in items:
             uid = (metadata.get("labels") or {}).get(names.LABEL_CONSENT_OF)
             if uid is None:

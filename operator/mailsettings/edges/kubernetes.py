@@ -1,19 +1,20 @@
 """The Kubernetes API, as little of it as the operator needs: JSON in, JSON out.
 
-The generated models of the official client cost more time and memory than the requests themselves, so only its
-configuration, credentials and connections are used.
+The official client takes 30 MB to import, and processor time at each request. So requests are aiohttp's own; who finds
+out where the API server is, and with which credentials, says so in an `Access`.
 """
 
 import json
-import os
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
-from pathlib import Path
-from typing import Final, Self
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Self, TypeVar
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
+from yarl import URL
 
 from mailsettings.api import names
 from mailsettings.edges.api_server import (
@@ -41,6 +42,7 @@ __all__ = [
     "REQUEST_TIMEOUT",
     "UNREACHABLE",
     "WATCH_TIMEOUT",
+    "Access",
     "ApiError",
     "Json",
     "KubernetesApi",
@@ -49,7 +51,6 @@ __all__ = [
     "core_path",
     "endpoint_slices_path",
     "events_path",
-    "kubeconfig_path",
     "mail_test_path",
     "mail_tests_path",
     "namespace_path",
@@ -58,13 +59,15 @@ __all__ = [
     "settings_status_path",
 ]
 
+T = TypeVar("T")
+
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=10)
 WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=90)
 """The API server sends a bookmark about every minute, so a silent connection is a dead one."""
 
 MAX_CONNECTIONS: Final = 64
-
-SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+READ_BUFFER: Final = 1 << 21
+"""Bytes. The longest line of a watch is an object, which etcd holds to 1.5 MiB."""
 
 APPLY: Final = "application/apply-patch+yaml; charset=utf-8"
 
@@ -77,41 +80,41 @@ UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
 """What it means that the API server has not answered at all."""
 
 
-def kubeconfig_path() -> Path | None:
-    """The kubeconfig to use; None: the Pod's ServiceAccount. `KUBECONFIG` wins over both."""
-    if os.environ.get("KUBECONFIG"):
-        return Path(os.environ["KUBECONFIG"])
-    return None if SERVICE_ACCOUNT.exists() else Path.home() / ".kube" / "config"
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the API server is, and with what one gets in."""
+
+    server: str
+    """Its URL, without a slash at the end."""
+    context: ssl.SSLContext | None
+    """Whom to trust, and the client's certificate if it has one; None: there is no TLS."""
+    headers: Callable[[], Awaitable[Mapping[str, str]]]
+    """The credentials of now, asked for before each request, since tokens are replaced."""
+    server_name: str | None = None
+    """The name in the server's certificate; None: that in the URL."""
+    proxy: str | None = None
+    """The URL of a proxy; None: the one that the environment names, if it does."""
 
 
 class KubernetesApi:
     """A connection to the API server. Close it, or use it with `async with`."""
 
-    def __init__(self, client: ApiClient, *, field_manager: str = names.FIELD_MANAGER) -> None:
-        self._client = client
-        self._field_manager = field_manager
-
-    @classmethod
-    async def connect(
-        cls, kubeconfig: Path | str | None, *, context: str | None = None, field_manager: str = names.FIELD_MANAGER
-    ) -> Self:
-        """A connection with the credentials of a kubeconfig, or of the Pod's ServiceAccount.
+    def __init__(self, access: Access, *, field_manager: str = names.FIELD_MANAGER) -> None:
+        """Opens nothing yet.
 
         Args:
-            kubeconfig: a file, or several as `$KUBECONFIG` has them; None: the Pod's ServiceAccount.
-            context: the kubeconfig's that is meant; None: the current one.
+            access: where to and with what.
             field_manager: who is said to write.
-
-        Raises:
-            kubernetes.aio.config.ConfigException: there are no usable credentials.
         """
-        configuration = Configuration()
-        if kubeconfig is not None:
-            await config.load_kube_config(str(kubeconfig), context=context, client_configuration=configuration)
-        else:
-            config.load_incluster_config(client_configuration=configuration)
-        configuration.connection_pool_maxsize = MAX_CONNECTIONS
-        return cls(ApiClient(configuration), field_manager=field_manager)
+        self._access = access
+        self._field_manager = field_manager
+        self._proxy = access.proxy or _environment_proxy(access.server)
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        return self._access.server
 
     async def __aenter__(self) -> Self:
         """Nothing to prepare."""
@@ -119,7 +122,8 @@ class KubernetesApi:
 
     async def __aexit__(self, *_: object) -> None:
         """Closes the connections."""
-        await self._client.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def get(self, path: str) -> Json | None:
         """The object at a path; None: there is none.
@@ -213,19 +217,27 @@ class KubernetesApi:
             if not error.is_not_found:
                 raise
 
-    async def list_metadata(self, path: str, *, limit: int = 500, field_selector: str = "") -> tuple[list[Json], str]:
+    async def list_metadata(
+        self, path: str, *, record: Callable[[Json], T], limit: int = 500, field_selector: str = ""
+    ) -> tuple[list[T], str]:
         """The metadata of every object in a collection, and the resource version to watch from.
 
         Args:
             path: of the collection.
+            record: what is kept of an object's metadata.
             limit: how many objects are asked for at a time.
             field_selector: which objects; empty: all.
 
         Raises:
             ApiError: the API server refused.
         """
-        items, version = await self._pages(path, accept=METADATA_LIST, limit=limit, field_selector=field_selector)
-        return [item["metadata"] for item in items], version
+        return await self._pages(
+            path,
+            accept=METADATA_LIST,
+            limit=limit,
+            field_selector=field_selector,
+            record=lambda item: record(item["metadata"]),
+        )
 
     async def list_objects(self, path: str, *, limit: int = 500) -> list[Json]:
         """Every object in a collection.
@@ -233,7 +245,7 @@ class KubernetesApi:
         Raises:
             ApiError: the API server refused.
         """
-        items, _ = await self._pages(path, accept="application/json", limit=limit)
+        items, _ = await self._pages(path, accept="application/json", limit=limit, record=lambda item: item)
         return items
 
     async def list_at(self, path: str, *, label_selector: str = "", limit: int = 500) -> tuple[list[Json], str]:
@@ -242,17 +254,26 @@ class KubernetesApi:
         Raises:
             ApiError: the API server refused.
         """
-        return await self._pages(path, accept="application/json", limit=limit, label_selector=label_selector)
+        return await self._pages(
+            path, accept="application/json", limit=limit, record=lambda item: item, label_selector=label_selector
+        )
 
     async def _pages(
-        self, path: str, *, accept: str, limit: int, field_selector: str = "", label_selector: str = ""
-    ) -> tuple[list[Json], str]:
-        items: list[Json] = []
+        self,
+        path: str,
+        *,
+        accept: str,
+        limit: int,
+        record: Callable[[Json], T],
+        field_selector: str = "",
+        label_selector: str = "",
+    ) -> tuple[list[T], str]:
+        items: list[T] = []
         selectors = {"fieldSelector": field_selector, "labelSelector": label_selector}
         query = {"limit": str(limit), **{name: text for name, text in selectors.items() if text}}
         while True:
             page = await self._request("GET", path, query=query, accept=accept)
-            items += page.get("items") or ()
+            items += map(record, page.get("items") or ())
             token = page["metadata"].get("continue")
             if not token:
                 return items, page["metadata"]["resourceVersion"]
@@ -326,7 +347,7 @@ class KubernetesApi:
         response = await self._send(method, path, body=body, query=query, content=content, accept=accept)
         async with response:
             await _raise_for_status(response)
-            document: Json = await response.json(content_type=None)
+            document: Json = json.loads(await response.read())
             return document
 
     async def _send(
@@ -340,16 +361,29 @@ class KubernetesApi:
         accept: str = "application/json",
         timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,  # noqa: ASYNC109 - passed on to aiohttp
     ) -> aiohttp.ClientResponse:
-        method, url, headers, _, _ = await self._client.param_serialize(
+        return await self._opened().request(
             method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params={"Accept": accept, "Content-Type": content},
-            auth_settings=["BearerToken"],
+            URL(f"{self._access.server}{path}{'?' + urlencode(query) if query else ''}", encoded=True),
+            data=body if body is None or isinstance(body, bytes) else json.dumps(body).encode(),
+            headers={"Accept": accept, "Content-Type": content, **await self._access.headers()},
+            timeout=timeout,
+            server_hostname=self._access.server_name,
+            proxy=self._proxy,
         )
-        answer = await self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
-        response: aiohttp.ClientResponse = answer.response
-        return response
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:  # it belongs to the event loop that it is made in
+            connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=self._access.context or True)
+            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER)
+        return self._session
+
+
+def _environment_proxy(server: str) -> str | None:
+    """The proxy that the environment names for the API server; aiohttp would look for it at each request."""
+    parts = urlsplit(server)
+    if proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 _NOT_IN_YAML: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")

@@ -7,15 +7,16 @@ Secret's content passes through the operator unless settings refer to it.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import aiohttp
 
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi
 
 Metadata = dict[str, Any]
+T = TypeVar("T")
 
 FIRST_RETRY_SECONDS: Final = 0.2
 LAST_RETRY_SECONDS: Final = 30.0
@@ -24,41 +25,51 @@ GONE: Final = 410
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Generic[T]):
     """Everything there is, at the start and whenever changes may have been missed."""
 
-    items: list[Metadata]
+    items: list[T]
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Generic[T]):
     """One object was added or modified."""
 
-    metadata: Metadata
+    item: T
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(Generic[T]):
     """One object is gone."""
 
-    metadata: Metadata
+    item: T
 
 
-Event = Listed | Changed | Deleted
+Event = Listed[T] | Changed[T] | Deleted[T]
 
 
-def watch(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncIterator[Event]:
-    """The state of a collection and its changes, for ever; trouble is logged and waited out."""
+def watch(
+    api: KubernetesApi, path: str, logger: logging.Logger, *, record: Callable[[Metadata], T]
+) -> AsyncIterator[Event[T]]:
+    """The state of a collection and its changes, for ever; trouble is logged and waited out.
+
+    Args:
+        api: the API server.
+        path: of the collection.
+        logger: is told of trouble.
+        record: what is kept of an object. The rest goes at once, so that a long listing is never there as a whole.
+    """
 
     def changes(version: str, seconds: int) -> AsyncIterator[tuple[str, Metadata]]:
         return api.watch_metadata(path, resource_version=version, timeout_seconds=seconds)
 
-    return _watch(lambda: api.list_metadata(path), changes, lambda metadata: metadata, f"watch of {path}", logger)
+    feed = _Feed(lambda: api.list_metadata(path, record=record), changes, lambda metadata: metadata, record)
+    return _watch(feed, f"watch of {path}", logger)
 
 
 def watch_objects(
     api: KubernetesApi, path: str, logger: logging.Logger, *, label_selector: str = ""
-) -> AsyncIterator[Event]:
+) -> AsyncIterator[Event[Metadata]]:
     """The same with whole objects in the events, in the place of their metadata."""
 
     def changes(version: str, seconds: int) -> AsyncIterator[tuple[str, Metadata]]:
@@ -66,34 +77,41 @@ def watch_objects(
             path, resource_version=version, timeout_seconds=seconds, label_selector=label_selector
         )
 
-    def listed() -> Awaitable[tuple[list[Metadata], str]]:
-        return api.list_at(path, label_selector=label_selector)
+    def whole(item: Metadata) -> Metadata:
+        return item
 
-    return _watch(listed, changes, lambda item: item["metadata"], f"watch of {path}", logger)
+    feed = _Feed(
+        lambda: api.list_at(path, label_selector=label_selector), changes, lambda item: item["metadata"], whole
+    )
+    return _watch(feed, f"watch of {path}", logger)
 
 
-async def _watch(
-    listed: Callable[[], Awaitable[tuple[list[Metadata], str]]],
-    changes: Callable[[str, int], AsyncIterator[tuple[str, Metadata]]],
-    metadata_of: Callable[[Metadata], Metadata],
-    what: str,
-    logger: logging.Logger,
-) -> AsyncIterator[Event]:
+@dataclass(frozen=True, slots=True)
+class _Feed(Generic[T]):
+    """Where a collection comes from."""
+
+    listed: Callable[[], Awaitable[tuple[list[T], str]]]
+    changes: Callable[[str, int], AsyncIterator[tuple[str, Metadata]]]
+    metadata_of: Callable[[Metadata], Metadata]
+    record: Callable[[Metadata], T]
+
+
+async def _watch(feed: _Feed[T], what: str, logger: logging.Logger) -> AsyncIterator[Event[T]]:
     retry = FIRST_RETRY_SECONDS
     version: str | None = None
     while True:
         try:
             if version is None:
-                items, version = await listed()
+                items, version = await feed.listed()
                 yield Listed(items)
             seconds = random.randint(240, 300)  # noqa: S311 - so that watches do not all end at once
-            async for kind, item in changes(version, seconds):
-                version = metadata_of(item)["resourceVersion"]
+            async for kind, item in feed.changes(version, seconds):
+                version = feed.metadata_of(item)["resourceVersion"]
                 retry = FIRST_RETRY_SECONDS
                 if kind == "DELETED":
-                    yield Deleted(item)
+                    yield Deleted(feed.record(item))
                 elif kind != "BOOKMARK":
-                    yield Changed(item)
+                    yield Changed(feed.record(item))
             retry = FIRST_RETRY_SECONDS
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("%s: %s: %s", what, type(error).__name__, error)
@@ -107,23 +125,34 @@ async def _watch(
         retry = min(LAST_RETRY_SECONDS, retry * 2)
 
 
-async def deletions(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncIterator[Metadata]:
-    """The metadata, in short, of every object that goes, also of those that go while the watch is interrupted."""
+async def deletions(
+    api: KubernetesApi, path: str, logger: logging.Logger, *, listed: Callable[[Iterable[str]], None] = lambda _: None
+) -> AsyncIterator[Metadata]:
+    """The metadata, in short, of every object that goes, also of those that go while the watch is interrupted.
+
+    Args:
+        api: the API server.
+        path: of the collection.
+        logger: is told of trouble.
+        listed: is told the uids of everything there is, whenever that is listed.
+    """
     known: dict[str, Metadata] = {}
-    async for event in watch(api, path, logger):
+    async for event in watch(api, path, logger, record=in_short):
         match event:
             case Listed(items):
-                listed = {metadata["uid"]: _in_short(metadata) for metadata in items}
-                gone = [metadata for uid, metadata in known.items() if uid not in listed]
-                known = listed
+                present = {metadata["uid"]: metadata for metadata in items}
+                gone = [metadata for uid, metadata in known.items() if uid not in present]
+                known = present
+                listed(present)
                 for metadata in gone:
                     yield metadata
             case Changed(metadata):
-                known[metadata["uid"]] = _in_short(metadata)
+                known[metadata["uid"]] = metadata
             case Deleted(metadata):
                 known.pop(metadata["uid"], None)
-                yield _in_short(metadata)
+                yield metadata
 
 
-def _in_short(metadata: Metadata) -> Metadata:
+def in_short(metadata: Metadata) -> Metadata:
+    """What tells an object from others."""
     return {name: metadata[name] for name in ("namespace", "name", "uid", "generation") if name in metadata}

@@ -310,7 +310,7 @@ class TokenStore:
         Raises:
             ApiError: The API server refused.
         """
-        items, _ = await self._api.list_metadata(self._collection)
+        items, _ = await self._api.list_metadata(self._collection, record=dict)
         for metadata in items:
             if _owner_uid(metadata) is not None and await self._is_orphan(metadata):
                 self._logger.info("removing the Secret %s: its settings are gone", metadata["name"])

@@ -81,14 +81,15 @@ async def connected(options: argparse.Namespace) -> AsyncIterator[Connection]:
     """
     from kubernetes.aio.config import ConfigException  # noqa: PLC0415 - it takes a while
 
+    from mailsettings.edges.kubeconfig import access_by_kubeconfig  # noqa: PLC0415
     from mailsettings.edges.kubernetes import KubernetesApi  # noqa: PLC0415
 
     found = _found(options)
     try:
-        api = await KubernetesApi.connect(found.files, context=found.context, field_manager=names.PLUGIN_FIELD_MANAGER)
+        access = await access_by_kubeconfig(found.files, context=found.context)
     except (ConfigException, OSError, ValueError) as error:
         raise CommandError("KubeconfigInvalid", f"The kubeconfig cannot be used: {error}") from None
-    async with api:
+    async with KubernetesApi(access, field_manager=names.PLUGIN_FIELD_MANAGER) as api:
         yield Connection(api, found.namespace)
 
 

@@ -129,11 +129,9 @@ def _publish(services: Services, system: SystemSettings) -> None:
     if before == system:
         return
     store.systems[system.name] = system
-    for key in store.concerned_by(system.name):
-        services.enqueue(key)
+    services.enqueue_many(store.concerned_by(system.name))
     if system.name == names.DEFAULT_SETTINGS and (before is None or _always_differs(before, system)):
-        for namespace in store.namespaces:
-            services.enqueue(namespace_key(namespace))
+        services.enqueue_many(map(namespace_key, store.namespaces))
 
 
 def _always_differs(before: SystemSettings, after: SystemSettings) -> bool:

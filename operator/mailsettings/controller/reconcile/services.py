@@ -1,6 +1,6 @@
 """What the reconcilers share: the state, the edges and the queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -47,6 +47,7 @@ class Services:
     events: EventRecorder
     echoes: Echoes
     enqueue: Callable[[Key], None]
+    enqueue_many: Callable[[Iterable[Key]], None]
     """Has a key reconciled as soon as possible."""
     enqueue_after: Callable[[Key, float], None]
     """Has a key reconciled after so many seconds at the latest."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailsettings.core.egress import EgressPolicy
-from mailsettings.edges.kubernetes import KubernetesApi, kubeconfig_path
+from mailsettings.edges.kubernetes import Access, KubernetesApi
 from mailsettings.edges.relay.kubernetes import SecretBundles, SecretTokens, TokenReviewer
 from mailsettings.edges.relay.local import (
     LOGGER,
@@ -32,11 +32,19 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleSecrets:
+    """Bundles in a cluster."""
+
+    namespace: str
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where what the relay reads is, and where it listens."""
 
-    bundles: Path | str
-    """A folder, or a namespace."""
+    bundles: Path | BundleSecrets
+    """A folder, or Secrets."""
     chain: Path
     """The certificate and its chain, PEM."""
     key: Path
@@ -64,8 +72,8 @@ async def run(place: Place, egress: EgressPolicy, options: Options) -> None:
         parts = Parts(folder, egress, NoTokens(), NoReviewer(), UnsharedSlots(), UnsharedRates(), LogSink())
         await _serve(place, parts, options, folder.keep_loaded(), stopped)
         return
-    async with await KubernetesApi.connect(kubeconfig_path()) as api:
-        bundles = SecretBundles(api, place.bundles)
+    async with KubernetesApi(place.bundles.access) as api:
+        bundles = SecretBundles(api, place.bundles.namespace)
         parts = Parts(
             bundles, egress, SecretTokens(bundles), TokenReviewer(api), UnsharedSlots(), UnsharedRates(), LogSink()
         )

@@ -43,5 +43,5 @@ async def _listed(what: str, options: argparse.Namespace) -> list[str]:
             path = settings_collection_path(names.CLUSTER_KIND)
         else:
             path = settings_collection_path(names.TENANT_KIND, options.namespace or connection.namespace)
-        items, _ = await connection.api.list_metadata(path)
+        items, _ = await connection.api.list_metadata(path, record=dict)
         return [str(item["name"]) for item in items]

@@ -1,0 +1,66 @@
+"""How much memory the operator holds, with tenants, and with large Secrets beside them that are none of its own."""
+
+import base64
+import os
+from typing import Final
+
+from bench import objects
+from bench.bare import create
+from bench.benchmark import Benchmark, Plan
+from bench.progress import say
+from bench.result import Result
+from bench.world import World, world
+
+NAME: Final = "memory"
+AT_MOST_MB: Final = {1000: 126.0, 5000: 200.0}
+"""By tenants."""
+MORE_AT_MOST_MB: Final = 10.0
+STRANGERS: Final = 300
+STRANGER_BYTES: Final = 1000 * 1000
+"""Of data in each, which is just below what the API server takes."""
+
+
+async def run(plan: Plan) -> list[Result]:
+    """Looks after a start and a fan-out, and after another start beside large Secrets."""
+    async with world() as place:
+        await place.add_tenants(plan.tenants)
+        await place.add_system()
+        writes = len(await place.start_and_settle())
+        await _fan_out(place, 1)
+        alone = place.rss_mb()
+        place.stop()
+        await _add_strangers(place)
+        await place.start_and_settle()
+        await _fan_out(place, 2)
+        beside = place.rss_mb()
+        say(f"  {alone:.1f} MB; with {STRANGERS} large Secrets {beside:.1f} MB")
+    at_most = AT_MOST_MB.get(plan.tenants, AT_MOST_MB[1000])
+    return [
+        Result(NAME, plan.tenants, None, None, alone, writes, alone / at_most),
+        Result(
+            NAME, plan.tenants, None, None, beside, writes, max(0.0, beside - alone) / MORE_AT_MOST_MB, "large Secrets"
+        ),
+    ]
+
+
+async def _fan_out(place: World, number: int) -> None:
+    place.audit.forget()
+    await place.change_system(number)
+    await place.audit.settled(bool, timeout_s=300)
+
+
+async def _add_strangers(place: World) -> None:
+    await place.admin.send(create(objects.NAMESPACES, {"metadata": {"name": "strangers"}}))
+    for number in range(STRANGERS):
+        data = {"blob": base64.b64encode(os.urandom(STRANGER_BYTES)).decode()}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"large-{number}"}, "data": data}
+        await place.admin.send(create(objects.secrets_in("strangers"), body))
+
+
+BENCHMARK: Final = Benchmark(
+    name=NAME,
+    summary="resident memory after a fan-out, and with 300 unrelated Secrets of 1 MB beside the tenants",
+    run=run,
+    full=(Plan(1000, rounds=1), Plan(5000, rounds=1)),
+    quick=Plan(250, rounds=1),
+)

@@ -1,0 +1,68 @@
+"""What the benchmarks print, and how they judge it."""
+
+import json
+
+import pytest
+
+from bench.__main__ import _is_bad, _parser, plans
+from bench.benchmark import Benchmark, Plan
+from bench.registry import BENCHMARKS
+from bench.result import Result, quantile
+
+
+def result(share: float = 0.5, **fields: float) -> Result:
+    values: dict[str, float | None] = {"ours_s": 3.0, "floor_s": 2.0, "rss_mb": 100.04, **fields}
+    return Result("fan-out", 1000, values["ours_s"], values["floor_s"], values["rss_mb"], 2001, share)
+
+
+def test_a_result_is_one_line_of_json() -> None:
+    assert json.loads(result().line()) == {
+        "name": "fan-out",
+        "tenants": 1000,
+        "ours_s": 3.0,
+        "floor_s": 2.0,
+        "ratio": 1.5,
+        "rss_mb": 100.0,
+        "writes": 2001,
+    }
+
+
+def test_what_is_not_measured_is_null() -> None:
+    document = json.loads(Result("memory", 1000, None, None, 99.0, None, 0.8, "large Secrets").line())
+    assert (document["ours_s"], document["ratio"], document["writes"]) == (None, None, None)
+    assert document["about"] == "large Secrets"
+
+
+def test_a_verdict_says_how_far_it_is_from_what_must_be_reached() -> None:
+    assert result(0.5).verdict() == "fan-out: reached, at 0.50 of what is allowed"
+    assert result(1.5).verdict() == "fan-out: missed, at 1.50 times what is allowed"
+
+
+def test_only_quick_runs_fail_and_only_beyond_twice_what_is_allowed() -> None:
+    assert not _is_bad(result(1.9), quick=True)
+    assert _is_bad(result(2.1), quick=True)
+    assert not _is_bad(result(2.1), quick=False)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 2.0), (0.99, 4.0), (0.25, 1.0), (1.0, 4.0)])
+def test_quantiles_are_measured_values(share: float, value: float) -> None:
+    assert quantile([3.0, 1.0, 4.0, 2.0], share) == value
+
+
+def benchmark() -> Benchmark:
+    return next(each for each in BENCHMARKS if each.name == "steady")
+
+
+def test_options_change_the_plans() -> None:
+    full, quick = benchmark().full, benchmark().quick
+    assert plans(benchmark(), _parser().parse_args(["steady", "--no-quick"])) == [*full]
+    assert plans(benchmark(), _parser().parse_args(["steady", "--quick"])) == [quick]
+    options = _parser().parse_args(["steady", "--no-quick", "--tenants", "7", "--seconds", "5", "--rounds", "2"])
+    assert plans(benchmark(), options) == [Plan(7, rounds=2, seconds=5.0)]
+
+
+def test_names_are_those_of_the_table_and_none_comes_twice() -> None:
+    known = {"fan-out", "fan-out-always", "first-sight", "restart", "apply-to-ready", "apply-during-fan-out"}
+    found = [each.name for each in BENCHMARKS]
+    assert known | {"steady", "memory"} <= {*found}
+    assert len(found) == len({*found})
