@@ -8,7 +8,7 @@ import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,14 +80,18 @@ class ControlPlane:
         directory: Where the servers' files, logs and the kubeconfig go. Without one it is a temporary folder, which
             goes when the servers stop; a given one keeps its logs.
         binaries: The programs to run; by default those that `find_binaries` gives.
+        apiserver: More arguments for kube-apiserver.
 
     Raises:
         ClusterError: At entry: the programs are missing, or a server ended or was not ready in time.
     """
 
-    def __init__(self, directory: Path | None = None, *, binaries: Binaries | None = None) -> None:
+    def __init__(
+        self, directory: Path | None = None, *, binaries: Binaries | None = None, apiserver: Sequence[str] = ()
+    ) -> None:
         self._given = directory
         self._binaries = binaries
+        self._apiserver = apiserver
         self._servers: list[Server] = []
         self._directory: Path | None = None
         self._temporary_lock: int | None = None
@@ -165,9 +169,8 @@ class ControlPlane:
         _emptied(directory / "etcd")
         self._port = _reserve_port()
         self._servers.append(Server("etcd", _etcd(binaries.etcd), directory))
-        apiserver = Server(
-            "kube-apiserver", _apiserver(binaries.apiserver, self._port.getsockname()[1], certificates), directory
-        )
+        command = [*_apiserver(binaries.apiserver, self._port.getsockname()[1], certificates), *self._apiserver]
+        apiserver = Server("kube-apiserver", command, directory)
         self._servers.append(apiserver)
         probe = _Probe(self._port.getsockname()[1], certificates)
         self._wait(probe, "/readyz", apiserver)

@@ -48,7 +48,7 @@ def _watch_settings(
             triggers.deleted(kind, body)
         elif not echoes.is_outdated(body["metadata"]):
             triggers.settings_changed(kind, body)
-        barrier.saw(body["metadata"]["uid"])
+        _note(barrier, event)
 
 
 def _watch_mail_tests(handlers: kopf.OperatorRegistry, triggers: Triggers, echoes: Echoes, barrier: Barrier) -> None:
@@ -60,7 +60,7 @@ def _watch_mail_tests(handlers: kopf.OperatorRegistry, triggers: Triggers, echoe
             triggers.deleted(Kind.TEST, body)
         elif not echoes.is_outdated(body["metadata"]):
             triggers.mail_test_changed(body)
-        barrier.saw(body["metadata"]["uid"])
+        _note(barrier, event)
 
 
 def _watch_namespaces(handlers: kopf.OperatorRegistry, triggers: Triggers, barrier: Barrier) -> None:
@@ -71,4 +71,12 @@ def _watch_namespaces(handlers: kopf.OperatorRegistry, triggers: Triggers, barri
             triggers.deleted(Kind.NAMESPACE, body)
         else:
             triggers.namespace_changed(body)
-        barrier.saw(body["metadata"]["uid"])
+        _note(barrier, event)
+
+
+def _note(barrier: Barrier, event: kopf.RawEvent) -> None:
+    metadata = event["object"]["metadata"]
+    if event["type"] == "DELETED":
+        barrier.gone(metadata["uid"])
+    else:
+        barrier.saw(metadata["uid"], int(metadata["resourceVersion"]))

@@ -7,6 +7,7 @@ configuration, credentials and connections are used.
 import json
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from mailsettings.api import names
+from mailsettings.edges.fence import Fence
 
 Json = dict[str, Any]
 
@@ -71,13 +73,21 @@ class ApiError(Exception):
 class KubernetesApi:
     """A connection to the API server. Close it, or use it with `async with`."""
 
-    def __init__(self, client: ApiClient, *, field_manager: str = names.FIELD_MANAGER) -> None:
+    def __init__(
+        self, client: ApiClient, *, field_manager: str = names.FIELD_MANAGER, fence: Fence | None = None
+    ) -> None:
         self._client = client
         self._field_manager = field_manager
+        self._fence = fence
 
     @classmethod
     async def connect(
-        cls, kubeconfig: Path | str | None, *, context: str | None = None, field_manager: str = names.FIELD_MANAGER
+        cls,
+        kubeconfig: Path | str | None,
+        *,
+        context: str | None = None,
+        field_manager: str = names.FIELD_MANAGER,
+        fence: Fence | None = None,
     ) -> Self:
         """A connection with the credentials of a kubeconfig, or of the Pod's ServiceAccount.
 
@@ -85,6 +95,7 @@ class KubernetesApi:
             kubeconfig: a file, or several as `$KUBECONFIG` has them; None: the Pod's ServiceAccount.
             context: the kubeconfig's that is meant; None: the current one.
             field_manager: who is said to write.
+            fence: is asked right before each write; None: nobody is.
 
         Raises:
             kubernetes.aio.config.ConfigException: there are no usable credentials.
@@ -95,7 +106,9 @@ class KubernetesApi:
         else:
             config.load_incluster_config(client_configuration=configuration)
         configuration.connection_pool_maxsize = MAX_CONNECTIONS
-        return cls(ApiClient(configuration), field_manager=field_manager)
+        if fence is not None:
+            configuration.trace_configs = [_last_looks()]
+        return cls(ApiClient(configuration), field_manager=field_manager, fence=fence)
 
     async def __aenter__(self) -> Self:
         """Nothing to prepare."""
@@ -132,13 +145,19 @@ class KubernetesApi:
             raise
         return found
 
-    async def create(self, path: str, body: Json) -> Json:
+    async def create(self, path: str, body: Json, *, fenced: bool = True) -> Json:
         """Creates an object in the collection at a path.
+
+        Args:
+            path: the collection's.
+            body: the object.
+            fenced: whether only the replica that holds the Lease may do it.
 
         Raises:
             ApiError: the API server refused.
         """
-        return await self._request("POST", path, body=body, query={"fieldManager": self._field_manager})
+        query = {"fieldManager": self._field_manager}
+        return await self._request("POST", path, body=body, query=query, fenced=fenced)
 
     async def apply(self, path: str, body: Json, *, force: bool) -> Json:
         """Applies an object server-side under the connection's field manager.
@@ -154,18 +173,19 @@ class KubernetesApi:
         query = {"fieldManager": self._field_manager, "force": "true" if force else "false"}
         return await self._request("PATCH", path, body=_yaml(body), query=query, content=APPLY)
 
-    async def merge(self, path: str, patch: Json) -> Json:
+    async def merge(self, path: str, patch: Json, *, fenced: bool = True) -> Json:
         """Changes an object by a JSON merge patch, in which null removes a field.
 
         Args:
             path: the object's.
             patch: what is to change; a `metadata.resourceVersion` in it guards the write.
+            fenced: whether only the replica that holds the Lease may do it.
 
         Raises:
             ApiError: the API server refused.
         """
-        query = {"fieldManager": self._field_manager}
-        return await self._request("PATCH", path, body=patch, query=query, content="application/merge-patch+json")
+        query, content = {"fieldManager": self._field_manager}, "application/merge-patch+json"
+        return await self._request("PATCH", path, body=patch, query=query, content=content, fenced=fenced)
 
     async def remove(self, path: str, pointers: Iterable[str], *, resource_version: str) -> Json:
         """Removes fields of an object, whoever manages them, without coming to manage anything.
@@ -283,12 +303,24 @@ class KubernetesApi:
         query: Mapping[str, str] | None = None,
         content: str = "application/json",
         accept: str = "application/json",
+        fenced: bool = True,
     ) -> Json:
-        response = await self._send(method, path, body=body, query=query, content=content, accept=accept)
-        async with response:
-            await _raise_for_status(response)
-            document: Json = await response.json(content_type=None)
-            return document
+        if self._fence is None or not fenced or method == "GET":
+            response = await self._send(method, path, body=body, query=query, content=content, accept=accept)
+            return await _document(response)
+        limit_s = self._fence.write_limit_s
+        # The API server itself gives up after so long, so that nothing that was begun in time is done too late.
+        query = {**(query or {}), "timeout": f"{limit_s:g}s"}
+        limits = aiohttp.ClientTimeout(total=limit_s)
+        with self._fence.writing():
+            asked = _WRITES_BEHIND.set(self._fence)
+            try:
+                response = await self._send(
+                    method, path, body=body, query=query, content=content, accept=accept, timeout=limits
+                )
+                return await _document(response)
+            finally:
+                _WRITES_BEHIND.reset(asked)
 
     async def _send(
         self,
@@ -311,6 +343,34 @@ class KubernetesApi:
         answer = await self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+_WRITES_BEHIND: Final[ContextVar[Fence | None]] = ContextVar("writes_behind", default=None)
+"""The fence of the write that the present task has begun."""
+
+
+def _last_looks() -> aiohttp.TraceConfig:
+    """Asks the fence once more when a write has its connection, which it may have had to wait for.
+
+    From there on aiohttp waits for nothing before it hands the headers to the system.
+    """
+
+    async def look(*_: object) -> None:
+        fence = _WRITES_BEHIND.get()
+        if fence is not None:
+            fence.check()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(look)
+    trace.on_connection_reuseconn.append(look)
+    return trace
+
+
+async def _document(response: aiohttp.ClientResponse) -> Json:
+    async with response:
+        await _raise_for_status(response)
+        document: Json = await response.json(content_type=None)
+        return document
 
 
 _NOT_IN_YAML: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
