@@ -1,5 +1,6 @@
 """Two replicas: one acts, the other takes over, and what the first one writes after that is nothing."""
 
+import asyncio
 import os
 import random
 import signal
@@ -8,7 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -18,15 +19,16 @@ from dev.cluster import ApiError, ControlPlane
 from dev.loop_thread import LoopThread
 from dev.operator_process import NAMESPACE, OperatorProcess
 from mailsettings.api import names
-from tests.cluster.conftest import consent_environment, free_port, operator_environment, server_spec
+from mailsettings.edges.token_store import CLOCK_SKEW, Claim
+from tests.cluster.conftest import consent_environment, operator_environment, server_spec
 from tests.cluster.test_oauth2_crashes import Field
 from tests.support.audit import Audit, Write
 from tests.support.consent import KIND, Person, consent_spec
 from tests.support.identity_provider import CLIENT_SECRET, IdentityProvider, RegisteredClient
 from tests.support.kube import Json, Kube, is_current
-from tests.support.listening import LOOPBACK
+from tests.support.listening import LOOPBACK, free_port
 from tests.support.own_cluster import OwnCluster, create_namespace
-from tests.support.refreshes import refreshes
+from tests.support.refreshes import Step, Trap, refreshes
 from tests.support.smtp_server import PASSWORD, MailServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("leadership")]
@@ -406,3 +408,44 @@ def test_no_refresh_is_outside_its_claim_when_the_other_takes_over(
         assert followed.outside == []
         sent = [asked.form["refresh_token"] for asked in provider.token_requests]
         assert number != signal.SIGTERM or len(sent) == len(set(sent)), "no refresh token is used twice"
+
+
+def test_answer_that_only_the_old_one_has_is_stored_by_it(
+    place: Place, replicas: Replicas, provide: Callable[..., IdentityProvider], loop_thread: LoopThread
+) -> None:
+    """The API server is away when the answer comes, until after the Lease is lost and the claim has ended."""
+    first, second = replicas(MAILSETTINGS_OAUTH2_DEADLINE_SECONDS="10")
+    assert first.process.pid is not None
+    namespace = create_namespace(place.kube)
+    with loop_thread.entered(refreshes(place.own.cluster.kubeconfig, namespace)) as followed:
+        fielded = Field(place.kube, namespace, followed, loop_thread)
+        provider = provide(access_life=timedelta(seconds=20), detects_reuse=True)
+        followed.serve(provider)
+        for index in range(8):
+            fielded.add(provider, f"mail-{index}")
+        fielded.wait_ready()
+        trap = Trap(Step.GRANTED, first.process.pid, 0)
+        followed.trap = trap
+        assert trap.sprung.wait(PATIENCE_S)
+        caught = {name for name, credential in followed.credentials.items() if credential.asking}
+        claims = [claim for _, text in fielded._kept().values() if (claim := Claim.parse(text))]
+        free_at = max(claim.deadline for claim in claims) + CLOCK_SKEW
+
+        with place.own.without_apiserver():
+            loop_thread.run(set_event(trap.taken_away))
+            place.kube.wait(lambda: datetime.now(UTC) > free_at, "the claims to end", timeout=PATIENCE_S)
+            place.kube.wait(lambda: "the Lease is lost" in first.process.log_text(), "the Lease to be lost")
+            assert first.process.is_running(), "it has something to store"
+
+        assert caught
+        first.wait_ended()
+        place.wait_holder("second")
+        fielded.wait_refreshes(8)
+        fielded.wait_ready()
+        sent = [asked.form["refresh_token"] for asked in provider.token_requests]
+        assert len(sent) == len(set(sent)), "no refresh token is used twice"
+        assert second.process.is_running()
+
+
+async def set_event(event: asyncio.Event) -> None:
+    event.set()

@@ -17,7 +17,7 @@ from mailsettings.api import names
 from mailsettings.core.oauth2.request import Token
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_path
-from mailsettings.edges.token_store import CLOCK_SKEW, Claim, ClaimError, TokenPlace, TokenStore
+from mailsettings.edges.token_store import CLOCK_SKEW, TAKEOVER, Claim, ClaimError, TokenPlace, TokenStore
 from tests.support.kube import Kube
 from tests.unit.test_oauth2_fingerprint import subject
 
@@ -112,6 +112,19 @@ async def test_clocks_that_differ_let_no_two_renew_at_once(
             await other.claim(place, serial=None, lasts=LASTS)
     clock.ahead = LASTS + 2 * CLOCK_SKEW + timedelta(seconds=1)
     assert not await store.may_begin(place, held, takes=timedelta())
+    await other.claim(place, serial=None, lasts=LASTS)
+
+
+async def test_ended_claim_is_respected_for_a_moment_after_a_takeover(
+    store: TokenStore, other: TokenStore, place: TokenPlace, clock: Clock
+) -> None:
+    await store.claim(place, serial=None, lasts=LASTS)
+    clock.ahead = 10 * LASTS
+    other.taken_over()
+    with pytest.raises(ClaimError) as caught:
+        await other.claim(place, serial=None, lasts=LASTS)
+    assert caught.value.until is not None
+    clock.ahead += TAKEOVER + timedelta(seconds=1)
     await other.claim(place, serial=None, lasts=LASTS)
 
 

@@ -247,7 +247,7 @@ class _Operator:
                 mails_per_hour=config.test_mails_per_hour,
             )
         )
-        tokens = TokenStore(api, config.namespace, holder=identity, logger=LOGGER)
+        self._tokens = tokens = TokenStore(api, config.namespace, holder=identity, logger=LOGGER)
         self._renewals = TokenRenewer(
             tokens,
             partial(_obtain, config),
@@ -446,6 +446,7 @@ class _Operator:
 
     async def _take_over(self) -> None:
         """Another replica may have written until a moment ago, so its last words are waited for."""
+        self._tokens.taken_over()
         await self._see_everything()
         LOGGER.info("everything has been seen again; reconciling")
         await self._work()

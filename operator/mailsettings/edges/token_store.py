@@ -33,6 +33,12 @@ LAST_RETRY_SECONDS: Final = 5.0
 CLOCK_SKEW: Final = timedelta(seconds=5)
 """How far the clocks of two replicas may differ: only so long after its deadline is another's claim taken for ended."""
 
+TAKEOVER: Final = timedelta(seconds=10)
+"""For how long after a takeover another's claim is respected although it has ended: twice `LAST_RETRY_SECONDS`.
+
+That replica may have an answer which it could not store while the API server was away.
+"""
+
 _TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """The API server could not be asked, or its answer was cut off."""
 
@@ -131,6 +137,11 @@ class TokenStore:
         self._holder = holder
         self._logger = logger
         self._now = now
+        self._taken_over_at: datetime | None = None
+
+    def taken_over(self) -> None:
+        """Another replica may have acted until a moment ago."""
+        self._taken_over_at = self._now()
 
     async def read(self, uid: str) -> HeldToken | None:
         """What is held for an object.
@@ -176,7 +187,11 @@ class TokenStore:
         now = self._now()
         if claim.deadline - now > lasts + CLOCK_SKEW:
             return None
-        ends_at = claim.deadline if claim.holder == self._holder else claim.deadline + CLOCK_SKEW
+        ends_at = claim.deadline
+        if claim.holder != self._holder:
+            ends_at += CLOCK_SKEW
+            if self._taken_over_at is not None:
+                ends_at = max(ends_at, self._taken_over_at + TAKEOVER)
         return ends_at if ends_at > now else None
 
     async def may_begin(self, place: TokenPlace, held: HeldToken, *, takes: timedelta) -> bool:
