@@ -145,13 +145,14 @@ def test_patience_ends_and_the_test_goes_on(
     assert len(asked_for(kube, namespace)) == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_interrupted_command_removes_what_it_was_to_remove(
-    kube: Kube, namespace: str, silent: ScriptedServer, somebody: Callable[..., Person]
+    kube: Kube, namespace: str, silent: ScriptedServer, somebody: Callable[..., Person], number: signal.Signals
 ) -> None:
     create_silent(kube, namespace, silent)
     with somebody(PIPELINE).runs("test", "mail", "-n", namespace, "--rm", terminal=True) as running:
         running.wait_text("The server is being tested")
-        running.process.send_signal(signal.SIGINT)
+        running.process.send_signal(number)
         assert running.wait() == 1
     assert "Interrupted" in running.err
     kube.wait(lambda: not asked_for(kube, namespace), "the test to be gone")

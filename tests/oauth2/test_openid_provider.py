@@ -8,6 +8,7 @@ import pytest
 
 from mailsettings.api.conditions import Reason
 from mailsettings.api.identity import Family
+from mailsettings.api.oauth2 import SecretMethod
 from mailsettings.core.oauth2.account import ExpectedAccount, check_consent, is_issuer, issuers_of
 from mailsettings.core.oauth2.authorization import authorization_url
 from mailsettings.core.oauth2.faults import TokenFault, diagnose_redirect
@@ -20,7 +21,6 @@ from mailsettings.core.oauth2.request import (
     DeviceCode,
     Grant,
     RefreshToken,
-    SecretMethod,
     Token,
     TokenRequest,
 )

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 
 from mailsettings.api.identity import Family
+from mailsettings.api.oauth2 import SecretMethod
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.oauth2.faults import Failure, FailureKind
-from mailsettings.core.oauth2.request import ClientAuth, ClientSecret, SecretMethod
+from mailsettings.core.oauth2.request import ClientAuth, ClientSecret
 from mailsettings.core.server import Source
 from mailsettings.edges.oauth2 import tokens
 from tests.support import identity_provider as idp

@@ -18,6 +18,7 @@ import pytest
 from mailsettings.api.conditions import Reason
 from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.identity import Family
+from mailsettings.api.oauth2 import SecretMethod
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.request import (
@@ -25,7 +26,6 @@ from mailsettings.core.oauth2.request import (
     ClientCertificate,
     ClientSecret,
     RefreshToken,
-    SecretMethod,
     Token,
     TokenRequest,
 )

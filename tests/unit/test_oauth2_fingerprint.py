@@ -6,11 +6,11 @@ import pytest
 
 from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.identity import Cloud, Family, Identity
-from mailsettings.api.oauth2 import OAuth2
+from mailsettings.api.oauth2 import OAuth2, SecretMethod
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.fingerprint import fingerprint
-from mailsettings.core.oauth2.request import ClientSecret, SecretMethod
+from mailsettings.core.oauth2.request import ClientSecret
 from mailsettings.core.oauth2.secrets import OAuth2Secrets
 from mailsettings.core.oauth2.subject import TokenSubject, token_subject
 from mailsettings.core.server import Credentials, Proxy, Source

@@ -51,7 +51,9 @@ class SecretMethod(StrEnum):
     """How the client secret is sent. Source: RFC 6749 §2.3.1."""
 
     BASIC = "Basic"
+    """In the Authorization header, which every provider must take."""
     POST = "Post"
+    """In the body, which some demand."""
 
 
 class ClientAuth(ApiModel):

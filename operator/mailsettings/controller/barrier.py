@@ -51,7 +51,8 @@ class Barrier:
         self._complete.clear()
         while self._missing:
             try:
-                await asyncio.wait_for(self._complete.wait(), RECHECK_SECONDS)
+                async with asyncio.timeout(RECHECK_SECONDS):
+                    await self._complete.wait()
             except TimeoutError:
                 there = await list_versions()
                 self._missing = {uid: version for uid, version in self._missing.items() if uid in there}

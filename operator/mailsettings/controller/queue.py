@@ -1,6 +1,7 @@
 """The work queue: every key at most once in it, never worked on twice at a time, retried with growing delays."""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import logging
@@ -115,10 +116,10 @@ class WorkQueue:
                 if self._due.get(key) == due:
                     self.add(key)
             wait = self._timers[0][0] - loop.time() if self._timers else None
-            try:
-                await asyncio.wait_for(self._wake_timer.wait(), timeout=wait)
-            except TimeoutError:
-                continue
+            # Not wait_for: until Python 3.12 it could lose the cancellation that ends this task.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wake_timer.wait()
 
 
 def retry_delay(failures: int) -> float:

@@ -4,20 +4,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Final
 
 from mailsettings.api.identity import LIBRARY_SCOPES, Family
+from mailsettings.api.oauth2 import SecretMethod
 from mailsettings.core.server import Proxy
-
-
-class SecretMethod(StrEnum):
-    """How a client secret is sent. Source: the names are those of OpenID Connect Core 1.0 §9."""
-
-    BASIC = "client_secret_basic"
-    """In the Authorization header, which every provider must take (RFC 6749 §2.3.1)."""
-    POST = "client_secret_post"
-    """In the body, which some demand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,11 +45,6 @@ _GRANTS: Final[dict[Grant, type[requests.Grant]]] = {
     Grant.AUTHORIZATION_CODE: requests.AuthorizationCode,
     Grant.DEVICE_CODE: requests.DeviceCode,
 }
-_SECRET_METHODS: Final[dict[SecretMethod | None, requests.SecretMethod]] = {
-    None: requests.SecretMethod.BASIC,
-    SecretMethod.BASIC: requests.SecretMethod.BASIC,
-    SecretMethod.POST: requests.SecretMethod.POST,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +191,7 @@ class TokenSubject:
             return requests.ClientAssertion(lambda: federation(audience))
         if client_auth.certificate_ref is not None:
             return requests.ClientCertificate(_given(secrets.private_key), _given(secrets.certificate))
-        return requests.ClientSecret(_given(secrets.client_secret), _SECRET_METHODS[client_auth.secret_method])
+        return requests.ClientSecret(_given(secrets.client_secret), client_auth.secret_method or SecretMethod.BASIC)
 
 
 def token_subject(

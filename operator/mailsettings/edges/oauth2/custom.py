@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode
 
+from mailsettings.api.oauth2 import SecretMethod
 from mailsettings.core.oauth2.request import (
     AuthorizationCode,
     Client,
@@ -19,7 +20,6 @@ from mailsettings.core.oauth2.request import (
     DeviceCode,
     RefreshToken,
     RevocationRequest,
-    SecretMethod,
     TokenRequest,
 )
 from mailsettings.edges.oauth2.assertions import read_assertion

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -22,6 +21,7 @@ from mailsettings.plugin.authorize.loopback import listen
 from mailsettings.plugin.authorize.target import Target, target_of, title_of
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
 from mailsettings.plugin.connection import Connection, connected, told
+from mailsettings.plugin.signals import ended_by_signals
 from mailsettings.plugin.terminal import Style, Terminal
 
 _HTTP_PORT: Final = 80
@@ -67,28 +67,12 @@ async def authorize(options: argparse.Namespace, terminal: Terminal, patience: P
 
 
 async def _main(options: argparse.Namespace, terminal: Terminal) -> ConsentResult:
-    with _ended_by_signals():
+    with ended_by_signals():
         return await authorize(options, terminal, _patience(options.timeout))
 
 
 def _patience(timeout: timedelta | None) -> Patience:
     return Patience() if timeout is None else Patience(total=timeout)
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """The first signal cancels; those that follow find the tidying up, which ends by itself."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    signals = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-
-    def end() -> None:
-        if task is not None and not task.cancelling():
-            task.cancel()
-
-    with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C alone, by asyncio.run
-        for each in signals:
-            loop.add_signal_handler(each, end)
-    yield
 
 
 async def _target(connection: Connection, options: argparse.Namespace) -> Target:

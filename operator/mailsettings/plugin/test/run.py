@@ -13,6 +13,7 @@ from mailsettings.api import names
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, mail_test_path, mail_tests_path
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
 from mailsettings.plugin.connection import UNREACHABLE, connected, told
+from mailsettings.plugin.signals import ended_by_signals
 from mailsettings.plugin.terminal import Style, Terminal
 from mailsettings.plugin.test.manifest import inline_settings
 from mailsettings.plugin.test.outcome import document_of, is_seen, lines_of, state_of, title_of
@@ -40,6 +41,11 @@ def run(options: argparse.Namespace) -> int:
 
 async def _main(options: argparse.Namespace, terminal: Terminal) -> Json:
     spec = _spec(options)
+    with ended_by_signals():
+        return await _tested(options, terminal, spec)
+
+
+async def _tested(options: argparse.Namespace, terminal: Terminal, spec: Json) -> Json:
     async with connected(options) as connection:
         namespace = options.namespace or connection.namespace
         test = await _create(connection.api, namespace, spec, options.name or "settings")
