@@ -191,10 +191,10 @@ async def test_api_server_that_goes_away_loses_no_token(
     held = await store.claim(place, serial=None, lasts=LASTS)
     merge, troubles = api.merge, iter(TROUBLES)
 
-    async def troubled(path: str, patch: Json) -> Json:
+    async def troubled(path: str, patch: Json, **options: bool) -> Json:
         trouble = next(troubles, None)
         if trouble is None or applied:
-            answer = await merge(path, patch)
+            answer = await merge(path, patch, **options)
         if trouble is not None:
             raise trouble
         return answer
@@ -222,7 +222,7 @@ async def test_write_that_fails_for_what_is_written_is_not_tried_again(
 ) -> None:
     held = await store.claim(place, serial=None, lasts=LASTS)
 
-    async def unwritable(_path: str, _patch: Json) -> Json:
+    async def unwritable(_path: str, _patch: Json, **_: bool) -> Json:
         raise ValueError("of what is written")
 
     monkeypatch.setattr(api, "merge", unwritable)
