@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailsettings.api.conditions import Reason
-from mailsettings.core.causes import document, fallback
+from mailsettings.core.causes import clues, document, fallback, glossary
 from mailsettings.core.causes.catalog import CATALOG, DOCUMENT, link
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.clues import LOGINS, MAX_LENGTH, PROVIDERS, STAGES, Failure, read
@@ -39,19 +39,50 @@ REAL: Final = records("failures.jsonl")
 """What programs and servers really said, with the causes that were found in the end."""
 WORDINGS: Final = records("wordings.jsonl")
 """Other words for the same, of other clients, servers and languages, cut or wrapped."""
+COLLECTED: Final = records("collected.jsonl")
+"""More real failures, of issue threads, source files and documentation. The held-out ones only measure: what the rules
+make of words that they were not written for."""
 
 
 def failure(record: dict[str, Any]) -> Failure:
     return Failure(record["raw"], record["stage"], record["provider"], record["auth"])
 
 
+def shares(of: list[dict[str, Any]]) -> tuple[float, float]:
+    """Of these, with a cause that the text alone allows, and with the very cause."""
+    answers = [(diagnose(failure(record)).cause, record) for record in of]
+    right = sum(cause in (record["cause"], *record["also"]) for cause, record in answers)
+    return right / len(of), sum(cause == record["cause"] for cause, record in answers) / len(of)
+
+
 def test_real_failures_have_the_right_cause() -> None:
-    answers = [(diagnose(failure(record)).cause, record) for record in REAL]
-    right = [record for cause, record in answers if cause in (record["cause"], *record["also"])]
-    exact = [record for cause, record in answers if cause == record["cause"]]
+    right, exact = shares(REAL)
     assert len(REAL) > 150
-    assert len(right) / len(REAL) >= NEEDED
-    assert len(exact) / len(REAL) >= NEEDED_EXACT
+    assert right >= NEEDED
+    assert exact >= NEEDED_EXACT
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count", "needed", "needed_exact"), [("development", 500, 0.98, 0.88), ("held-out", 170, 0.94, 0.84)]
+)
+def test_collected_failures_have_the_right_cause(chosen: str, count: int, needed: float, needed_exact: float) -> None:
+    """The held-out ones set no rule: who adds rules for them takes the measure away."""
+    some = [record for record in COLLECTED if record["set"] == chosen]
+    right, exact = shares(some)
+    assert len(some) >= count
+    assert right >= needed
+    assert exact >= needed_exact
+
+
+def test_collected_failures_name_causes_of_the_list_and_nobody() -> None:
+    assert all({record["cause"], *record["also"]} <= {*Cause} for record in COLLECTED)
+    assert all(record["source"] for record in COLLECTED)
+    assert {record["set"] for record in COLLECTED} == {"development", "held-out"}
+    texts = " ".join(record["raw"] for record in COLLECTED)
+    hosts = {address.partition("@")[2] for address in re.findall(r"\b[\w.+-]+@[a-z][\w-]*\.[\w.-]*\w", texts)}
+    assert {host for host in hosts if "example." not in host} <= {"sendinblue.com", "corp.mail.ru"}
+    guids = re.findall(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", texts)
+    assert set(guids) == {"00000000-0000-0000-0000-000000000000"}
 
 
 @pytest.mark.parametrize("cause", Cause)
@@ -139,7 +170,7 @@ def test_every_rule_says_where_it_comes_from() -> None:
 
 def test_every_rule_decides_about_something() -> None:
     """A wording, or a number by itself: a rule that never does is not tested, or stands behind one that takes all."""
-    texts = [failure(record) for record in (*REAL, *WORDINGS)]
+    texts = [failure(record) for record in (*REAL, *WORDINGS, *COLLECTED)]
     texts += [Failure(f"AADSTS{number}", "token") for rule in RULES for number in sorted(rule.aadsts or ())]
     decisive = {id(first(RULES, read(text))) for text in texts}
     assert [rule for rule in RULES if id(rule) not in decisive] == []
@@ -186,9 +217,10 @@ def repeats(parsed: Any, inside: bool = False) -> Iterator[bool]:
 
 
 def test_no_expression_can_take_time_without_measure() -> None:
-    for rule in RULES:
-        for pattern in patterns(rule):
-            assert not any(repeats(_parser.parse(pattern.pattern)))
+    readers = [value for value in vars(clues).values() if isinstance(value, re.Pattern)]
+    assert len(readers) > 5
+    for pattern in (*readers, *(each for rule in RULES for each in patterns(rule))):
+        assert not any(repeats(_parser.parse(pattern.pattern)))
 
 
 def test_such_an_expression_would_be_found() -> None:
@@ -295,6 +327,117 @@ def test_the_provider_tells_the_same_words_apart() -> None:
     assert diagnose(Failure(text, "data", "Custom")).cause is Cause.SERVER_TEMPORARY
 
 
+# --- what clients and languages make of a reply ---
+
+
+@pytest.mark.parametrize(
+    ("shown", "reply"),
+    [
+        ("(421, b'4.7.0 Try again later, closing connection.')", "421 4.7.0 Try again later, closing connection."),
+        ("(535, '5.7.8 Bad credentials')", "535 5.7.8 Bad credentials"),
+        ("535: 5.7.8 Bad credentials", "535 5.7.8 Bad credentials"),
+        ("SMTP code: 550 Additional SMTP info: 5.7.60 Not as this sender", "smtp code: 550 5.7.60 Not as this sender"),
+        ("Invalid login: 535 5.7.8 Bad credentials", " 535 5.7.8 Bad credentials"),
+        (
+            'Expected response code "250" but got code "550", with message "550 5.4.5 Daily limit".',
+            " 550 5.4.5 Daily limit .",
+        ),
+        ("SMTP Error: data not accepted.SMTP server error: 550 5.4.5", " smtp server error: 550 5.4.5"),
+    ],
+)
+def test_a_reply_is_the_same_however_a_client_shows_it(shown: str, reply: str) -> None:
+    assert read(Failure(shown)).said.strip(" ()'") == reply.lower().strip(" ()'")
+
+
+def test_what_is_inside_wins_over_what_is_around_it() -> None:
+    """A client's guess at what a reply code means, before the reply itself."""
+    guess = "Service not available, closing transmission channel. The server response was: {}"
+    for reply, cause in {
+        "4.7.0 Temporary server error. Please try again later. PRX4": Cause.SERVER_TEMPORARY,
+        "5.7.60 Client does not have permissions to send as this sender": Cause.SENDER_NOT_ALLOWED,
+        "5.3.4 Message size exceeds fixed limit": Cause.MESSAGE_TOO_LARGE,
+    }.items():
+        assert diagnose(Failure(guess.format(reply), "data", "Office365", "basic")).cause is cause
+    for inner, cause in {
+        "java.net.UnknownHostException: smtp.example.com": Cause.DNS_NOT_FOUND,
+        "java.net.ConnectException: Connection refused": Cause.CONNECTION_REFUSED,
+        "java.net.NoRouteToHostException: No route to host": Cause.PORT_BLOCKED,
+        "sun.security.validator.ValidatorException: PKIX path building failed": Cause.CERTIFICATE_UNTRUSTED,
+    }.items():
+        text = f"Couldn't connect to host, port: smtp.example.com, 587; timeout 5000; nested exception is: {inner}"
+        assert diagnose(Failure(text, "connect", "Custom", "basic")).cause is cause
+
+
+def test_codes_that_are_spelt_are_read() -> None:
+    """As lettre shows them; with a word that is no digit there is no code."""
+    spelt = "Response { code: Code { severity: %s, category: MailSystem, detail: %s }, message: [] }"
+    assert read(Failure(spelt % ("PermanentNegativeCompletion", "Three"))).codes == (553,)
+    assert read(Failure(spelt % ("TransientNegativeCompletion", "Zero"))).codes == (450,)
+    assert read(Failure(spelt % ("PermanentNegativeCompletion", "Ten"))).codes == ()
+
+
+def test_a_refused_connection_is_no_servers_reply() -> None:
+    """A relay that tells of its own next server did answer."""
+    text = "connect to mx.example.com[192.0.2.1]:25: Connection refused"
+    assert diagnose(Failure(text, "data")).cause is Cause.CONNECTION_REFUSED
+    assert diagnose(Failure(f"450 4.4.1 {text}", "data")).cause is Cause.SERVER_TEMPORARY
+
+
+@pytest.mark.parametrize(
+    ("stage", "cause"),
+    [
+        ("tls", Cause.START_TLS_NOT_OFFERED),
+        ("auth", Cause.AUTH_NOT_OFFERED),
+        ("mail_from", Cause.PROTOCOL_ERROR),
+    ],
+)
+@pytest.mark.parametrize(
+    "text", ["502 5.5.1 Error: command not implemented", "500 Unrecognized command", "500 5.5.1 Invalid command"]
+)
+def test_a_command_that_is_not_known_is_the_one_that_was_sent(text: str, stage: str, cause: Cause) -> None:
+    assert diagnose(Failure(text, stage)).cause is cause
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (530998, Cause.CONDITIONAL_ACCESS),
+        (650998, Cause.CONSENT_REQUIRED),
+        (700088, Cause.REFRESH_TOKEN_EXPIRED),
+        (7000298, Cause.CLIENT_SECRET_INVALID),
+        (900998, Cause.GRANT_NOT_ALLOWED),
+    ],
+)
+def test_numbers_that_are_not_listed_belong_to_a_family(number: int, cause: Cause) -> None:
+    assert not any(number in (rule.aadsts or ()) for rule in RULES)
+    found = diagnose(Failure(f"AADSTS{number}: qqq", "token", "Office365", "oauth2"))
+    assert (found.cause, found.basis) == (cause, Basis.RULE)
+
+
+@pytest.mark.parametrize("entry", glossary.GLOSSARY, ids=" ".join)
+def test_stems_say_in_english_what_a_rule_knows(entry: tuple[str, ...]) -> None:
+    *stems, phrase = entry
+    assert phrase in glossary.in_english(" x ".join(stems))
+    assert phrase not in glossary.in_english(" x ".join(stems[1:]))
+    assert any(diagnose(Failure(phrase, stage)).basis is Basis.RULE for stage in (*STAGES, ""))
+
+
+def test_other_languages_are_read_with_and_without_accents() -> None:
+    texts = [
+        "Échec de l'authentification",
+        "E\N{COMBINING ACUTE ACCENT}chec d'authentification",
+        "echec d'authentification",
+    ]
+    assert {diagnose(Failure(text, "auth")).basis for text in texts} == {Basis.RULE}
+    assert len({glossary.in_english(text.lower()) for text in texts}) == 1
+
+
+def test_english_is_not_taken_for_another_language() -> None:
+    """Of the real failures without an accent, this is the only one in another."""
+    taken = [record["raw"] for record in REAL if record["raw"].isascii() and glossary.in_english(record["raw"].lower())]
+    assert taken == ["|535|Echec lors de l'authentification|"]
+
+
 # --- any text ---
 
 WORDS: Final = sorted({word for record in WORDINGS for word in record["raw"].split()})
@@ -333,7 +476,13 @@ def test_answers_come_from_the_table_alone(any_failure: Failure) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["a", "not ", "sender ", "535-5.7.8 ", "\\", "{", "<", "eyJ", "no auth mechanism ", "\n"]
+    "piece",
+    [
+        *("a", "not ", "sender ", "535-5.7.8 ", "\\", "{", "<", "eyJ", "no auth mechanism ", "\n"),
+        *("550 (550, b'5.7.1 ", "expected code but got code ", "invalid login: 5", "severity: aaaaa, category: "),
+        *(" starttls not ", "limit exceeded a quota for the user over ", "port 587 ", "a.b@c.d <", "\0\x15\x16 3"),
+        "e\N{COMBINING ACUTE ACCENT}",
+    ],
 )
 def test_of_long_texts_both_ends_are_read(piece: str) -> None:
     """And no text is too long: this would not end with an expression that backtracks without measure."""

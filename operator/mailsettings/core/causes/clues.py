@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_plus
 
+from mailsettings.core.causes.glossary import in_english
+
 STAGES: Final = (
     *("dns", "proxy", "connect", "greeting", "tls", "ehlo", "auth", "mail_from", "rcpt", "data"),
     *("consent", "token"),
@@ -43,7 +45,8 @@ class Clues:
     provider: str
     auth: str
     said: str = field(repr=False)
-    """The words, in lower case, on one line, without codes between lines. For matching only: may hold secrets."""
+    """The words, in lower case, on one line, without codes between lines, and at the end what those of another language
+    mean in English. For matching only: may hold secrets."""
     codes: tuple[int, ...] = ()
     """SMTP reply codes, in the order of the text. Source: RFC 5321 §4.2."""
     enhanced: tuple[str, ...] = ()
@@ -73,8 +76,29 @@ _AT_A_BOUNDARY: Final = re.compile(
     r"\s{0,4}['\"]?([45][0-57][0-9])(?=[\s,;:'\"|)\]}>-]|$)"
 )
 _REPLY: Final = re.compile(r"(?<![\w.])([45][0-57][0-9])[- ]#?([245]\.[0-9]{1,2}\.[0-9]{1,4}(?![\w.]))?")
-_WRAPPER: Final = re.compile(r"[^.]{4,120}\. the server response was: (?=\S{3})")
-"""What .NET makes of a reply code by itself, before the reply's own words."""
+_WRAPPERS: Final = re.compile(
+    r"[^.]{4,120}\. the server response was: (?=\S{3})"
+    r"|expected (?:smtp )?(?:response )?codes?[^;]{1,40}\bbut got code "
+    r"(?:[^;]{1,10}, with message |(?=[ ']{0,2}[45][0-9]{2}))"
+    r"|unexpected (?:return code|smtp server response)[ .-]{1,4}expected: [0-9]{3}, (?:got|actual): [0-9]{3}(?: \|)?"
+    r"(?:, whole response:)?"
+    r"|smtp error: data not accepted\.?"
+    r"|using (?:the following|[1-9] possible) authenticators?[^;]{1,120}?\bauthenticator \S{1,20} returned (?=\S{3})"
+    r"|(?:invalid login|message failed|(?:password|mail|data|rcpt|auth|\w{3,8} end) command failed):? ?(?:- )?"
+    r"(?=[45][0-9]{2}[ -])"
+)
+"""What clients make of a reply code by themselves, before the reply's own words: .NET, Swift Mailer, Symfony Mailer,
+Nodemailer, PHPMailer."""
+_GLUE: Final = re.compile(
+    r"(?<![\w.])([45][0-57][0-9])(?:\W{1,3}b?['( ]{1,3}|[:#-] ?#?|,? (?:with message|additional smtp info:) {1,2})"
+    r"(?=[245]\.[0-9]{1,2}\.[0-9])"
+)
+"""What stands between a reply's two codes where a client shows them apart: Python, MailKit, Swift Mailer, PHPMailer."""
+_SPELT: Final = re.compile(r"\bseverity: (\w{5,40}), category: (\w{5,20}), detail: (\w{3,5})\b")
+"""How lettre, a client in Rust, shows a reply code."""
+_SEVERITIES: Final = {"transientnegativecompletion": 4, "permanentnegativecompletion": 5}
+_CATEGORIES: Final = ("syntax", "information", "connections", "unspecified3", "unspecified4", "mailsystem")
+_DETAILS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _CHALLENGE: Final = re.compile(r"\beyj[\w+/-]{8,}={0,2}", re.IGNORECASE)
 _ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u00[0-9a-f]{2}", re.IGNORECASE)
 
@@ -89,11 +113,17 @@ def read(failure: Failure) -> Clues:
         stage=known_stage(failure.stage),
         provider=failure.provider.strip().lower(),
         auth=failure.auth.strip().lower(),
-        said=_WRAPPER.sub("", " ".join(_once(lower).replace("\\", "").split())),
-        codes=tuple(dict.fromkeys(int(code) for code in _codes(lower))),
+        said=_said(lower),
+        codes=tuple(dict.fromkeys((*map(int, _codes(lower)), *_spelt_codes(lower)))),
         enhanced=tuple(dict.fromkeys(_ENHANCED.findall(lower))),
         aadsts=tuple(dict.fromkeys(int(number) for number in _numbers(lower))),
     )
+
+
+def _said(lower: str) -> str:
+    words = _WRAPPERS.sub(" ", " ".join(_once(_GLUE.sub(r"\1 ", lower)).replace("\\", "").split()))
+    meaning = in_english(words)
+    return f"{words} ; {meaning}" if meaning else words
 
 
 _PLAIN: Final = str.maketrans(
@@ -157,6 +187,14 @@ def _once(lower: str) -> str:
 
 def _codes(lower: str) -> list[str]:
     return [*_BEFORE_ENHANCED.findall(lower), *_AT_A_BOUNDARY.findall(lower)]
+
+
+def _spelt_codes(lower: str) -> list[int]:
+    return [
+        100 * _SEVERITIES[severity] + 10 * _CATEGORIES.index(category) + _DETAILS.index(detail)
+        for severity, category, detail in _SPELT.findall(lower)
+        if severity in _SEVERITIES and category in _CATEGORIES and detail in _DETAILS
+    ]
 
 
 def _numbers(lower: str) -> list[str]:

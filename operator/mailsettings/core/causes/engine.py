@@ -42,7 +42,9 @@ RULES: Final[tuple[Rule, ...]] = (
     *transport_rules.WRONG_PORT,
     *transport_rules.CERTIFICATE,
     *transport_rules.TLS_MODE,
+    *transport_rules.NO_SERVER,
     *oauth_rules.OAUTH_WORDS,
+    *smtp_rules.EXCHANGE_CODES,
     *smtp_rules.DOMAIN,
     *smtp_rules.LIMITS,
     *smtp_rules.LOGIN,
@@ -51,6 +53,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *smtp_rules.MAIL,
     *transport_rules.SOCKET,
     *smtp_rules.LATER,
+    *smtp_rules.STEMS,
 )
 """The first that holds decides."""
 

@@ -49,7 +49,8 @@ BY_ENHANCED_CODE: Final[tuple[Rule, ...]] = (
     _enhanced(r"5\.7\.57", Cause.AUTH_REQUIRED),
     _enhanced(r"[45]\.1\.(?:[0-6]|10)", Cause.RECIPIENT_REJECTED),
     _enhanced(r"[45]\.1\.(?:7|8|9)", Cause.SENDER_NOT_ALLOWED),
-    _enhanced(r"[45]\.2\.1", Cause.RECIPIENT_REJECTED),
+    _enhanced(r"4\.2\.[01]", Cause.GREYLISTED, _RCPT),
+    _enhanced(r"5\.2\.1", Cause.RECIPIENT_REJECTED),
     _enhanced(r"[45]\.2\.2", Cause.MAILBOX_FULL),
     _enhanced(r"[45]\.(?:2\.3|3\.4)", Cause.MESSAGE_TOO_LARGE),
     _enhanced(r"[45]\.3\.5", Cause.SERVER_MISCONFIGURED),
@@ -70,6 +71,12 @@ BY_ENHANCED_CODE: Final[tuple[Rule, ...]] = (
 )
 
 BY_REPLY_CODE: Final[tuple[Rule, ...]] = (
+    Rule(
+        Cause.APP_PASSWORD_REQUIRED,
+        "Gmail SMTP errors and codes",
+        codes=frozenset({534}),
+        providers=frozenset({"google"}),
+    ),
     _reply(Cause.BAD_CREDENTIALS, 535, source=_RFC4954),
     _reply(Cause.AUTH_MECHANISM_UNSUPPORTED, 534, source=_RFC4954),
     _reply(Cause.START_TLS_EXPECTED, 523, 538, source=_RFC4954),

@@ -46,6 +46,7 @@ _NUMBERS_THAT_NEED_WORDS: Final = (
         r"\bmicrosoft account users only",
         r"/consumers endpoint",
         r"'?consumer'? ?accounts? only",
+        unless=(r"grant type",),
     ),
     says(_ENTRA, Cause.WRONG_ACCOUNT_TYPE, r"not enabled for consumers", r"useraudience"),
     says(_ENTRA, Cause.GRANT_NOT_ALLOWED, r"aadsts70002\b.{0,80}must be marked as", r"aadsts7000218\b"),
@@ -62,7 +63,7 @@ _NUMBERS_THAT_NEED_WORDS: Final = (
     says(
         _ENTRA,
         Cause.CLOCK_SKEW,
-        r"aadsts(?:700024|50013|500133)\b.{0,200}(?:not within its valid time|time range|current time)",
+        r"aadsts(?:700024|50013)\b.{0,200}(?:not within its valid time|time range|current time)",
     ),
     says(_ENTRA, Cause.TOKEN_EXPIRED, r"aadsts50013\b.{0,200}expired"),
 )
@@ -73,41 +74,51 @@ _NUMBERS: Final = numbered(
         Cause.CLIENT_SECRET_EXPIRED: (7000222,),
         Cause.CLIENT_SECRET_INVALID: (
             *(7000215, 70002, 50012, 50013, 50027, 700027, 50017, 70021, 700211, 700212, 700213, 700223, 7000216),
+            *(50003, 50006, 50007, 50008, 50048, 50099, 50120, 5002727, 700030, 900384),
         ),
         Cause.GRANT_NOT_ALLOWED: (
             *(7000218, 700025, 70003, 70005, 700051, 700054, 70007, 90010, 7000114, 9002326, 9002327, 90023, 9002313),
-            *(700007, 700005, 700026, 7000014),
+            *(700007, 700005, 700026, 7000014, 9001023, 90004, 90005, 90007, 90015, 90056, 900561, 90100, 90117, 90121),
+            *(700229, 240002),
         ),
-        Cause.CLIENT_ID_UNKNOWN: (700016, 70001, 7000112, 700038, 7000229, 7000230, 1000502),
+        Cause.CLIENT_ID_UNKNOWN: (700016, 70001, 700011, 7000112, 700038, 7000229, 7000230, 1000502),
         Cause.TENANT_NOT_FOUND: (
             *(90002, 900023, 900021, 90019, 90038, 50059, 50128, 50049, 50194, 900382, 900432, 900439),
+            *(50029, 50050, 50169, 90043, 90051, 90124, 90130, 1000104),
         ),
         Cause.WRONG_ACCOUNT_TYPE: (
-            *(50020, 51004, 90072, 500200, 500201, 500202, 500207, 500208, 9002331, 9002332, 9002346, 50178, 500212),
+            *(50020, 51004, 90072, 500200, 500201, 500202, 500207, 500208, 9002331, 9002332, 9002346),
+            *(16000, 16003, 50014, 90027, 90084, 90126),
         ),
-        Cause.REDIRECT_URI_MISMATCH: (50011, 500112, 500113, 70004, 500117),
+        Cause.REDIRECT_URI_MISMATCH: (50011, 500112, 500113, 70004, 500117, 900971, 90102),
         Cause.INVALID_SCOPE: (
             *(70011, 1002012, 500011, 500014, 50001, 700022, 650053, 650054, 650057, 65005, 28000, 28003, 70002120),
+            *(28002, 700023, 901002, 90009),
         ),
-        Cause.CODE_REUSED_OR_EXPIRED: (54005, 70008, 70018, 70019, 70020, 50089),
+        Cause.CODE_REUSED_OR_EXPIRED: (54005, 70008, 70018, 70019, 70020, 50089, 50134, 90119, 90120),
         Cause.PKCE_MISMATCH: (501481, 50147, 50148, 50149, 501471, 501491, 9002325),
         Cause.SECURITY_DEFAULTS: (530035,),
         Cause.CONDITIONAL_ACCESS: (
             *(50076, 50079, 50072, 50074, 50078, 50158, 50097, 50129, 50131, 50127, 50005, 50142, 50155, 500121, 50002),
             *(53000, 53001, 53002, 53003, 53004, 53005, 53009, 53010, 530021, 530031, 530032, 530033, 530034, 530036),
-            *(50207, 50202, 50203, 500021, 500022, 700003, 50187, 50177),
+            *(50207, 50202, 50203, 500021, 500022, 700003, 50187, 50177, 50178, 500212, 500213, 50086, 50088),
+            *(50161, 50166, 50170, 50180, 51006, 80012, 130007, 135011),
         ),
-        Cause.ACCOUNT_BLOCKED: (50053, 50057, 53011, 500341, 500571, 50125, 50135, 7000113, 50061),
-        Cause.BAD_CREDENTIALS: (50126, 50055, 50034, 50054, 50056, 50064, 50144, 90013, 80007, 81012),
-        Cause.CONSENT_REQUIRED: (65001, 65004, 90008, 70016, 50058, 16000, 16001),
-        Cause.ADMIN_CONSENT_REQUIRED: (90094, 90093, 90095, 50105, 65002, 650052, 650051, 650056),
-        Cause.REFRESH_TOKEN_EXPIRED: (700082, 700081, 700084, 70043, 70044),
-        Cause.REFRESH_TOKEN_REVOKED: (50173, 50132, 50133, 70000, 50014, 700020),
-        Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE: (500131, 50146, 500213),
+        Cause.ACCOUNT_BLOCKED: (50053, 50057, 53011, 500341, 500571, 50125, 50135, 7000113, 50061, 54000, 120014),
+        Cause.BAD_CREDENTIALS: (
+            *(50126, 50055, 50034, 50054, 50056, 50064, 50144, 90013, 80007, 81012),
+            *(50192, 50197, 80010, 81004, 81009, 81010, 81011, 90125),
+        ),
+        Cause.CONSENT_REQUIRED: (65001, 65004, 90008, 70016, 50058, 16001, 16002, 50015, 52004, 90123, 9002341),
+        Cause.ADMIN_CONSENT_REQUIRED: (*(90094, 90093, 90095, 50105, 65002, 650052, 650051, 650056, 90099, 1000031),),
+        Cause.REFRESH_TOKEN_EXPIRED: (700082, 700081, 700084, 70043, 70044, 90086),
+        Cause.REFRESH_TOKEN_REVOKED: (50173, 50132, 50133, 70000, 700020, 50085, 50139),
+        Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE: (500131, 50146, 50010, 501461, 90016),
         Cause.TOKEN_EXPIRED: (500133,),
-        Cause.CLOCK_SKEW: (700024, 80013),
+        Cause.CLOCK_SKEW: (700024, 80013, 76026),
         Cause.RATE_LIMITED: (90055, 90025, 50196),
         Cause.TLS_PROTOCOL_VERSION: (1002016,),
+        Cause.SERVER_MISCONFIGURED: (20001, 20012, 20033, 40008, 40009, 40015, 50107),
         Cause.SERVER_TEMPORARY: (
             50087,
             90006,
@@ -122,6 +133,7 @@ _NUMBERS: Final = numbered(
             80002,
             80005,
             80014,
+            *(40010, 501621, 90090, 90091, 90092),
         ),
     },
 )
@@ -141,6 +153,7 @@ _ENTRA_WORDS: Final = (
         Cause.TENANT_NOT_FOUND,
         r"\btenant\b.{0,80}(?:not found|does not exist|not valid)",
         r"specified tenant identifier",
+        r"(?:unable|failed|cannot|could not).{0,20}(?:determine|find|resolve).{0,40}\btenant\b",
         r"invalid tenant",
         r"endpoints_resolution_error",
     ),
@@ -176,6 +189,7 @@ _ENTRA_WORDS: Final = (
         r"multi-?factor authentication",
         r"conditional[ _-]?access",
         r"\bmfa\b.{0,40}(?:required|must)",
+        r"(?:two|second)[- ]?(?:factor|step).{0,20}(?:required|needed)",
     ),
     says(
         _ENTRA,
@@ -259,6 +273,8 @@ _GOOGLE_WORDS: Final = (
         r"(?:deleted|disabled)_client",
         r"oauth client was (?:deleted|disabled)",
         r"(?:unknown|no such|invalid) client(?:_id| id)",
+        r"unknown[_ ]client",
+        r"client was not identified",
         r"client(?:_id| id)?.{0,40}(?:not found|does not exist|is unknown|not registered|" r"not recogni[sz]ed)",
         r"client_?id.{0,20}(?:is )?(?:missing|invalid)",
         r"missing required parameter: client_id",
@@ -303,6 +319,7 @@ _GOOGLE_WORDS: Final = (
         r"allowed|whitelisted|permitted)|differ)",
         r"(?:invalid|mismatch\w*|incorrect|unregistered|wrong|bad).{0,30}redirect[ _]?uri",
         r"reply (?:url|address).{0,60}not match",
+        r"register the (?:redirect uri|javascript origin)",
     ),
     says(
         _RFC7636,
@@ -322,6 +339,7 @@ _GOOGLE_WORDS: Final = (
         r"(?:invalid|expired|used|bad).{0,12}(?:authori[sz]ation|verification|auth|device)[ _-]code",
         r"\bexpired_token\b",
         r"code (?:is )?(?:invalid or expired|not valid)",
+        r"\b(?:bad|invalid|unknown|wrong|incorrect|expired|used) code\b",
         stages=OAUTH | {""},
     ),
     says(
@@ -359,7 +377,7 @@ _TOKENS: Final = (
     says(
         "Keycloak and others: the password grant",
         Cause.BAD_CREDENTIALS,
-        r"(?:invalid|wrong|bad|incorrect) (?:resource owner |user )?(?:credentials|password|username)",
+        r"(?:invalid|wrong|bad|incorrect) (?:resource owner |user )?(?:credentials|password|username|login)",
         stages=OAUTH,
         unless=(r"client",),
     ),
@@ -396,6 +414,15 @@ _TOKENS: Final = (
         r"status ?: ?invalid_token",
     ),
 )
+
+_FAMILIES: Final = (
+    says(_ENTRA, Cause.CONDITIONAL_ACCESS, r"aadsts53[0-9]{1,4}\b", r"aadsts5007[0-9]\b"),
+    says(_ENTRA, Cause.CONSENT_REQUIRED, r"aadsts65[0-9]{1,4}\b"),
+    says(_ENTRA, Cause.REFRESH_TOKEN_EXPIRED, r"aadsts70008[0-9]\b", r"aadsts7004[0-9]\b"),
+    says(_ENTRA, Cause.CLIENT_SECRET_INVALID, r"aadsts70002[0-9]{2}\b", r"aadsts7000?2[0-9]\b"),
+    says(_ENTRA, Cause.GRANT_NOT_ALLOWED, r"aadsts(?:700[0-9]{1,4}|90[0-9]{3,5})\b"),
+)
+"""Numbers that the documentation does not list, by those around them."""
 
 _BARE_CODES: Final = (
     says(
@@ -435,6 +462,7 @@ _BARE_CODES: Final = (
         _RFC6749,
         Cause.GRANT_NOT_ALLOWED,
         r"unauthorized_client",
+        r"client.{0,12}(?:not (?:allowed|permitted|authori[sz]ed|enabled))",
         r"unsupported_(?:grant|response)_type",
         r"unsupportedgranttype",
     ),
@@ -485,6 +513,13 @@ _BARE_CODES: Final = (
     ),
     says(_RFC6749, Cause.REFRESH_TOKEN_REVOKED, r"\binvalid[ _]?grant\b"),
     says(
+        "RFC 6750 §3.1, Google API errors: a token that is not taken",
+        Cause.TOKEN_EXPIRED,
+        r"\b401\b.{0,20}\bunauth(?:ori[sz]ed|enticated)\b(?!_)",
+        auths=("oauth2",),
+        stages=("auth",),
+    ),
+    says(
         "RFC 6749 §6: a refresh without a refresh token; the access token ends and no new one comes",
         Cause.TOKEN_EXPIRED,
         r"\binvalid_request\b",
@@ -498,6 +533,6 @@ OAUTH_RULES: Final[tuple[Rule, ...]] = (*_NUMBERS_THAT_NEED_WORDS, *_NUMBERS)
 """Numbers, which nothing else has."""
 
 OAUTH_WORDS: Final[tuple[Rule, ...]] = tuple(
-    replace(rule, mentions=_OAUTH) for rule in (*_ENTRA_WORDS, *_GOOGLE_WORDS, *_TOKENS, *_BARE_CODES)
+    replace(rule, mentions=_OAUTH) for rule in (*_ENTRA_WORDS, *_GOOGLE_WORDS, *_TOKENS, *_FAMILIES, *_BARE_CODES)
 )
 """Words, which SMTP servers may use too: they count only where the failure has to do with OAuth2."""

@@ -36,6 +36,8 @@ class Rule:
     aadsts: frozenset[int] | None = None
     mentions: re.Pattern[str] | None = None
     """Found in the words, unless stage or login say already that OAuth2 is at work."""
+    without_code: bool = False
+    """There is no reply code in the text: nothing that a server of mail said."""
 
     def holds(self, clues: Clues) -> bool:
         """Whether every condition does."""
@@ -44,6 +46,7 @@ class Rule:
             and is_in(clues.provider, self.providers)
             and is_in(clues.auth, self.auths)
             and (self.codes is None or not self.codes.isdisjoint(clues.codes))
+            and not (self.without_code and clues.codes)
             and (self.aadsts is None or not self.aadsts.isdisjoint(clues.aadsts))
             and (self.enhanced is None or any(map(self.enhanced.fullmatch, clues.enhanced)))
             and (self.text is None or self.text.search(clues.said) is not None)
@@ -61,13 +64,21 @@ def words(*alternatives: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{each})" for each in alternatives))
 
 
-def says(source: str, cause: Cause, *alternatives: str, unless: Iterable[str] = (), **where: Iterable[str]) -> Rule:
+def says(
+    source: str,
+    cause: Cause,
+    *alternatives: str,
+    unless: Iterable[str] = (),
+    without_code: bool = False,
+    **where: Iterable[str],
+) -> Rule:
     """A rule on the words, and on where they were met: `stages`, `providers`, `auths`."""
     return Rule(
         cause,
         source,
         text=words(*alternatives),
         unless=words(*unless) if unless else None,
+        without_code=without_code,
         **{name: frozenset(values) for name, values in where.items()},  # type: ignore[arg-type]
     )
 

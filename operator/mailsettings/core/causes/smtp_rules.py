@@ -1,5 +1,6 @@
 """What SMTP servers say in their replies, by what it is about: login, sender, limits, mail, recipient."""
 
+import re
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
@@ -69,6 +70,27 @@ EXCHANGE_LOGIN: Final[tuple[Rule, ...]] = (
     ),
 )
 
+_NDR: Final = "Exchange Online documentation: non-delivery reports, the codes that are its own"
+
+
+def _ndr(cause: Cause, codes: str) -> Rule:
+    return Rule(cause, _NDR, enhanced=re.compile(codes))
+
+
+EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
+    _ndr(Cause.RECIPIENT_REJECTED, r"5\.7\.(?:12[0-9]|13[0-68]|19[3-6])|5\.4\.310|5\.1\.(?:351|10)"),
+    _ndr(Cause.PROTOCOL_ERROR, r"5\.7\.(?:506|512)|5\.6\.11|5\.1\.20"),
+    _ndr(Cause.IP_BLOCKED, r"5\.7\.(?:51[013]|60[5-9]|6[1-4][0-9]|70[38]|733)"),
+    _ndr(Cause.ACCOUNT_BLOCKED, r"5\.7\.50[1-3]"),
+    _ndr(Cause.CONTENT_REJECTED, r"5\.7\.(?:50[45]|507|520)"),
+    _ndr(Cause.RATE_LIMITED, r"[45]\.2\.12[12]|4\.7\.(?:5[0-9]{2}|6[0-9]{2})"),
+    _ndr(Cause.SENDER_NOT_VERIFIED, r"5\.7\.750"),
+    _ndr(Cause.SERVER_MISCONFIGURED, r"5\.4\.14"),
+    _ndr(Cause.SERVER_TEMPORARY, r"[45]\.4\.(?:300|312|316|317)"),
+    Rule(Cause.SERVER_TEMPORARY, _RFC3463, enhanced=re.compile(r"4\.4\.[12]")),
+)
+"""Three digits at the end are Microsoft's alone, and say more than the words, which people change."""
+
 LOGIN: Final[tuple[Rule, ...]] = (
     says(
         _GMAIL,
@@ -82,10 +104,10 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"client password",
         r"device password",
         r"generate.{0,30}password",
-        r"授权码",
         r"third[- ]party (?:client|app)",
-        r"enter (?:your )?authorization code",
-        stages=("auth", "mail_from", "data", "rcpt", ""),
+        r"enter (?:your )?authori[sz]ation",
+        r"\bno=1001256\b",
+        stages=("auth", "mail_from", "data", "rcpt", "ehlo", "token", ""),
     ),
     says(
         _GMAIL,
@@ -112,6 +134,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"\b5\.7\.50[12]\b",
         r"bad outbound sender",
         r"not activated",
+        r"accounts\.google\.com/(?:signin|continue)",
+        r"\b5\.7\.14\b",
         stages=("auth", "mail_from", "data", "token", "ehlo", "greeting", "connect", ""),
         unless=(
             r"recipient",
@@ -120,6 +144,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
             r"rcpt",
             r"email account that you tried to reach",
             r"user you are trying",
+            r"delivery error",
+            r"(?:cannot|could not) be delivered",
         ),
     ),
     says(
@@ -139,15 +165,16 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"server offers no auth",
         r"no (?:supported )?auth(?:entication)? (?:extension|advertised|offered|available|" r"capability|support)",
         r"smtpnotsupportederror.{0,40}auth\b",
-        r"\b(?:502|500|503)\b.{0,60}(?:\bauth\b|command).{0,60}(?:not|un)",
+        r"\b(?:502|500|503)\b.{0,60}\bauth\b.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
         r"auth.{0,20}(?:unrecognized|unknown|disabled)",
-        r"auth.{0,40}command (?:not|un|disabled)",
+        r"auth.{0,40}command (?:not\b|un(?:rec|kn|sup|imp|av)|disabled)",
         r"not support.{0,20}smtp authentication",
         r"send hello first",
         r"unrecogni[sz]ed command.{0,10}\bauth\b",
         r"smtp auth\w*.{0,20}(?:unavailable|unsupported)",
         r"authentication (?:is )?(?:not enabled|disabled|unavailable)",
         r"auth command used when not advertised",
+        r"missing_requirement.{0,80}\bauth\b",
         unless=(
             r"mechanism",
             r"method",
@@ -165,12 +192,21 @@ LOGIN: Final[tuple[Rule, ...]] = (
         stages=("auth", "ehlo", "tls", "mail_from", "greeting", ""),
     ),
     says(
+        "RFC 5321 §4.2.4: the command that is not known is the one that was sent",
+        Cause.AUTH_NOT_OFFERED,
+        r"\b50[0-3]\b.{0,60}command.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
+        r"\b50[0-3]\b.{0,60}\b(?:un(?:rec|kn|sup|imp|av)\w{0,12}|invalid|bad) command",
+        stages=("auth",),
+    ),
+    says(
         _RFC4954,
         Cause.AUTH_MECHANISM_UNSUPPORTED,
-        r"(?:no |not |un|incompatible|none of|disabled|invalid|unknown).{0,40}(?:auth\w*|sasl|"
-        r"login)?.{0,16}\b(?:mechanisms?|methods?|schemes?|schemas?|authenticators?)\b",
-        r"(?:mechanisms?|methods?|schemes?|auth\w* types?|authenticators?)\b.{0,60}(?:not|"
+        r"\b(?:no |not |un(?:rec|kn|sup|av)|incompatible|none of|disabled|invalid).{0,40}(?:auth\w*|sasl|"
+        r"login)?.{0,16}\b(?:mechanisms?|methods?|modes?|schemes?|schemas?|authenticators?)\b",
+        r"(?:mechanisms?|methods?|schemes?|auth\w* (?:types?|modes?)|authenticators?)\b.{0,60}(?:not|"
         r"un(?:supported|known|recogni[sz]ed|available)|n't|invalid|disabled|exhausted|refus|reject)",
+        r"(?:not|n't) support\w* (?:smtp )?auth\w* (?:type|method|mech)",
+        r"no authenticators",
         r"using 0 possible",
         r"mechanism ?(?:is )?too ?weak",
         r"find an authenticator supported",
@@ -186,11 +222,11 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"\b504\b.{0,60}(?:auth|mech|parameter)",
         r"supports? (?:only|auth)",
         r"auth(?:entication)? (?:plain|login|cram-?md5|xoauth2|oauthbearer|ntlm|digest-?md5|"
-        r"gssapi)\b.{0,40}(?:not|un|n't|disabled)",
+        r"gssapi)\b.{0,40}(?:\bnot\b|\bun(?:rec|kn|sup|av)|n't\b|disabled)",
         r"(?:xoauth2|oauthbearer|cram-md5|ntlm|digest-md5).{0,40}(?:not (?:supported|"
         r"available|offered)|unsupported)",
         stages=("auth", "ehlo", "mail_from", "tls", ""),
-        unless=(r"\b5\.7\.57\b",),
+        unless=(r"\b5\.7\.57\b", r"auth(?: command)? first"),
     ),
     says(
         _SENDGRID,
@@ -214,6 +250,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"authrequired",
         r"smtp authentication is",
         r"login denied for anonymous",
+        r"(?:turn on|switch on|enable|activate|use) (?:the )?(?:smtp )?auth\w*",
+        r"\bauth first",
         unless=(
             r"authentication (?:failed|unsuccessful)",
             r"not accepted",
@@ -305,22 +343,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"\b535\b",
         r"user credentials were incorrect",
         r"auth fail",
-        r"echec",
-        r"échec",
-        r"fehlgeschlagen",
-        r"fallida",
-        r"falló",
-        r"non riuscita",
-        r"mislukt",
-        r"falhou",
-        r"не удалась",
-        r"認証",
-        r"失败",
-        r"authentifizierung",
-        r"authentification",
-        r"autenticaci[oó]n",
-        r"autenticazione",
-        r"autenticação",
+        r"auth_failed",
+        r"authori[sz]ation failed",
         stages=("auth", "", "mail_from", "token", "ehlo"),
         unless=(
             r"rate",
@@ -358,7 +382,7 @@ DOMAIN: Final[tuple[Rule, ...]] = (
         r"\bspf\b",
         r"\bdkim\b",
         r"sender policy framework",
-        r"\b[45]\.7\.(?:2[0-4679]|32|40|509|51[25])\b",
+        r"\b[45]\.7\.(?:2[0-4679]|32|40|509|515)\b",
         r"domainkeys",
         r"(?:message|mail|sender|domain|email).{0,60}(?:fails? to pass|not pass|did not pass|"
         r"does not pass).{0,40}authenticat",
@@ -371,6 +395,10 @@ DOMAIN: Final[tuple[Rule, ...]] = (
         r"access denied, sending domain",
         r"sender domain.{0,40}authenticat",
         stages=ENVELOPE | {"greeting", ""},
+        unless=(
+            r"temporar\w*.{0,40}(?:look-?up|dns\b)",
+            r"\btemp ?error",
+        ),
     ),
 )
 
@@ -439,10 +467,10 @@ LIMITS: Final[tuple[Rule, ...]] = (
         r"credits? exceeded",
         r"maximum credits",
         r"not enough credits",
-        r"\b[45]\.4\.5\b",
+        r"\b5\.4\.5\b",
         r"dailylimit",
         r"quota (?:exceeded|reached|exhausted|used)",
-        r"over (?:sending )?quota",
+        r"over (?:sending |your (?:\w+ )?)?quota",
         r"submission ?quota",
         r"recipient ?limit",
         r"submissionquotaexceeded",
@@ -452,17 +480,20 @@ LIMITS: Final[tuple[Rule, ...]] = (
         r"recipient (?:count|number).{0,20}exceed",
         r"messages? (?:per|a) day",
         r"limit.{0,30}(?:per|a|24) ?(?:day|hours?\b.{0,8}day)",
+        r"limit of.{0,60}\b(?:24[- ]?h(?:ours?)?|days?|months?)\b",
         unless=(
-            r"\b(?:hour|minute|second)\b",
+            r"(?<!24-)(?<!24 )\b(?:hour|minute|second)\b",
             r"hourly",
             r"rate",
+            r"queue",
             r"mailbox (?:is )?(?:full|over|size)",
             r"\b[45]\.2\.2\b",
             r"storage",
             r"recipient'?s? (?:mailbox|over|inbox)",
             r"over quota.{0,10}(?:mailbox|inbox)",
             r"throttled",
-            r"(?:mailbox|inbox|user|account)\b.{0,30}(?:over|exceed\w*|out of|" r"full).{0,20}(?:quota|storage|space)",
+            r"(?:mailbox|inbox|user|account)\b.{0,30}(?:over|exceed\w*|out of|full).{0,20}(?:quota|storage|space)"
+            r"(?!.{0,60}(?:send|relay))",
             r"quota exceeded \(mailbox",
             r"size",
             r"out of storage",
@@ -493,6 +524,11 @@ LIMITS: Final[tuple[Rule, ...]] = (
         r"(?:exceed\w*|over|high|maximum|max).{0,30}\brates?\b",
         r"unusual(?:ly high)? rate",
         r"slow down",
+        r"(?:excessive|unexpected|unusual|high) (?:\w+ )?(?:rate|volume)",
+        r"in a short (?:period|time)",
+        r"\bslower\b",
+        r"queue quota",
+        r"\b4\.5\.127\b",
         r"back ?off",
         r"try (?:again )?later.{0,20}rate",
         r"\b4\.7\.28\b",
@@ -511,6 +547,16 @@ LIMITS: Final[tuple[Rule, ...]] = (
             r"graylist",
             r"greylisting",
         ),
+    ),
+    says(
+        "hosting providers' words for a limit of which they do not say what it counts",
+        Cause.QUOTA_EXCEEDED,
+        r"\b(?:smtp|mail|e-?mail|relay|usage|outbound|transmission|delivery|policy)s? limits?\b.{0,20}"
+        r"(?:exceed|reach|hit|over)",
+        r"(?:exceed\w*|reached|over|hit) (?:the |your |its |our |of )?"
+        r"(?:smtp|mail|e-?mail|relay|usage|outbound)s? limits?",
+        stages=ENVELOPE,
+        unless=(r"size", r"connection", r"concurren", r"session", r"storage", r"hour", r"minute", r"second", r"rate"),
     ),
 )
 
@@ -546,8 +592,8 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"spoof",
         r"on behalf",
         r"alias.{0,30}not",
-        r"发件人",
         r"not (?:your|one of your) (?:e-?mail )?address",
+        r"verification failed for <",
         unless=(
             r"verif",
             r"not configured",
@@ -600,6 +646,10 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"not a verified",
         r"mailfromdomainnotverified",
         r"test purposes only",
+        r"not associated with your account",
+        r"from address not verified",
+        r"sender name is not valid",
+        r"no sending domain",
         r"trial account",
         r"pending (?:approval|review)",
         unless=(
@@ -608,8 +658,9 @@ SENDER: Final[tuple[Rule, ...]] = (
             r"unverified address: (?!sender)",
             r"recipient address rejected",
             r"certificate",
-            r"sender verify failed",
+            r"sender verif\w* failed",
             r"verification failed",
+            r"domain of sender",
             r"callout",
             r"hostname",
             r"dmarc",
@@ -642,12 +693,19 @@ RELAY: Final[tuple[Rule, ...]] = (
         r"relaydenied",
         r"relaynotpermitted",
         r"not one of (?:my|our) (?:domains|users)",
-        r"locally hosted",
+        r"(?:\bnot|n't|\bno|\b5[0-9]{2})\b.{0,60}\blocally hosted",
         unless=(r"relaying disallowed as",),
     ),
 )
 
 MAIL: Final[tuple[Rule, ...]] = (
+    says(
+        "RFC 6647 §2.1: greylisting answers RCPT; who says later when to come back counts",
+        Cause.RATE_LIMITED,
+        r"\b4[0-9]{2}\b.{0,80}\b(?:try|retry) (?:again )?(?:in|after) [0-9]+ ?(?:s|min|hour)",
+        stages=("mail_from", "data"),
+        unless=(r"gr[ea]y", r"first", r"temporar"),
+    ),
     says(
         "RFC 6647 §2",
         Cause.GREYLISTED,
@@ -675,6 +733,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"maxsubmissionexceeded",
         r"messagesubmissionexceeded",
         r"too much (?:mail )?data",
+        r"more than [0-9]{1,12} ?(?:bytes|octets|[kmg]i?b)\b",
         r"message length",
         r"mapiexceptionmaxsubmission",
         r"size limit",
@@ -761,18 +820,18 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"sc-00[0-9]",
         r"cbl\b",
         r"uceprotect",
-        r"proofpoint",
-        r"mimecast",
+        r"ipcheck\.proofpoint",
         r"sender ?score",
         r"senderbase",
         r"banned(?! content| file| attachment)",
         r"not allowed to connect",
         r"refused to talk",
-        r"(?:client host|your host|your ip|sending ip|mail server ip|source ip|ip address|"
-        r"client).{0,60}(?:blocked|rejected|refused|denied|reputation|listed)",
+        r"\b(?:client host|your host|your ip|sending ip|mail server ip|source ip|ip address|"
+        r"client)\b.{0,60}(?:blocked|rejected|refused|denied|reputation|listed)",
         r"(?:traffic )?not accepted from this ip",
         r"no (?:reverse|ptr)",
         r"reverse dns",
+        r"proper dns",
         r"\bptr\b",
         r"\brdns\b",
         r"\b5\.7\.(?:1|25|511|60[5-9]|606|70[38]|750)\b.{0,60}\bip\b",
@@ -784,6 +843,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"poor reputation",
         r"low reputation of the sending ip",
         r"reputation of .{0,20}\bip\b",
+        unless=(r"may be blacklisted", r"verification failed for <"),
     ),
     says(
         _RFC3463,
@@ -800,10 +860,19 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"not enough (?:storage|space|disk)",
         r"disk (?:quota|full)",
         r"exceeded storage allocation",
-        r"boîte.{0,20}pleine",
-        r"postfach.{0,20}voll",
         r"mailbox size limit",
+        r"quota violation",
         r"no space left",
+        unless=(r"\bsend(?:ing)?\b.{0,20}limit", r"\b24[- ]hour", r"\bdaily\b", r"number of messages", r"per hour"),
+    ),
+    says(
+        "RFC 5321 §4.1.2: at RCPT the syntax that is wrong is the recipient's",
+        Cause.RECIPIENT_REJECTED,
+        r"(?:address|mailbox|recipient|path|\bto\b).{0,40}(?:syntax|malformed|not allowed|missing|illegal|characters)",
+        r"(?:invalid|bad|malformed|illegal) (?:\w+ )?(?:address|recipient|mailbox|path|to\b)",
+        r"missing '@'",
+        stages=("rcpt",),
+        unless=(r"sender", r"relay", r"\bspam\b", r"blocked", r"helo", r"\bips?\b", r"policy", r"mail from"),
     ),
     says(
         _RFC5321,
@@ -840,7 +909,6 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"need (?:mail|rcpt|helo|ehlo)",
         r"no recipients",
         r"mail from.{0,20}first",
-        r"no valid recipients",
         r"smtp protocol",
         r"protocol (?:error|violation)",
         r"pipelining",
@@ -913,7 +981,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"executable",
         r"poor reputation",
         r"conversion",
-        stages=ENVELOPE | {""},
+        stages=ENVELOPE | {"greeting", ""},
         unless=(
             r"invalid mailbox",
             r"recipient.{0,30}(?:unknown|not (?:found|exist)|rejected|does not)",
@@ -937,13 +1005,18 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"unavailable|invalid|reject|refused|disabled|inactive|no longer|unrouteable|"
         r"undeliverable|null mx|bad|denied|ambiguous|restricted|malformed|discontinued|closed|suspended)",
         r"missing final",
+        r"no valid recipients",
+        r"\be-?mail.{0,12}\bnot exist",
         r"<[^>]{1,80}>:? invalid address",
         r"(?:no such|unknown|invalid|nonexistent|non-existent|bad|inactive|disabled|"
-        r"unrouteable|unroutable|unverified|illegal|all|no|unavailable|rejected|"
+        r"unrouteable|unroutable|unverified|illegal|\ball|\bno|unavailable|rejected|"
         r"undeliverable).{0,20}\b(?:user|recipient|mailbox|address(?:es)?|account|person|"
         r"local part|domain)\b",
         r"\b[45]\.1\.(?:0|1|2|3|6|10)\b",
-        r"\b[45]\.2\.1\b",
+        r"\b5\.2\.1\b",
+        r"not our customer",
+        r"unallocated",
+        r"previously bounced",
         r"(?:could not|cannot|can't) (?:be )?deliver",
         r"unrouteable",
         r"nullmx",
@@ -953,10 +1026,6 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"resolver\.adr",
         r"no mailbox here",
         r"email address could not be found",
-        r"boîte aux lettres",
-        r"destinataire",
-        r"empfänger",
-        r"destinatario",
         r"gmail.{0,20}nosuchuser",
         r"nosuchuser",
         r"user not found",
@@ -981,11 +1050,19 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"(?:sender|from|mail from|return[- ]path|envelope)\b.{0,80}(?:reject|denied|not|"
         r"invalid|refused|unknown|n't|fail|undeliverable|mismatch|blocked)",
         r"\b[45]\.1\.[78]\b",
+        r"(?:invalid|bad|unknown|wrong|bogus|null|empty|unroute?able) "
+        r"(?:sender|return[- ]path|envelope|mail from|from)",
+        r"domain of sender",
+        r"domain may not exist",
+        r"\bdns check",
+        r"from: domain",
         stages=ENVELOPE | {""},
         unless=(
             r"recipient",
             r"try (?:again )?later",
             r"temporar",
+            r"time(?:d )?-?out",
+            r"reconnect",
         ),
     ),
     says(
@@ -1007,7 +1084,7 @@ LATER: Final[tuple[Rule, ...]] = (
         r"retry later",
         r"service (?:is )?(?:not available|unavailable|currently|busy|shutting|closing)",
         r"not available",
-        r"server (?:is )?(?:busy|unavailable|too busy|overloaded|error|down|shutting)",
+        r"server (?:is )?(?:busy|unavailable|too busy|overloaded|error(?!: '?[45][0-9]{2})|down|shutting)",
         r"local (?:error|problem)",
         r"(?:internal|system|unexpected) (?:server )?(?:error|problem|failure)",
         r"closing (?:transmission|connection)",
@@ -1022,3 +1099,40 @@ LATER: Final[tuple[Rule, ...]] = (
         r"transient",
     ),
 )
+
+STEMS: Final[tuple[Rule, ...]] = (
+    says(
+        "PHPMailer: an error challenge of XOAUTH2 (RFC 7628 §3.2.2) that it does not show",
+        Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE,
+        r"\bauth command failed:? 334\b(?! ?eyj)",
+        auths=("oauth2",),
+        stages=("auth",),
+    ),
+    says(
+        _RFC5321,
+        Cause.RELAY_DENIED,
+        r"\b5[0-9]{2}\b.{0,120}\brelay(?:ing|ed|s)?\b(?!=)",
+        stages=("rcpt", "mail_from"),
+    ),
+    says(
+        _RFC3463,
+        Cause.SERVER_MISCONFIGURED,
+        r"\bloop(?:s|ed|ing)?\b",
+        stages=ENVELOPE,
+    ),
+    says(
+        _RFC3463,
+        Cause.RATE_LIMITED,
+        r"\btoo many\b",
+        stages=ENVELOPE,
+        unless=(r"hops?\b", r"received", r"header", r"line", r"attachment", r"redirect"),
+    ),
+    says(
+        "RFC 5782 §2.1: lists of addresses from which nothing is taken",
+        Cause.IP_BLOCKED,
+        r"\b(?:black|bad|dirty|banned|denied|listed)\b.{0,12}\bips?\b",
+        r"\b(?:remote|client|source|sending|connecting|your) ips?\b",
+        stages=ENVELOPE | {"greeting", "ehlo", "connect"},
+    ),
+)
+"""One word that is left when no other rule has anything to say, and that tells more than the code."""

@@ -31,6 +31,7 @@ PROXY: Final[tuple[Rule, ...]] = (
         r"no accept\w+ auth",
         r"socks.{0,60}(?:authenticat|user(?:name)?(?: |/)?.{0,8}pass|credentials|login)",
         r"authenticat.{0,40}socks",
+        r"auth\w* method.{0,20}(?:unaccept|not accept|reject|refus)",
         r"\b407\b",
         stages=("proxy",),
     ),
@@ -107,12 +108,19 @@ DNS: Final[tuple[Rule, ...]] = (
         r"name does not resolve",
         r"domain name not found",
         r"dns (?:lookup|resolution|error|query|server)",
+        r"lookup address information",
+        r"host(?: ?name)? look-?up",
+        r"hostname (?:is )?(?:not known|unknown)",
+        r"name_not_resolved",
+        r"(?:could not|cannot|can't|failed to|unable to) (?:translate|look up|find) (?:the )?(?:host|server|address)",
+        r"non-?exist(?:ent|ing) domain",
+        r"(?:smtp|mail) (?:host|server) was not found",
         stages=BEFORE_LOGIN | {"", "token", "consent", "auth"},
         unless=(
-            r"sender",
-            r"recipient",
+            r"sender\b(?! ?:)",
+            r"recipient\b(?! ?:)",
             r"helo",
-            r"relay",
+            r"relay(?!=)",
             r"rdns",
             r"reverse",
         ),
@@ -157,10 +165,19 @@ WRONG_PORT: Final[tuple[Rule, ...]] = (
         r"invalid token supplied",
         r"message received was unexpected or badly formatted",
         r"sec_e_invalid_token",
+        r"0x80090308",
+        r"packet with unexpected length",
+        r"unexpected_packet",
+        r"tls_alert.{0,10}unexpected_message",
     ),
 )
 
 CERTIFICATE: Final[tuple[Rule, ...]] = (
+    says(
+        "msmtp, mutt, isync: a certificate that is pinned by its fingerprint",
+        Cause.CERTIFICATE_UNTRUSTED,
+        r"fingerprint.{0,40}(?:not match|n't match|mismatch|differ|error|invalid|unknown|wrong)",
+    ),
     says(
         _X509,
         Cause.CERTIFICATE_NAME_MISMATCH,
@@ -194,6 +211,14 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"hostname verification",
         r"server identity",
         r"err_cert_common_name_invalid",
+        r"not ?valid ?for ?name",
+        r"hostname_check_failed",
+        r"certificate is not valid for",
+        r"server ?name mismatch",
+        r"0x80090322",
+        r"cert_e_cn_no_match",
+        r"valid hosts for this certificate",
+        r"does ?n.t match (?:the )?(?:requested |target )?(?:host|server|domain|peer)",
     ),
     says(
         _X509,
@@ -213,6 +238,11 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"validity (?:period|check|interval)",
         r"sec_e_cert_expired",
         r"outside (?:of )?its validity",
+        r"uses expired",
+        r"0x80090328",
+        r"0x800b0101",
+        r"cert_e_expired",
+        r"peer certificate: (?:certificate )?(?:expired|not ?valid ?yet)",
     ),
     says(
         _X509,
@@ -262,9 +292,25 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"certificate_unknown",
         r"bad[_ ]certificate",
         r"no trusted",
+        r"(?:issuer|issuing|root|intermediate|signer) certificate.{0,60}(?:not|n't|un|missing|invalid)",
+        r"(?:issuer|signer|chain).{0,20}(?:is |not )(?:un)?(?:known|trusted|found|complete)",
+        r"unknown_?issuer",
+        r"(?:x509|tls|ssl|ca) trust",
+        r"trust (?:file|store|anchor)",
+        r"peer certificate",
+        r"certificate cannot be authenticated",
+        r"cert_?authority",
+        r"0x8009032[57]",
+        r"0x800b0109",
+        r"cert_e_(?:untrusted|chaining)",
+        r"tls_alert.{0,10}unknown_ca",
+        r"\bbad_cert\b",
+        r"selfsigned",
+        r"notsignedby",
+        r"certificates? do(?:es)? not conform",
         unless=(
-            r"sender",
-            r"recipient",
+            r"sender\b(?! ?:)",
+            r"recipient\b(?! ?:)",
             r"callout",
             r"domain verif",
         ),
@@ -312,6 +358,17 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"server chose",
         r"remote error: tls: protocol",
         r"tls version.{0,30}(?:not|unsupported|too)",
+        r"(?:alert|alert: ).{0,4}(?:handshake ?fail\w*|protocol ?version|insufficient ?security)",
+        r"no supported versions",
+        r"peerincompatible",
+        r"nociphersuitesincommon",
+        r"unsupported_version",
+        r"unsupported version packet",
+        r"0x8009033[1]",
+        r"legacy sigalg",
+        r"handshake failed\b.{0,30}alert",
+        r"\b(?:tls|ssl) negotiation (?:failed|failure|error)",
+        r"fatal alert.{0,40}handshake failed",
         r"\b4\.7\.66\b",
         unless=(r"wrong[ _]version[ _]number",),
     ),
@@ -357,6 +414,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"(?:tls|starttls|ssl).{0,40}(?:not available|unavailable|disabled|"
         r"fail).{0,40}(?:local problem|temporary reason|initiali[sz]ation|internal)",
         r"tls not available due to",
+        r"\b454\b.{0,20}tls.{0,20}(?:currently|temporar)",
         r"unable to initiali[sz]e security",
         r"no (?:ssl )?certificate (?:loaded|available|configured)",
         r"no server certs",
@@ -366,9 +424,9 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
     says(
         "RFC 3207 §4, RFC 5321 §4.2.4: the client asks for STARTTLS and is told that there is none",
         Cause.START_TLS_NOT_OFFERED,
-        r"\bstart ?tls\b.{0,80}(?:not|n't|unsupported|un(?:available|recogni[sz]ed)|"
+        r"\bstart ?tls\b.{0,80}(?:\bnot\b|n't\b|unsupported|un(?:available|recogni[sz]ed)|"
         r"no support|refused|unknown|missing|disabled|without|lacks)",
-        r"(?:not|n't|without|no|lacks?|missing).{0,60}\b(?:support\w*|offer\w*|advertis\w*|"
+        r"(?:\bnot|n't|\bwithout|\bno|\blacks?|\bmissing)\b.{0,60}\b(?:support\w*|offer\w*|advertis\w*|"
         r"announce\w*|has|have|provide\w*)?.{0,16}\bstart ?tls\b",
         r"(?:does not|doesn'?t|did not|didn'?t).{0,20}(?:support|offer|" r"advertise).{0,20}(?:secure|ssl|tls|encrypt)",
         r"secure connections\b",
@@ -377,8 +435,16 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"tls (?:is )?not (?:available|supported|offered)",
         r"etls\b",
         r"starttls.{0,40}(?:50[0234]|454)",
-        r"tls (?:required|mandatory|demanded|requested).{0,40}(?:not|no |n't|neither)",
+        r"tls (?:required|mandatory|demanded|requested).{0,40}(?:\bnot\b|\bno |n't|neither)",
+        r"missing_requirement.{0,80}\btls\b",
         unless=(r"must issue",),
+    ),
+    says(
+        "RFC 5321 §4.2.4: the command that is not known is the one that was sent",
+        Cause.START_TLS_NOT_OFFERED,
+        r"\b50[0-3]\b.{0,60}command.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
+        r"\b50[0-3]\b.{0,60}\b(?:un(?:rec|kn|sup|imp|av)\w{0,12}|invalid|bad) command",
+        stages=("tls",),
     ),
     says(
         "a server that speaks first in TLS: bytes of a TLS record where a greeting was due",
@@ -414,6 +480,21 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         ),
     ),
 )
+
+NO_SERVER: Final[tuple[Rule, ...]] = (
+    says(
+        _ERRNO,
+        Cause.CONNECTION_REFUSED,
+        r"econnrefused",
+        r"connection (?:was )?(?:actively )?refused",
+        r"actively refused",
+        r"\b10061\b",
+        r"\berrno:? ?-?(?:111|61)\b",
+        without_code=True,
+        unless=(r"too many", r"milter", r"filter", r"policy", r"proxy"),
+    ),
+)
+"""What no server of mail says: names that nothing else has, whatever the words around them."""
 
 SOCKET: Final[tuple[Rule, ...]] = (
     says(
@@ -479,6 +560,14 @@ SOCKET: Final[tuple[Rule, ...]] = (
             r"[45]\.[0-9]\.[0-9]",
             r"\b(?:421|554|550)\b",
         ),
+    ),
+    says(
+        "RFC 8314 §3.3: a port where the server speaks first in plain text",
+        Cause.CONNECTION_TIMEOUT,
+        r"(?::|port\W{0,4}|, ?)(?:587|2525)\b.{0,200}\btime(?:d)?[ -]?out",
+        r"\btime(?:d)?[ -]?out.{0,200}(?::|port\W{0,4}|, ?)(?:587|2525)\b",
+        stages=("greeting",),
+        unless=(r"\b465\b", r"\bssl://", r"connection unexpectedly closed"),
     ),
     says(
         "Node.js, Python, JavaMail: nothing but an end of the stream where a greeting was due",
