@@ -80,6 +80,9 @@ class Leases:
         while True:
             seen = int(held.resource_version)
             await self.until(lambda seen=seen: self.version != seen)  # type: ignore[misc]
+            if self.spec is None:
+                yield None
+                return
             held = self.held
             yield held
 
@@ -148,6 +151,21 @@ async def test_released_lease_is_taken_at_once(leadership: Leadership, leases: L
     await asyncio.sleep(0.05)
     leases.put({"leaseDurationSeconds": 1, "renewTime": "b"})
     await leases.notify()
+    await waiting
+    assert leases.held.lease.holder == "me"
+
+
+async def test_deleted_lease_is_taken_when_its_holder_has_stopped(
+    leadership: Leadership, leases: Leases, clock: Clock
+) -> None:
+    leases.put(OTHERS)
+    waiting = asyncio.create_task(acquired(leadership))
+    await asyncio.sleep(0.05)
+    leases.put(None)
+    await leases.notify()
+    await asyncio.sleep(0.3)
+    assert leases.writes == 0
+    clock.now_s += 1
     await waiting
     assert leases.held.lease.holder == "me"
 

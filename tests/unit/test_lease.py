@@ -62,5 +62,14 @@ def test_what_is_written() -> None:
     assert Lease.of({**taken(HELD, "me", TERMS, now=NOW), **released(now=NOW)}).holder == ""
 
 
+def test_lease_that_was_deleted_may_be_held_still() -> None:
+    """Its holder learns of it at its next renewal."""
+    observer = Observer("me", TERMS)
+    assert observer.wait_s(None, now_s=90) == 0
+    observer.wait_s(HELD, now_s=100)
+    assert observer.wait_s(None, now_s=101) == 14
+    assert observer.wait_s(None, now_s=115) == 0
+
+
 def test_lease_with_nothing_in_it() -> None:
     assert Lease.of({}) == Lease("", None, "", "", 0)

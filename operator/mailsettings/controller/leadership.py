@@ -87,11 +87,12 @@ class Leadership:
         while True:
             async with asyncio.timeout(self._terms.renew_deadline_s):
                 found = await self._leases.read()
-            if found is None:
-                return None
-            wait_s = observer.wait_s(found.lease, now_s=self._now_s())
+            wait_s = observer.wait_s(found.lease if found is not None else None, now_s=self._now_s())
             if not wait_s:
                 return found
+            if found is None:
+                await asyncio.sleep(min(wait_s, self._terms.retry_s))
+                continue
             self._say(f"the Lease is held by {found.lease.holder}")
             await self._watch(found, observer, wait_s)
 

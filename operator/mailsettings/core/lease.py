@@ -109,15 +109,18 @@ class Observer:
         self._seen: Lease | None = None
         self._since_s = 0.0
 
-    def wait_s(self, lease: Lease, *, now_s: float) -> float:
+    def wait_s(self, lease: Lease | None, *, now_s: float) -> float:
         """Notes what is in the Lease; for how many seconds it may not be taken yet, if it stays so. 0: it may now.
 
         Args:
-            lease: What is in it.
+            lease: What is in it; None: it does not exist. Its last holder may not know that yet.
             now_s: A moment of any clock that only goes forward.
         """
-        if lease != self._seen:
+        if lease is not None and lease != self._seen:
             self._seen, self._since_s = lease, now_s
+        lease = self._seen
+        if lease is None:
+            return 0.0
         if lease.holder in ("", self._holder):  # it is this process's own if only the answer to its taking was lost
             return 0.0
         lasts_s = lease.duration_s if lease.duration_s is not None else self._terms.duration_s
