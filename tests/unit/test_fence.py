@@ -156,7 +156,7 @@ async def test_api_server_is_told_how_long_a_write_may_take(api: KubernetesApi, 
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-async def test_it_is_asked_again_when_there_is_a_connection(
+async def test_it_is_asked_again_right_before_anything_is_sent(
     api: KubernetesApi, server: Server, fence: Fence, clock: Clock, *, is_new: bool
 ) -> None:
     """It may have been waited for, or the process may have stood still meanwhile."""
@@ -171,5 +171,5 @@ async def test_it_is_asked_again_when_there_is_a_connection(
     clock.when_asked = stand_still
     with pytest.raises(FencedError):
         await api.merge(PATH, {})
-    assert clock.asked == 2
+    assert clock.asked >= 2
     assert server.requests == []

@@ -319,6 +319,9 @@ class KubernetesApi:
                     method, path, body=body, query=query, content=content, accept=accept, timeout=limits
                 )
                 return await _document(response)
+            except aiohttp.ClientError:
+                self._fence.check()  # it may have been the last look that has ended the connection
+                raise
             finally:
                 _WRITES_BEHIND.reset(asked)
 
@@ -350,9 +353,9 @@ _WRITES_BEHIND: Final[ContextVar[Fence | None]] = ContextVar("writes_behind", de
 
 
 def _last_looks() -> aiohttp.TraceConfig:
-    """Asks the fence once more when a write has its connection, which it may have had to wait for.
+    """Asks the fence once more right before aiohttp hands headers and body, which go together, to the system.
 
-    From there on aiohttp waits for nothing before it hands the headers to the system.
+    Before that a write waits for its connection and, before Python 3.12, for a turn of the event loop.
     """
 
     async def look(*_: object) -> None:
@@ -361,8 +364,7 @@ def _last_looks() -> aiohttp.TraceConfig:
             fence.check()
 
     trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(look)
-    trace.on_connection_reuseconn.append(look)
+    trace.on_request_chunk_sent.append(look)
     return trace
 
 
