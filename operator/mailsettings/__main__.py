@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,22 @@ def _parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     run.set_defaults(command=_run)
+    relay = commands.add_parser(
+        "relay",
+        help="run one submission relay, with its bundles in a folder",
+        description="Takes mail from clients that log in, and passes it on to the mail server of their bundle,\n"
+        "until SIGTERM or SIGINT. Bundles are the files *.json of a folder; changed ones, and a changed certificate,\n"
+        "are read without a restart. Of the variables of 'run' those of the egress policy and of the log level hold.",
+        epilog="example:\n  mailsettings-operator relay --bundles bundles --certificate tls.crt --key tls.key",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    relay.add_argument("--bundles", type=Path, required=True, metavar="DIRECTORY", help="where the bundles are")
+    relay.add_argument("--certificate", type=Path, required=True, metavar="FILE", help="the certificate, PEM")
+    relay.add_argument("--key", type=Path, required=True, metavar="FILE", help="its key, PEM")
+    relay.add_argument("--host", default="0.0.0.0", help="where to listen (default: %(default)s)")  # noqa: S104 - in a Pod
+    relay.add_argument("--port", type=int, default=8587, help="for STARTTLS (default: %(default)s)")
+    relay.add_argument("--tls-port", type=int, default=8465, metavar="PORT", help="for TLS (default: %(default)s)")
+    relay.set_defaults(command=_relay)
     diagnosing = commands.add_parser(
         "diagnose",
         help=diagnose.SUMMARY,
@@ -78,21 +95,29 @@ def _variables() -> str:
     return "\n".join(lines)
 
 
-def _run(options: argparse.Namespace) -> int:
-    from mailsettings.controller.leadership import LeaseLostError  # noqa: PLC0415 - kopf takes long to import
-    from mailsettings.controller.logs import causes, set_up_logging  # noqa: PLC0415
-    from mailsettings.controller.run import run  # noqa: PLC0415
-    from mailsettings.edges.errors import described  # noqa: PLC0415
-
+def _config() -> Config | None:
+    """The environment's; None: it cannot be used, and has been complained of."""
     try:
         config = Config.from_environment(os.environ)
         config.egress  # noqa: B018 - the policy is checked before anything starts
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             print(f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", file=sys.stderr)  # noqa: T201
-        return 2
+        return None
     except ValueError as error:
         print(f"{PREFIX}EGRESS_*: {error}", file=sys.stderr)  # noqa: T201
+        return None
+    return config
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mailsettings.controller.leadership import LeaseLostError  # noqa: PLC0415 - kopf takes long to import
+    from mailsettings.controller.logs import causes, set_up_logging  # noqa: PLC0415
+    from mailsettings.controller.run import run  # noqa: PLC0415
+    from mailsettings.edges.errors import described  # noqa: PLC0415
+
+    config = _config()
+    if config is None:
         return 2
     set_up_logging(config.log_level)
     liveness = None if options.liveness == "none" else options.liveness
@@ -103,6 +128,29 @@ def _run(options: argparse.Namespace) -> int:
     except Exception as error:  # noqa: BLE001 - the last word of the process, whatever it is about
         for cause in causes(error):
             print(f"mailsettings-operator: {described(cause)}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _relay(options: argparse.Namespace) -> int:
+    from mailsettings.edges.errors import described  # noqa: PLC0415 - only these commands need it
+    from mailsettings.edges.relay import run as relay  # noqa: PLC0415
+    from mailsettings.edges.relay.server import Options  # noqa: PLC0415
+
+    config = _config()
+    if config is None:
+        return 2
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING)
+    logging.getLogger("mailsettings").setLevel(config.log_level)
+    listeners = [
+        relay.Listener(options.host, options.port, implicit_tls=False),
+        relay.Listener(options.host, options.tls_port, implicit_tls=True),
+    ]
+    place = relay.Place(options.bundles, options.certificate, options.key, listeners)
+    try:
+        asyncio.run(relay.run(place, config.egress, Options()))
+    except OSError as error:
+        print(f"mailsettings-operator: {described(error)}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 

@@ -73,6 +73,8 @@ class Config(BaseModel):
     """How long a whole probe may take."""
     probe_limit: Annotated[int, Field(ge=1, le=1000)] = 16
     """How many probes may run at a time."""
+    check_sender: bool = False
+    """Look at the DNS of mailFrom's domain in each probe that passes, and warn where SPF, DMARC or MX are amiss."""
     test_limit: Annotated[int, Field(ge=1, le=100)] = 8
     """How many of those probes may be MailServerTests; of one namespace two at most."""
     test_mails_per_hour: Annotated[int, Field(ge=1, le=1000)] = 20

@@ -241,7 +241,15 @@ _REFUSALS: Final = (
     Refusal("spec", "set exactly one of settingsRef", {"settings": SERVER}),
     Refusal("spec", "recipient: mode Send", {"mode": "Connect", "recipient": "a@acme.example"}),
     Refusal("spec.settings", "settings.connection.host", _brought(connection={"port": 25})),
-    Refusal("spec.settings", "settings.auth.oauth2: tokens", _brought(**_oauth2())),
+    Refusal("spec.settings", "settings.auth.oauth2.grant: a person has to", _brought(**_oauth2(base=_CODE))),
+    Refusal(
+        "spec.settings", "settings.auth.oauth2.grant: this provider may replace", _brought(**_oauth2(base=_REFRESH))
+    ),
+    Refusal(
+        "spec.settings",
+        "settings.auth.oauth2.clientAuth.federation: the operator's own",
+        _brought(**_oauth2(clientAuth={"federation": {"audience": "api://AzureADTokenExchange"}})),
+    ),
 )
 REFUSALS: Final = (
     *_REFUSALS,

@@ -1,7 +1,10 @@
 """`kubectl mailsettings test` end to end: a process with a person's own rights, and a running operator."""
 
+import asyncio
 import json
+import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +17,8 @@ from dev.operator_process import OperatorProcess
 from mailsettings.api import names
 from tests.cluster.conftest import server_spec
 from tests.support.kube import Json, Kube
-from tests.support.plugin import Person
-from tests.support.smtp_server import PASSWORD, MailServer, ScriptedServer, hang, scripted_server
+from tests.support.plugin import Person, bind
+from tests.support.smtp_server import PASSWORD, MailServer, Peer, ScriptedServer, hang, say, scripted_server
 
 KIND: Final = names.TEST_KIND
 RECIPIENT: Final = "ops@acme.example"
@@ -64,6 +67,72 @@ def test_dialogue_is_shown_on_demand(namespace: str, mail: str, somebody: Callab
         assert running.wait() == 0, running.err
     assert "  C: EHLO [127.0.0.1]\n" in running.out
     assert "  S: 220 " in running.out
+
+
+def test_administrator_tests_the_system(
+    kube: Kube, namespace: str, smtp: MailServer, cluster_settings: Callable[..., str], somebody: Callable[..., Person]
+) -> None:
+    system = cluster_settings(probe={"mode": "Disabled"})
+    stranger = somebody(PIPELINE, "edit")
+    with stranger.runs("test", "--cluster", system) as running:
+        assert running.wait() == 1
+    assert "You may not create MailServerTests in the namespace mailsettings-system" in " ".join(running.err.split())
+    assert smtp.attempts == []
+
+    admin = somebody()
+    account = admin.kubeconfig.name.removesuffix(".kubeconfig")
+    role = "mailsettings-cluster-admin"
+    bind(kube, account, namespace, role, kind="Role", where=names.OPERATOR_NAMESPACE)
+    with admin.runs("test", "--cluster", system, "--to", RECIPIENT, "--rm") as running:
+        assert running.wait() == 0, running.err
+    assert running.out.splitlines()[-1] == "TestPassed: The server accepted a test mail."
+    (sent,) = smtp.mails
+    assert sent.recipients == [RECIPIENT]
+    tests = asked_for(kube, names.OPERATOR_NAMESPACE)
+    assert not [test for test in tests if test["metadata"]["name"].startswith(system)]
+
+
+@pytest.fixture
+def halting(loop_thread: LoopThread) -> Iterator[tuple[ScriptedServer, threading.Event]]:
+    """A server that answers EHLO only when it is let go."""
+    go_on = threading.Event()
+
+    async def ehlo(peer: Peer) -> None:
+        await asyncio.to_thread(go_on.wait, 60)
+        await say("250-mail.acme.example\n250 SIZE 1000")(peer)
+
+    try:
+        with loop_thread.entered(scripted_server({"EHLO": ehlo})) as server:
+            yield server, go_on
+    finally:
+        go_on.set()
+
+
+def test_stages_are_shown_as_they_come(
+    kube: Kube,
+    namespace: str,
+    halting: tuple[ScriptedServer, threading.Event],
+    somebody: Callable[..., Person],
+) -> None:
+    server, go_on = halting
+    spec = server_spec(MailServer(port=server.port), probe={"mode": "Disabled"})
+    spec["connection"]["timeout"] = "1m"
+    kube.create("MailServerSettings", "mail", namespace, spec=spec)
+    asked = ("test", "mail", "-n", namespace, "--mode", "Connect", "--follow")
+    with somebody(PIPELINE).runs(*asked, terminal=True) as running:
+        running.wait_text(r"^  greeting +[0-9]+ms")
+        running.wait_text(r"up to Connect: ehlo \.\.\.")
+        (test,) = asked_for(kube, namespace)
+        assert test["status"]["stage"] == "ehlo"
+        assert [stage["name"] for stage in test["status"]["stages"]] == ["resolve", "connect", "greeting"]
+        assert "ehlo  " not in running.err
+        go_on.set()
+        assert running.wait() == 0, running.err
+    shown = running.err
+    assert len(re.findall(r"^  greeting ", shown, re.MULTILINE)) == 1
+    assert shown.index("  greeting ") < shown.index("  ehlo ") < shown.index("  in all ") < shown.index("  C: EHLO ")
+    (test,) = asked_for(kube, namespace)
+    assert "stage" not in test["status"]
 
 
 def test_failure_shows_stage_dialogue_and_reason(

@@ -10,6 +10,7 @@ import pytest
 
 from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
+from mailsettings.api import names
 from tests.cluster.conftest import server_spec
 from tests.support.history import events_about
 from tests.support.identity_provider import ACCOUNT, CLIENT_ID, CLIENT_SECRET, SCOPE, IdentityProvider
@@ -273,9 +274,98 @@ def test_token_of_the_settings_is_what_is_tested(
     assert len(provider.token_requests) == 1, "a test asks for no token"
 
 
+def test_token_is_got_for_unsaved_settings_and_kept_nowhere(
+    kube: Kube, namespace: str, provider: IdentityProvider, mail_server_of: Callable[[IdentityProvider], MailServer]
+) -> None:
+    kube.secret("oauth2", namespace, secret=CLIENT_SECRET)
+    server = mail_server_of(provider)
+    spec = {key: value for key, value in server_spec(server).items() if key in ("connection", "mailFrom")}
+    client_auth = {"secretRef": {"name": "oauth2", "key": "secret"}}
+    oauth2 = {
+        "username": ACCOUNT,
+        "grant": "ClientCredentials",
+        "clientID": CLIENT_ID,
+        "clientAuth": client_auth,
+        "tokenURI": provider.token_uri,
+        "scopes": [SCOPE],
+    }
+    name = ask(kube, namespace, settings={**spec, "mailFrom": ACCOUNT, "auth": {"oauth2": oauth2}})
+
+    test = wait_ended(kube, namespace, name, "True", "TestPassed")
+
+    (presented,) = server.presented
+    assert [stage["name"] for stage in test["status"]["stages"]][:2] == ["token", "resolve"]
+    assert not [secret for secret in (presented.token, CLIENT_SECRET) if secret in str(test)]
+    secrets_there = kube.api.request("GET", "/api/v1/secrets")["items"]
+    assert not [each for each in secrets_there if presented.token in str(each)]
+
+    kube.secret("wrong", namespace, secret="not-the-secret")
+    client_auth["secretRef"]["name"] = "wrong"
+    name = ask(kube, namespace, settings={**spec, "mailFrom": ACCOUNT, "auth": {"oauth2": oauth2}})
+    test = wait_ended(kube, namespace, name, "False", "ClientAuthInvalid")
+    assert test["status"]["failure"]["stage"] == "token"
+    assert "not-the-secret" not in str(test)
+    assert len(server.presented) == 1
+
+
 def test_settings_that_wait_for_consent_say_so(kube: Kube, namespace: str, consent_settings: Json) -> None:
     name = ask(kube, namespace, settingsRef={"name": "mail"})
     wait_ended(kube, namespace, name, "False", "ConsentRequired")
+
+
+# The system's own settings
+
+
+@pytest.fixture
+def system_test(kube: Kube) -> Iterator[Callable[..., str]]:
+    """Creates tests in the operator's namespace."""
+    created: list[str] = []
+
+    def create(name: str, **spec: Any) -> str:
+        reference = {"kind": "ClusterMailServerSettings", "name": name}
+        created.append(ask(kube, names.OPERATOR_NAMESPACE, settingsRef=reference, **spec))
+        return created[-1]
+
+    yield create
+    for name in created:
+        kube.delete(KIND, name, names.OPERATOR_NAMESPACE)
+
+
+def test_system_is_tested_where_the_operator_runs_also_without_tenants(
+    kube: Kube, smtp: MailServer, cluster_settings: Callable[..., str], system_test: Callable[..., str]
+) -> None:
+    system = cluster_settings(probe={"mode": "Disabled"})
+    name = system_test(system, recipient="anybody@elsewhere.example")
+    test = wait_ended(kube, names.OPERATOR_NAMESPACE, name, "True", "TestPassed")
+    assert test["status"]["effective"]["source"] == "System"
+    (sent,) = smtp.mails
+    assert sent.recipients == ["anybody@elsewhere.example"]
+    assert f"ClusterMailServerSettings {system}" in str(sent.message["Subject"])
+
+
+def test_tenant_cannot_name_the_system_even_where_it_may_use_it(
+    kube: Kube, namespace: str, smtp: MailServer, cluster_settings: Callable[..., str]
+) -> None:
+    tenants = {"delivery": "Credentials", "namespaces": [namespace]}
+    system = cluster_settings(probe={"mode": "Disabled"}, tenants=tenants)
+    kube.wait_ready(system)
+    before = smtp.connections
+    name = ask(kube, namespace, settingsRef={"kind": "ClusterMailServerSettings", "name": system})
+    test = wait_ended(kube, namespace, name, "False", "NotAllowed")
+    assert smtp.connections == before
+    # Neither that there are such settings nor anything of them can be found out so.
+    assert "effective" not in test["status"]
+    absent = ask(kube, namespace, settingsRef={"kind": "ClusterMailServerSettings", "name": "absent"})
+    also = wait_ended(kube, namespace, absent, "False", "NotAllowed")
+    assert condition(also, "Succeeded")["message"] == condition(test, "Succeeded")["message"]  # type: ignore[index]
+
+
+def test_system_that_is_suspended_or_absent_is_told(
+    kube: Kube, cluster_settings: Callable[..., str], system_test: Callable[..., str]
+) -> None:
+    system = cluster_settings(suspend=True)
+    wait_ended(kube, names.OPERATOR_NAMESPACE, system_test(system), "False", "Suspended")
+    wait_ended(kube, names.OPERATOR_NAMESPACE, system_test("absent"), "False", "SettingsNotFound")
 
 
 # Once, in turn, and not too often

@@ -181,3 +181,13 @@ def test_a_browser_is_opened_where_it_can_be_seen(
     environment: dict[str, str], platform: str, *, expected: bool
 ) -> None:
     assert has_browser(environment, platform) is expected
+
+
+@pytest.mark.parametrize(("given", "columns"), [("40", 40), ("200", 80), ("0", 80), ("wide", 80), ("", 80)])
+def test_width_is_that_of_the_environment_and_never_too_wide(
+    given: str, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no terminal to be asked."""
+    monkeypatch.setenv("COLUMNS", given)
+    monkeypatch.setattr(sys, "__stdout__", None)
+    assert Terminal.standard().columns == columns

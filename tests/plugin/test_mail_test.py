@@ -5,8 +5,9 @@ from typing import Any, Final
 import pytest
 
 from mailsettings.plugin.command import CommandError
+from mailsettings.plugin.test.follow import Follower
 from mailsettings.plugin.test.manifest import inline_settings
-from mailsettings.plugin.test.outcome import document_of, is_seen, lines_of, state_of, title_of
+from mailsettings.plugin.test.outcome import document_of, is_seen, stage_lines, state_of, summary_lines, title_of
 
 MANIFEST: Final = """\
 apiVersion: v1
@@ -90,7 +91,7 @@ FAILED: Final = mail_test(
 
 def test_stages_are_shown_with_their_times_and_the_failing_one_is_marked() -> None:
     assert title_of(FAILED) == "smtp.acme.example:587, TLS StartTLS, up to Authenticate"
-    assert [*lines_of(FAILED)] == [
+    assert [*stage_lines(FAILED), *summary_lines(FAILED)] == [
         "  connect       12ms",
         "  auth          29ms  failed here",
         "  in all        41ms",
@@ -114,5 +115,44 @@ def test_test_that_nobody_has_looked_at_waits() -> None:
     assert not is_seen(fresh)
     state = state_of(fresh)
     assert (state.ended, state.succeeded, state.reason) == (False, False, "TestWaiting")
-    assert [*lines_of(fresh)] == []
+    assert [*stage_lines(fresh), *summary_lines(fresh)] == []
     assert title_of(fresh) == ""
+
+
+def stages(**durations: str) -> list[dict[str, str]]:
+    return [{"name": name, "duration": duration} for name, duration in durations.items()]
+
+
+def test_stages_are_told_as_they_come_each_turn_by_itself() -> None:
+    told: list[str] = []
+    follower = Follower(told.append, told.append)
+    effective = FAILED["status"]["effective"]
+    for status in (
+        {},
+        {"effective": effective, "mode": "Authenticate", "stage": "connect"},
+        {"effective": effective, "mode": "Authenticate", "stages": stages(connect="12ms"), "stage": "ehlo"},
+        {"effective": effective, "mode": "Authenticate", "stages": stages(connect="12ms", ehlo="3ms"), "stage": "tls"},
+        {"effective": effective, "mode": "Authenticate", "stages": stages(connect="12ms", ehlo="3ms", tls="9ms")},
+        {"effective": effective, "mode": "Authenticate", "stages": stages(connect="12ms", ehlo="5ms", tls="9ms")},
+        {
+            "effective": effective,
+            "mode": "Authenticate",
+            "stages": stages(connect="12ms", ehlo="5ms", tls="9ms", auth="29ms"),
+            "failure": {"stage": "auth"},
+        },
+    ):
+        follower.look(mail_test(**status))
+    assert told == [
+        "smtp.acme.example:587, TLS StartTLS, up to Authenticate",
+        "  connect       12ms",
+        "  ehlo           3ms",
+        "  tls            9ms",
+        "  ehlo           2ms",
+        "  auth          29ms  failed here",
+    ]
+
+
+def test_test_that_is_over_at_once_is_told_at_once() -> None:
+    told: list[str] = []
+    Follower(told.append, told.append).look(FAILED)
+    assert told == [title_of(FAILED), *stage_lines(FAILED)]

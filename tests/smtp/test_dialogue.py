@@ -10,11 +10,12 @@ from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core.egress import EgressPolicy
-from mailsettings.core.probe import ProbeResult, ServerFacts, Stage
+from mailsettings.core.probe import ProbeProgress, ProbeResult, ServerFacts, Stage
 from mailsettings.core.server import BearerToken, Proxy
+from mailsettings.edges import smtp
 from tests.support.listening import LOOPBACK
 from tests.support.proxies import scripted_proxy
-from tests.support.smtp_probe import probe, request
+from tests.support.smtp_probe import ALLOW_LOOPBACK, PATIENT, probe, request
 from tests.support.smtp_server import (
     PASSWORD,
     USERNAME,
@@ -49,6 +50,22 @@ async def test_every_stage_is_timed() -> None:
     together = sum((each.duration for each in result.stages), timedelta())
     assert timedelta() < together <= result.duration
     assert all(each.duration >= timedelta() for each in result.stages)
+
+
+async def test_progress_is_told_stage_by_stage() -> None:
+    told: list[ProbeProgress] = []
+    async with mail_server(start_tls=TLS.context, auth_required=True) as server:
+        asked = request(server.port, tls_mode=TlsMode.START_TLS, ca_bundle=TLS.ca_pem)
+        result = await smtp.probe(asked, told.append, policy=ALLOW_LOOPBACK, deadline=PATIENT)
+    assert [each.stage for each in told] == [
+        S.RESOLVE, S.CONNECT, S.GREETING, S.EHLO, S.TLS, S.EHLO, S.AUTH, S.MAIL, S.RCPT, S.DATA,
+    ]  # fmt: skip
+    # What is said of a stage that comes again is what its first turn took, and then both.
+    first, second = told[5].stages, told[6].stages
+    assert [each.stage for each in first] == [each.stage for each in second]
+    assert first[3].stage is S.EHLO
+    assert first[3].duration < second[3].duration
+    assert told[-1].stages == result.stages[:-1]
 
 
 async def test_with_implicit_tls_the_greeting_counts_as_tls() -> None:

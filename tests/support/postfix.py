@@ -84,6 +84,7 @@ proxymap unix - - n - - proxymap
 error unix - - n - - error
 retry unix - - n - - error
 virtual unix - n n - - virtual
+smtp unix - - n - - smtp
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 """
@@ -206,11 +207,12 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def postfix(tokens: TokenValidation | None = None) -> Iterator[Postfix]:
+def postfix(tokens: TokenValidation | None = None, *, parameters: str = "") -> Iterator[Postfix]:
     """Postfix and Dovecot until the block ends.
 
     Args:
         tokens: Takes access tokens too, as this says.
+        parameters: More lines of main.cf, which win over the usual ones.
     """
     # Not in pytest's own folder: that is closed to the users that the servers run as.
     folder = Path(tempfile.mkdtemp(prefix="postfix-", dir="/tmp"))
@@ -218,6 +220,8 @@ def postfix(tokens: TokenValidation | None = None) -> Iterator[Postfix]:
         folder.chmod(0o755)
         server = Postfix(folder, _certify(folder), *_free_ports(5))
         _configure(server, tokens or TokenValidation((), {}))
+        with (folder / "etc" / "main.cf").open("a") as main_cf:
+            main_cf.write(parameters)
         master: list[Path | str] = [MASTER, "-d", "-c", folder / "etc"]
         with _running([DOVECOT, "-F", "-c", folder / "dovecot.conf"], server), _running(master, server):
             _await_greeting(server, server.relay)

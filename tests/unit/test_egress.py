@@ -1,12 +1,13 @@
 """The egress policy: who may connect where."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsettings.core.egress import EgressPolicy, Entry
+from mailsettings.core.egress import OAUTH2, SMTP, EgressPolicy, Entry, Purpose
 from mailsettings.core.server import Source
 
 BOTH, TENANT, NOBODY = "denied to both levels", "denied to tenants", "denied to nobody"
@@ -265,3 +266,13 @@ def test_what_is_denied_is_denied_to_listed_proxies_too() -> None:
 def test_a_proxy_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a p"):
         EgressPolicy.parse(proxies=text)
+
+
+@pytest.mark.parametrize("level", [*Source])
+@pytest.mark.parametrize("purpose", [SMTP, OAUTH2])
+def test_a_persons_own_machine_connects_anywhere_but_to_metadata_services(level: Source, purpose: Purpose) -> None:
+    policy = replace(EgressPolicy.of_a_person(), purpose=purpose)
+    for text in ("127.0.0.1", "10.1.2.3", "192.0.2.1", "::1", "fd00::1", "2001:db8::1"):
+        assert policy.check(ip_address(text), 2626, level) is None
+    for text in ("169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200"):
+        assert policy.check(ip_address(text), 587, level) is not None

@@ -24,9 +24,19 @@ from mailsettings.core.mail_testing import (
     reported,
     state_findings,
     turn,
+    under_way,
     verdict,
 )
-from mailsettings.core.probe import Line, ProbeFailure, ProbeResult, ServerFacts, Speaker, Stage, StageTime
+from mailsettings.core.probe import (
+    Line,
+    ProbeFailure,
+    ProbeProgress,
+    ProbeResult,
+    ServerFacts,
+    Speaker,
+    Stage,
+    StageTime,
+)
 from mailsettings.core.server import Source
 from tests.unit.builders import LIMITS, resolved, system_spec
 
@@ -108,7 +118,6 @@ def test_mode(fields: dict[str, Any], has_auth: bool, mode: ProbeMode) -> None:
     assert mode_of(spec(**fields), has_auth=has_auth) is mode
 
 
-@pytest.mark.parametrize("source", [*Source])
 @pytest.mark.parametrize(
     ("patterns", "recipient", "permitted"),
     [
@@ -123,13 +132,13 @@ def test_mode(fields: dict[str, Any], has_auth: bool, mode: ProbeMode) -> None:
     ],
 )
 def test_recipients_are_bounded_for_what_is_the_systems(
-    source: Source, patterns: list[str] | None, recipient: str, permitted: bool
+    patterns: list[str] | None, recipient: str, permitted: bool
 ) -> None:
     settings = resolved()
-    settings = replace(settings, effective=replace(settings.effective, source=source))
+    settings = replace(settings, effective=replace(settings.effective, source=Source.SYSTEM))
     tenants = system_spec(tenants={"delivery": "Credentials", "testRecipients": patterns}).tenants
     refusal = recipient_refusal(spec(recipient=recipient), settings, tenants, namespace="shop")
-    assert (refusal is None) is (permitted or source is Source.TENANT)
+    assert (refusal is None) is permitted
     assert refusal is None or refusal.reason is Reason.RECIPIENT_NOT_ALLOWED
     assert recipient_refusal(spec(), settings, tenants, namespace="shop") is None
 
@@ -203,3 +212,14 @@ def test_passing_test_warns_of_a_certificate_that_ends_soon() -> None:
     assert (finding.status, finding.reason) == (True, Reason.TEST_PASSED)
     assert finding.message.startswith("The server was reached. Warning: the certificate of CN=smtp ends at 2026-11-25")
     assert verdict(ProbeMode.CONNECT, result, now=NOW - timedelta(days=60)).message == "The server was reached."
+
+
+def test_what_is_under_way_says_its_stage_and_those_behind_it() -> None:
+    behind = (StageTime(Stage.RESOLVE, timedelta(milliseconds=3)),)
+    began = MailServerTestStatus(mode=ProbeMode.CONNECT, attempt="a")
+    status = under_way(began, ProbeProgress(Stage.CONNECT, behind))
+    assert status.document()["stages"] == [{"name": "resolve", "duration": "3ms"}]
+    assert (status.stage, status.attempt) == ("connect", "a")
+    assert under_way(began, ProbeProgress(Stage.RESOLVE)).stages is None
+    ended = reported(status, ProbeResult(timedelta(milliseconds=9), stages=behind))
+    assert ended.stage is None

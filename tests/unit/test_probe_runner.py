@@ -13,9 +13,10 @@ import pytest
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import MailboxLimits, TlsMode
+from mailsettings.controller import probes as controller_probes
 from mailsettings.controller.keys import Key, tenant_key
 from mailsettings.controller.probes import ProbeRunner
-from mailsettings.core.probe import ProbeRequest, ProbeResult
+from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Progress, Stage, StageTime, untold
 from mailsettings.core.probing import ProbeSubject
 from mailsettings.core.server import Credentials, Server, Source
 
@@ -41,8 +42,10 @@ class Prober:
         self.active = 0
         self.most_active = 0
         self.error: Exception | None = None
+        self.progress: Progress = untold
 
-    async def __call__(self, _request: ProbeRequest) -> ProbeResult:
+    async def __call__(self, _request: ProbeRequest, progress: Progress) -> ProbeResult:
+        self.progress = progress
         self.started += 1
         self.active += 1
         self.most_active = max(self.most_active, self.active)
@@ -58,7 +61,7 @@ class Prober:
 @contextlib.asynccontextmanager
 async def runner(prober: Prober, *, limit: int = 4) -> AsyncIterator[tuple[ProbeRunner, "asyncio.Queue[Key]"]]:
     finished: asyncio.Queue[Key] = asyncio.Queue()
-    running = ProbeRunner(prober, limit=limit, finished=finished.put_nowait, logger=LOGGER)
+    running = ProbeRunner(prober, limit=limit, notify=finished.put_nowait, logger=LOGGER)
     try:
         yield running, finished
     finally:
@@ -256,14 +259,14 @@ async def test_one_that_is_forgotten_before_it_has_begun_leaves_its_place() -> N
 async def test_a_tenant_whose_servers_hang_delays_nobody_else() -> None:
     started: asyncio.Queue[str] = asyncio.Queue()
 
-    async def prober(request: ProbeRequest) -> ProbeResult:
+    async def prober(request: ProbeRequest, _progress: Progress) -> ProbeResult:
         if request.server.host == "hangs.example":
             await asyncio.Event().wait()
         started.put_nowait(request.server.host)
         return PASSED
 
     finished: asyncio.Queue[Key] = asyncio.Queue()
-    probes = ProbeRunner(prober, limit=16, finished=finished.put_nowait, logger=LOGGER)
+    probes = ProbeRunner(prober, limit=16, notify=finished.put_nowait, logger=LOGGER)
     hanging = replace(subject().request, server=replace(subject().request.server, host="hangs.example"))
     for number in range(16):
         probes.start(key("mallory", number), replace(subject(str(number)), request=hanging, asked_for=True))
@@ -316,8 +319,66 @@ async def test_whoever_comes_when_a_probe_has_just_ended_gets_one_of_its_own() -
         if told == A:
             probes.start(B, subject())
 
-    probes = ProbeRunner(prober, limit=4, finished=finished, logger=LOGGER)
+    probes = ProbeRunner(prober, limit=4, notify=finished, logger=LOGGER)
     probes.start(A, subject())
     assert [await soon(ended.get()) for _ in range(2)] == [A, B]
     assert prober.started == 2
     await probes.close()
+
+
+CONNECT = ProbeProgress(Stage.CONNECT, (StageTime(Stage.RESOLVE, timedelta(milliseconds=1)),))
+AUTH = ProbeProgress(Stage.AUTH, (*CONNECT.stages, StageTime(Stage.CONNECT, timedelta(milliseconds=2))))
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller_probes, "PROGRESS_PAUSE_S", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_progress_is_told_to_who_follows_it_and_the_latest_of_it_only() -> None:
+    prober = Prober()
+    async with runner(prober) as (probes, finished):
+        followed = subject(followed=True)
+        probes.start(A, followed)
+        await asyncio.sleep(0)
+        assert probes.progress(A, followed) is None
+        prober.progress(CONNECT)
+        prober.progress(AUTH)
+        assert probes.progress(A, followed) is None  # nobody has been told
+        assert await soon(finished.get()) == A
+        assert probes.progress(A, followed) == AUTH
+        assert probes.progress(A, subject("another", followed=True)) is None
+        assert finished.empty()
+        prober.gate.set()
+        assert await soon(finished.get()) == A
+        assert probes.progress(A, followed) is None
+        assert probes.finished(A, followed) is not None
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_progress_wakes_nobody_who_does_not_follow_it() -> None:
+    prober = Prober()
+    async with runner(prober, limit=16) as (probes, finished):
+        probes.start(A, subject("a"))
+        await asyncio.sleep(0)
+        unfollowed = prober.progress
+        probes.start(B, subject("b", followed=True))
+        await asyncio.sleep(0)
+        unfollowed(AUTH)
+        prober.progress(AUTH)
+        assert await soon(finished.get()) == B
+        assert finished.empty()
+
+
+async def test_probe_that_ends_soon_is_told_by_its_result_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller_probes, "PROGRESS_PAUSE_S", 3600.0)
+    prober = Prober()
+    async with runner(prober) as (probes, finished):
+        probes.start(A, subject(followed=True))
+        await asyncio.sleep(0)
+        prober.progress(AUTH)
+        prober.gate.set()
+        assert await soon(finished.get()) == A
+        assert probes.finished(A, subject(followed=True)) is not None
+        assert finished.empty()

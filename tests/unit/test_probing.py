@@ -13,6 +13,7 @@ from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding
 from mailsettings.core.probe import Certificate, ProbeFailure, ProbeResult, ServerFacts, Stage, StageTime
 from mailsettings.core.probing import FinishedProbe, ProbeSubject, due_at, probe_subject, record, remembered, verdict
+from mailsettings.core.sender_dns import Sender
 from tests.unit.builders import resolved
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -195,3 +196,32 @@ def test_the_clusters_name_is_no_part_of_what_is_tested() -> None:
     ]
     assert [each.request.mail.cluster for each in subjects if each and each.request.mail] == ["a", "b"]
     assert len({each.fingerprint for each in subjects if each}) == 1
+
+
+def checking(mail_from: str = "a@acme.example") -> ProbeSubject:
+    settings = resolved(mailFrom=mail_from)
+    made = probe_subject(
+        settings, DIGEST, described_as="x", uid="uid", generation=1, requested_at=None, checks_sender=True
+    )
+    assert made is not None
+    return made
+
+
+def test_senders_domain_is_part_of_what_is_tested_where_it_is_looked_at() -> None:
+    assert subject().request.sender is None
+    assert checking("A <a@acme.example>").request.sender == Sender("acme.example", "Custom")
+    assert checking("a@acme.example").fingerprint == checking("b@acme.example").fingerprint
+    assert (
+        len({checking("a@acme.example").fingerprint, checking("a@b.example").fingerprint, subject().fingerprint}) == 3
+    )
+
+
+def test_warnings_about_the_sender_are_in_status_and_message() -> None:
+    tested = checking()
+    result = ProbeResult(timedelta(milliseconds=180), warnings=("it has no SPF record", "it has no MX"))
+    status = record(FinishedProbe(tested, result, NOW), None)
+    assert status.document()["warnings"] == ["it has no SPF record", "it has no MX"]
+    verdict = found(tested, status)
+    assert verdict.holds
+    assert verdict.message.endswith(" Warning: it has no SPF record. Warning: it has no MX.")
+    assert "warnings" not in passed_status(subject()).document()

@@ -41,6 +41,8 @@ class Identity:
     family: Family
     clouds: dict[str, Cloud]
     """By name; the first is the default."""
+    keeps_refresh_tokens: bool = False
+    """Whether a refresh token that is used stays good, whatever the answer brings."""
 
 
 LIBRARY_SCOPES: Final[dict[Family, frozenset[str]]] = {

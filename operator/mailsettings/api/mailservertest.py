@@ -1,5 +1,6 @@
 """The kind `MailServerTest`: a test that a person or a pipeline asks for."""
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -19,6 +20,7 @@ from mailsettings.api.status import (
     StageStatus,
     Time,
 )
+from mailsettings.api.trial import trial_rules
 
 DEFAULT_TTL_SECONDS: Final = 3600
 MIN_TTL_SECONDS: Final = 60
@@ -29,11 +31,21 @@ MAX_LINE: Final = 512
 MODES: Final = (ProbeMode.CONNECT, ProbeMode.AUTHENTICATE, ProbeMode.SEND)
 
 
-class SettingsRef(ApiModel):
-    """Settings in the test's own namespace."""
+class SettingsKind(StrEnum):
+    """Which settings a test may name."""
 
+    TENANT = names.TENANT_KIND
+    CLUSTER = names.CLUSTER_KIND
+
+
+class SettingsRef(ApiModel):
+    """Settings in the test's own namespace, or the system's."""
+
+    kind: Annotated[SettingsKind | None, Lax] = None
+    """MailServerSettings, which it is when absent, or ClusterMailServerSettings. Those are tested in the operator's
+    namespace only: elsewhere test a MailServerSettings that uses them."""
     name: ObjectName
-    """The MailServerSettings' name."""
+    """Their name."""
 
 
 class InlineSettings(MailServer):
@@ -49,11 +61,7 @@ class InlineSettings(MailServer):
             holds=lambda s: s.names_server,
             message="settings.connection.host: set it, or a provider whose template has one",
         ),
-        Rule(
-            cel="!has(self.auth) || !has(self.auth.oauth2)",
-            holds=lambda s: s.auth is None or s.auth.oauth2 is None,
-            message="settings.auth.oauth2: tokens belong to saved settings; save them, and name them in settingsRef",
-        ),
+        *trial_rules("settings.", "save the settings, and name them in settingsRef"),
     )
 
 
@@ -72,7 +80,8 @@ class MailServerTestSpec(ApiModel):
     settings_ref: SettingsRef | None = None
     """The settings to test, as they are in force: their own server, or the system's that they inherit."""
     settings: InlineSettings | None = None
-    """A server to try. Whoever creates such a test must be allowed to get Secrets in the namespace."""
+    """A server to try. Whoever creates such a test must be allowed to get Secrets in the namespace. An OAuth2 token is
+    got for the test alone and kept nowhere."""
     mode: _Mode | None = None
     """Connect stops after the greeting, TLS and EHLO; Authenticate logs in too; Send delivers a test mail. When absent
     Send if there is a recipient, else Authenticate, or Connect where there is no auth."""
@@ -133,10 +142,14 @@ class MailServerTestStatus(ReportedStatus):
     """How long the dialogue with the server took, in milliseconds: 182ms."""
     failure: ProbeFailureStatus | None = None
     """Where the dialogue with the server failed; absent when it passed, or did not take place."""
-    stages: Annotated[list[StageStatus], Field(max_length=10)] | None = None
+    stage: str | None = None
+    """The stage that goes on now; absent before and after the dialogue, and where it is over within moments."""
+    stages: Annotated[list[StageStatus], Field(max_length=11)] | None = None
     """The stages that the dialogue has come to, in their order, each with its time."""
     server: ProbedServer | None = None
     """What the server has shown of itself; absent where the test did not come so far."""
+    warnings: Annotated[list[str], Field(max_length=8)] | None = None
+    """What DNS says of the sender's domain that may keep mail from being delivered, where the operator looks at it."""
     message_id: Annotated[str | None, Field(alias="messageID")] = None
     """The Message-ID of the test mail, by which it can be found in mailboxes and in the server's log."""
     dialogue: Annotated[list[DialogueLine], Field(max_length=MAX_DIALOGUE_LINES)] | None = None

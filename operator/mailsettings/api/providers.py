@@ -92,6 +92,10 @@ class Provider:
     """Said in the `Accepted` condition and at admission when `auth.basic` is used."""
     limits: MailboxLimits | None = None
     """What a mailbox may do there; None: the provider does not say, or it depends."""
+    spf_include: str | None = None
+    """What the SPF record of a sender's domain includes where this provider sends; None: nothing is known."""
+    spf_note: str = ""
+    """What else would do in its place, as the end of a sentence."""
     notes: tuple[str, ...] = ()
     """Facts for the documentation."""
 
@@ -128,6 +132,9 @@ PROVIDERS: Final[dict[str, Provider]] = {
         title="Twilio SendGrid",
         endpoints={"Global": Endpoint("smtp.sendgrid.net"), "EU": Endpoint("smtp.eu.sendgrid.net")},
         fixed_username="apikey",
+        # With domain authentication the envelope's sender is in a subdomain of SendGrid's making.
+        spf_include="sendgrid.net",
+        spf_note=", unless the domain is authenticated at SendGrid by its CNAME records",
         password=PasswordRule(
             pattern=r"[\x21-\x7e]{20,}",
             strip="",
@@ -145,15 +152,19 @@ PROVIDERS: Final[dict[str, Provider]] = {
             "Global": Endpoint("smtp.gmail.com"),
             "WorkspaceRelay": Endpoint("smtp-relay.gmail.com"),
         },
+        spf_include="_spf.google.com",
         password=PasswordRule(
             pattern=r"[A-Za-z]{16}",
             strip=" \N{NO-BREAK SPACE}",
             remedy="create an app password (16 letters; spaces do not count) for an account with 2-Step Verification: "
             "Google has refused account passwords over SMTP since 2025-05-01",
         ),
+        # Google's answers to a refresh bring no new refresh token. Source: Google, Using OAuth 2.0 for Web Server
+        # Applications, Refreshing an access token.
         identity=Identity(
             Family.GOOGLE,
-            {
+            keeps_refresh_tokens=True,
+            clouds={
                 "Public": Cloud(
                     authorization_uri="https://accounts.google.com/o/oauth2/v2/auth",
                     token_uri="https://oauth2.googleapis.com/token",  # noqa: S106 - an address
@@ -176,14 +187,17 @@ PROVIDERS: Final[dict[str, Provider]] = {
             "USGov": Endpoint("smtp.office365.us"),
             "China": Endpoint("smtp.partner.outlook.cn"),
         },
+        spf_include="spf.protection.outlook.com",
         refused_domains=PERSONAL_OUTLOOK_DOMAINS,
         refused_domains_words="`outlook`, `hotmail`, `live` and `windowslive` under any country or `com` (such as "
         "`outlook.com`, `hotmail.co.uk`, `live.ca`), `msn.com` and `passport.com`",
         refused_domains_remedy="personal Outlook.com accounts cannot be used with Office365; use the mailbox of a "
         "Microsoft 365 organisation",
+        # Microsoft's do, and the old one stays good. Source: Microsoft identity platform, Refresh tokens.
         identity=Identity(
             Family.MICROSOFT,
-            {
+            keeps_refresh_tokens=True,
+            clouds={
                 "Public": Cloud(
                     token_uri="https://login.microsoftonline.com",  # noqa: S106
                     delegated_scopes=("https://outlook.office.com/SMTP.Send",),

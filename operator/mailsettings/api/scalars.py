@@ -5,6 +5,7 @@ The patterns use only what Go's RE2 (the API server) and Rust's regex (pydantic)
 """
 
 import re
+import string
 from datetime import timedelta
 from typing import Annotated, Final
 
@@ -116,4 +117,7 @@ def parse_duration(text: str) -> timedelta:
 
 def lower_ascii(text: str) -> str:
     """What CEL's `lowerAscii` does: it leaves other letters alone, where `str.lower` may change even the length."""
-    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
+    return text.translate(_LOWER_ASCII)
+
+
+_LOWER_ASCII: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)

@@ -85,7 +85,8 @@ class ProbeFailureStatus(StatusModel):
     """Why the last probe failed."""
 
     stage: str
-    """The step of the SMTP dialogue: resolve, proxy, connect, greeting, tls, ehlo, auth, mail, rcpt or data."""
+    """The step of the SMTP dialogue: resolve, proxy, connect, greeting, tls, ehlo, auth, mail, rcpt or data; or token,
+    where an access token had to be got first."""
     cause: str
     """The ProbeSucceeded condition's reason."""
     code: Count | None = None
@@ -101,7 +102,7 @@ class StageStatus(StatusModel):
 
     name: str
     """resolve, proxy, connect, greeting, tls, ehlo, auth, mail, rcpt or data. With implicit TLS tls includes the
-    greeting."""
+    greeting. Before them token, where settings are tried that are not saved."""
     duration: str
     """How long it took, in milliseconds: 12ms."""
 
@@ -157,6 +158,8 @@ class ProbeStatus(StatusModel):
     """Which OAuth2 token was presented, by a name that tells nothing else."""
     failure: ProbeFailureStatus | None = None
     """Why the last probe failed; absent when it passed."""
+    warnings: Annotated[list[str], Field(max_length=8)] | None = None
+    """What DNS says of the sender's domain that may keep mail from being delivered, where the operator looks at it."""
     message_id: Annotated[str | None, Field(alias="messageID")] = None
     """The Message-ID of the test mail, by which it can be found in mailboxes and in the server's log."""
     server: ProbedServer | None = None

@@ -5,16 +5,22 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
 
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.controller.keys import Key
-from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, Stage
+from mailsettings.core.probe import ProbeFailure, ProbeProgress, ProbeRequest, ProbeResult, Progress, Stage
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
 from mailsettings.core.turns import MINUTE_S, Turn, next_turn, pause_s
 from mailsettings.edges.errors import described
 
-Probe = Callable[[ProbeRequest], Awaitable[ProbeResult]]
+Probe = Callable[[ProbeRequest, Progress], Awaitable[ProbeResult]]
+
+PROGRESS_PAUSE_S: Final = 0.3
+"""How long what is new of a probe's progress waits for more of it: so often it is told at most, and one that is over
+before that is told by its result alone."""
 
 
 @dataclass(eq=False, slots=True)
@@ -26,6 +32,12 @@ class _Job:
     """Of the object that it was begun for, whose share it takes until its connection is closed."""
     wanted_by: dict[Key, ProbeSubject]
     task: asyncio.Task[None] | None = None
+    latest: ProbeProgress | None = None
+    """How far it has come."""
+    told: ProbeProgress | None = None
+    """How far it had come when that was last told."""
+    telling: asyncio.TimerHandle | None = None
+    """Tells it next."""
 
     @property
     def turn(self) -> Turn:
@@ -47,10 +59,18 @@ class ProbeRunner:
     object's status.
     """
 
-    def __init__(self, probe: Probe, *, limit: int, finished: Callable[[Key], None], logger: logging.Logger) -> None:
+    def __init__(self, probe: Probe, *, limit: int, notify: Callable[[Key], None], logger: logging.Logger) -> None:
+        """A runner.
+
+        Args:
+            probe: Makes one.
+            limit: How many may run at a time.
+            notify: Is told that there is a result, or, of what is followed, progress.
+            logger: For faults of the operator's own.
+        """
         self._probe = probe
         self._places = limit
-        self._notify_finished = finished
+        self._notify = notify
         self._logger = logger
         self._jobs: dict[Key, _Job] = {}
         self._waiting: list[_Job] = []
@@ -81,6 +101,10 @@ class ProbeRunner:
         """The result of a probe of just this subject, if there is one."""
         result = self._finished.get(key)
         return result if result is not None and result.subject.is_same_test(subject) else None
+
+    def progress(self, key: Key, subject: ProbeSubject) -> ProbeProgress | None:
+        """How far a probe of just this subject has come, as of the last time when that was told."""
+        return self._jobs[key].told if self.is_running(key, subject) else None
 
     def settle(self, key: Key, result: FinishedProbe) -> None:
         """Drops a result that is in the status now."""
@@ -169,18 +193,31 @@ class ProbeRunner:
         for key, subject in told.items():
             del self._jobs[key]
             self._finished[key] = FinishedProbe(subject, result, ended_at)
-            self._notify_finished(key)
+            self._notify(key)
 
     def _ended(self, job: _Job) -> None:
         """Of a task: only now has its connection been closed, also where it was cancelled before it began."""
+        if job.telling is not None:
+            job.telling.cancel()
         self._running.remove(job)
         self._begin()
+
+    def _progressed(self, job: _Job, progress: ProbeProgress) -> None:
+        job.latest = progress
+        if job.telling is None:
+            job.telling = asyncio.get_running_loop().call_later(PROGRESS_PAUSE_S, self._tell, job)
+
+    def _tell(self, job: _Job) -> None:
+        job.telling, job.told = None, job.latest
+        for key, subject in job.wanted_by.items():
+            if subject.followed:
+                self._notify(key)
 
     async def _result(self, job: _Job) -> ProbeResult:
         """A fault of the operator's own counts as a failed probe, so that the next one comes no sooner."""
         request = job.subject.request
         try:
-            return await self._probe(request)
+            return await self._probe(request, partial(self._progressed, job))
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             key = next(iter(job.wanted_by), None)
             self._logger.error("the probe of %s broke: %s", key, described(error))  # noqa: TRY400

@@ -49,7 +49,7 @@ from mailsettings.core.oauth2.request import (
     TokenRequest,
 )
 from mailsettings.core.oauth2.state import Flows
-from mailsettings.core.probe import ProbeRequest, ProbeResult
+from mailsettings.core.probe import ProbeRequest, ProbeResult, Progress
 from mailsettings.core.server import Source
 from mailsettings.edges.consent_server.app import application
 from mailsettings.edges.consent_server.server import serve
@@ -65,8 +65,8 @@ from mailsettings.edges.oauth2.tokens import authorize_device, obtain, revoke
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.sealing import Sealer
-from mailsettings.edges.smtp import probe
 from mailsettings.edges.token_store import TokenStore
+from mailsettings.edges.trial import probe
 
 _PATHS: Final = {
     Kind.NAMESPACE: core_collection_path("namespaces"),
@@ -187,8 +187,8 @@ async def _authorize_device(config: Config, request: DeviceAuthorizationRequest,
     )
 
 
-async def _obtain(config: Config, request: TokenRequest, level: Source, since_s: float) -> Token:
-    """Asks for a token as the configuration says, within a deadline that runs since a moment of the monotonic clock.
+async def _obtain(config: Config, request: TokenRequest, level: Source, since_s: float | None = None) -> Token:
+    """Asks for a token as the configuration says, within a deadline since a moment of the monotonic clock or now.
 
     Raises:
         TokenError: there is no token.
@@ -236,7 +236,7 @@ class _Operator:
         self._probes = ProbeRunner(
             self._probe,
             limit=config.probe_limit,
-            finished=self._queue.add,
+            notify=self._queue.add,
             logger=LOGGER,
         )
         self._mail_tests = MailTests(
@@ -297,6 +297,7 @@ class _Operator:
             probes=self._probes,
             mail_tests=self._mail_tests,
             probe_deadline=config.probe_deadline,
+            token_deadline=config.oauth2_deadline,
             tokens=tokens,
             renewals=self._renewals,
             revocations=self._revocations,
@@ -309,6 +310,7 @@ class _Operator:
             enqueue_after=self._queue.add_after,
             operator_namespace=config.namespace,
             cluster_name=config.cluster_name,
+            checks_sender=config.check_sender,
             external_url=config.external_url,
             require_secret_label=config.require_secret_label,
             custom_cloud=config.oauth2_cloud,
@@ -374,10 +376,11 @@ class _Operator:
         if self._acting:
             self._queue.add_after(key, seconds)
 
-    async def _probe(self, request: ProbeRequest) -> ProbeResult:
+    async def _probe(self, request: ProbeRequest, progress: Progress) -> ProbeResult:
         if self._fence is not None:
             self._fence.check()
-        return await probe(request, policy=self._config.egress, deadline=self._config.probe_deadline)
+        obtain, config = partial(_obtain, self._config), self._config
+        return await probe(request, progress, obtain=obtain, policy=config.egress, deadline=config.probe_deadline)
 
     async def _reconcile(self, key: Key) -> None:
         await reconcile(self._services, key)

@@ -127,6 +127,15 @@ class EgressPolicy:
             purpose=Purpose(SMTP.port_kind, SMTP.ports | extra),
         )
 
+    @classmethod
+    def of_a_person(cls) -> Self:
+        """Of somebody's own machine, where the network is that person's: anywhere but a cloud's metadata service."""
+        metadata = next(networks for title, _, networks in _KINDS if title == _METADATA_SERVICE)
+        return cls(
+            allow=(Entry(ip_network("0.0.0.0/0"), _EVERY_PORT), Entry(ip_network("::/0"), _EVERY_PORT)),
+            deny=tuple(Entry(ip_network(network)) for network in metadata),
+        )
+
     def check_proxy_name(self, host: str, port: int, level: Source) -> Denial | None:
         """Why a proxy must not be asked for at all, or None where it may.
 
@@ -266,6 +275,7 @@ class _Range:
     denied_to: frozenset[Source]
 
 
+_METADATA_SERVICE: Final = "the address of a cloud's metadata service"
 _ALL: Final = frozenset(Source)
 _TENANTS: Final = frozenset({Source.TENANT})
 _NOBODY: Final[frozenset[Source]] = frozenset()
@@ -275,7 +285,7 @@ _NOBODY: Final[frozenset[Source]] = frozenset()
 # their metadata services.
 _KINDS: Final[tuple[tuple[str, frozenset[Source], tuple[str, ...]], ...]] = (
     (
-        "the address of a cloud's metadata service",
+        _METADATA_SERVICE,
         _ALL,
         (
             "169.254.169.254/32",  # most clouds

@@ -19,16 +19,18 @@ from mailsettings.core.clock import format_time
 from mailsettings.core.conditions import Findings
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.finding import Finding, failed, passed, unknown
-from mailsettings.core.probe import ProbeRequest, ProbeResult, TestMail
+from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, TestMail, TokenWish
 from mailsettings.core.probing import (
     PASSED,
     certificate_warning,
     failure_status,
     milliseconds,
     probed_server,
+    progress_statuses,
+    sender_of,
     stage_statuses,
+    warned,
 )
-from mailsettings.core.server import Source
 from mailsettings.core.tenancy import recipient_permitted
 
 HOUR: Final = timedelta(hours=1)
@@ -110,16 +112,16 @@ def mode_of(spec: MailServerTestSpec, *, has_auth: bool) -> ProbeMode:
 def recipient_refusal(
     spec: MailServerTestSpec, settings: ResolvedSettings, tenants: Tenants | None, *, namespace: str
 ) -> Finding | None:
-    """Why the mail may not go to this recipient; None: it may.
+    """Why the mail of a tenant that inherits may not go to this recipient; None: it may.
 
     Args:
         spec: the test's.
         settings: what is tested.
-        tenants: the system's word on it, where the settings are the system's.
+        tenants: the system's word on it.
         namespace: the test's.
     """
     effective = settings.effective
-    if spec.recipient is None or effective.source is not Source.SYSTEM:
+    if spec.recipient is None:
         return None
     patterns = tenants.test_recipients if tenants is not None else None
     if recipient_permitted(spec.recipient, patterns=patterns, sender=effective.mail_from, namespace=namespace):
@@ -132,7 +134,14 @@ def recipient_refusal(
 
 
 def probe_request(
-    spec: MailServerTestSpec, settings: ResolvedSettings, mode: ProbeMode, *, described_as: str, cluster: str
+    spec: MailServerTestSpec,
+    settings: ResolvedSettings,
+    mode: ProbeMode,
+    *,
+    described_as: str,
+    cluster: str,
+    wish: TokenWish | None = None,
+    checks_sender: bool = False,
 ) -> ProbeRequest:
     """What the test asks of the server.
 
@@ -142,6 +151,8 @@ def probe_request(
         mode: how far it goes.
         described_as: the settings in the test mail: `MailServerSettings acme/notifications`.
         cluster: what the test mail calls the cluster.
+        wish: the token that is to be got first, where the settings are not saved.
+        checks_sender: whether the sender's domain is looked at in DNS.
     """
     mail = None
     if mode is ProbeMode.SEND and spec.recipient is not None:
@@ -154,6 +165,8 @@ def probe_request(
         level=settings.effective.source,
         credentials=settings.credentials,
         mail=mail,
+        sender=sender_of(settings) if checks_sender else None,
+        wish=None if mode is ProbeMode.CONNECT else wish,
     )
 
 
@@ -175,7 +188,12 @@ def verdict(mode: ProbeMode, result: ProbeResult, *, now: datetime) -> Finding:
     if result.failure is not None:
         return failed(result.failure.reason, result.failure.message)
     warning = certificate_warning(probed_server(result.server), format_time(now))
-    return passed(Reason.TEST_PASSED, f"{PASSED[mode]}{warning}")
+    return passed(Reason.TEST_PASSED, f"{PASSED[mode]}{warning}{warned(result.warnings)}")
+
+
+def under_way(before: MailServerTestStatus, progress: ProbeProgress) -> MailServerTestStatus:
+    """The status with how far the dialogue has come."""
+    return before.model_copy(update={"stage": str(progress.stage), "stages": progress_statuses(progress)})
 
 
 def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTestStatus:
@@ -185,9 +203,11 @@ def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTes
         update={
             "duration": milliseconds(result.duration),
             "failure": failure_status(result.failure) if result.failure is not None else None,
+            "stage": None,
             "stages": stage_statuses(result),
             "server": probed_server(result.server),
             "message_id": result.message_id,
+            "warnings": list(result.warnings) or None,
             "dialogue": dialogue or None,
         }
     )

@@ -1,17 +1,22 @@
 """What is asked of a probe and what it answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
+from mailsettings.core.oauth2.request import TokenRequest
+from mailsettings.core.sender_dns import Sender
 from mailsettings.core.server import BearerToken, Credentials, Server, Source
 
 
 class Stage(StrEnum):
     """A step of the SMTP dialogue, in the order of the dialogue."""
 
+    TOKEN = "token"
+    """Before the dialogue: where settings are tried that are not saved, an access token is got for that."""
     RESOLVE = "resolve"
     PROXY = "proxy"
     CONNECT = "connect"
@@ -39,6 +44,16 @@ class TestMail:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenWish:
+    """An access token that is to be got for one probe, and kept nowhere."""
+
+    username: str
+    """The mailbox that it is for."""
+    request: TokenRequest
+    """What to ask."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeRequest:
     """One probe."""
 
@@ -50,6 +65,10 @@ class ProbeRequest:
     credentials: Credentials | BearerToken | None = None
     mail: TestMail | None = None
     """Required by mode Send."""
+    sender: Sender | None = None
+    """Whose domain is looked at in DNS, if the probe passes; None: nobody's."""
+    wish: TokenWish | None = None
+    """In place of `credentials`: they have to be got first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +117,16 @@ class StageTime:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeProgress:
+    """How far a probe has come that has not ended."""
+
+    stage: Stage
+    """The present one."""
+    stages: tuple[StageTime, ...] = ()
+    """Those that are behind it, in the order in which they began; of the present one only earlier turns count."""
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """A certificate of the server's chain, in texts that are fit to be shown."""
 
@@ -136,5 +165,15 @@ class ProbeResult:
     server: ServerFacts = ServerFacts()
     message_id: str | None = None
     """The Message-ID of the test mail, once its sending has begun: `<…@acme.example>`."""
+    warnings: tuple[str, ...] = ()
+    """What may keep mail from being delivered although the server takes it, in sentences without a full stop."""
     dialogue: tuple[Line, ...] = field(default=(), repr=False)
     """All that was said, without secrets and in bounds. Not for the settings' status."""
+
+
+Progress = Callable[[ProbeProgress], None]
+"""Is told at the beginning of each stage how far a probe has come."""
+
+
+def untold(_progress: ProbeProgress) -> None:
+    """Of a probe that nobody follows."""

@@ -4,6 +4,7 @@ What was tested last is remembered in the status by a fingerprint of everything 
 probes nothing that has been probed, and any change of spec, Secret or ConfigMap leads to a new probe at once.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,8 +17,18 @@ from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed, unknown
-from mailsettings.core.probe import ProbeFailure, ProbeRequest, ProbeResult, ServerFacts, TestMail
+from mailsettings.core.mailbox import parse_mailbox
+from mailsettings.core.probe import (
+    ProbeFailure,
+    ProbeProgress,
+    ProbeRequest,
+    ProbeResult,
+    ServerFacts,
+    StageTime,
+    TestMail,
+)
 from mailsettings.core.schedule import delay_until_next_probe
+from mailsettings.core.sender_dns import Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,8 @@ class ProbeSubject:
     """What the provider permits the mailbox."""
     asked_for: bool = False
     """Whether a person is waiting for it."""
+    followed: bool = False
+    """Whether its progress is of interest, too."""
 
     @property
     def credential(self) -> tuple[str, str | None]:
@@ -47,7 +60,7 @@ class ProbeSubject:
     @property
     def mailbox(self) -> str | None:
         """What the provider counts by; None: there is no login."""
-        login = self.request.credentials
+        login = self.request.credentials or self.request.wish
         return None if login is None else f"{login.username}@{self.request.server.host}".lower()
 
     def is_same_test(self, other: "ProbeSubject") -> bool:
@@ -73,6 +86,7 @@ def probe_subject(
     generation: int,
     requested_at: str | None,
     cluster: str = "unnamed",
+    checks_sender: bool = False,
 ) -> ProbeSubject | None:
     """What a probe of these settings tests; None: probes are disabled.
 
@@ -84,6 +98,7 @@ def probe_subject(
         generation: of the object.
         requested_at: the annotation by which a person asks for a probe.
         cluster: the cluster's name in the test mail.
+        checks_sender: whether the sender's domain is looked at in DNS.
     """
     plan = settings.effective.probe
     if plan.mode is ProbeMode.DISABLED:
@@ -97,11 +112,15 @@ def probe_subject(
         level=settings.effective.source,
         credentials=settings.credentials,
         mail=mail,
+        sender=sender_of(settings) if checks_sender else None,
     )
     content = asdict(request)
     content["server"]["timeout"] = settings.server.timeout.total_seconds()
     if settings.server.proxy is None:
         del content["server"]["proxy"]  # so that settings without one are not all tested anew when the operator is
+    del content["wish"]  # saved settings have none
+    if request.sender is None:
+        del content["sender"]
     if mail is not None:
         del content["mail"]["cluster"]  # only words
     if settings.token is not None:
@@ -117,6 +136,12 @@ def probe_subject(
         token=token,
         limits=PROVIDERS[settings.effective.provider].limits,
     )
+
+
+def sender_of(settings: ResolvedSettings) -> Sender:
+    """Whose domain mail of these settings is from, and who sends it."""
+    effective = settings.effective
+    return Sender(parse_mailbox(effective.mail_from).domain, effective.provider)
 
 
 def remembered(status: ProbeStatus | None) -> ProbeStatus | None:
@@ -191,12 +216,22 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
         message_id=finished.result.message_id,
         server=probed_server(finished.result.server),
         stages=stage_statuses(finished.result),
+        warnings=list(finished.result.warnings) or None,
     )
 
 
 def stage_statuses(result: ProbeResult) -> list[StageStatus] | None:
     """The stages as every status has them; None: there were none."""
-    return [StageStatus(name=str(each.stage), duration=_ms(each.duration)) for each in result.stages] or None
+    return _stage_statuses(result.stages)
+
+
+def progress_statuses(progress: ProbeProgress) -> list[StageStatus] | None:
+    """The stages that a probe has behind it; None: it is at its first."""
+    return _stage_statuses(progress.stages)
+
+
+def _stage_statuses(stages: Iterable[StageTime]) -> list[StageStatus] | None:
+    return [StageStatus(name=str(each.stage), duration=_ms(each.duration)) for each in stages] or None
 
 
 def _ms(duration: timedelta) -> str:
@@ -263,7 +298,12 @@ def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool 
     if status.failure is not None:
         return failed(Reason(status.failure.cause), status.failure.message)
     warning = certificate_warning(status.server, status.last_probe_time)
-    return passed(Reason.PROBE_PASSED, f"{PASSED[status.mode]}{warning}")
+    return passed(Reason.PROBE_PASSED, f"{PASSED[status.mode]}{warning}{warned(status.warnings)}")
+
+
+def warned(warnings: Iterable[str] | None) -> str:
+    """The warnings as the end of a message."""
+    return "".join(f" Warning: {each}." for each in warnings or ())
 
 
 CERTIFICATE_WARNING: Final = timedelta(days=14)

@@ -61,7 +61,7 @@ def sender_permitted(mailbox: str, *, patterns: list[str] | None, system_from: s
     address = parse_mailbox(mailbox).addr_spec.lower()
     if patterns is None:
         return address == parse_mailbox(system_from).addr_spec.lower()
-    return any(_matches(pattern, address, namespace) for pattern in patterns)
+    return any(matches(pattern, address, namespace) for pattern in patterns)
 
 
 def recipient_permitted(recipient: str, *, patterns: list[str] | None, sender: str, namespace: str) -> bool:
@@ -72,14 +72,17 @@ def recipient_permitted(recipient: str, *, patterns: list[str] | None, sender: s
     return sender_permitted(recipient, patterns=patterns, system_from=sender, namespace=namespace)
 
 
-def _matches(pattern: str, address: str, namespace: str) -> bool:
-    """`*` does not stand for `@`, so what is between the `@` of both is compared piece by piece."""
+def matches(pattern: str, address: str, namespace: str) -> bool:
+    """Whether a `FromPattern` permits an address, given in lower case.
+
+    `*` does not stand for `@`, so what is between the `@` of both is compared piece by piece.
+    """
     patterns = pattern.lower().replace("{namespace}", namespace).split("@")
     texts = address.split("@")
-    return len(patterns) == len(texts) and all(map(_matches_piece, patterns, texts))
+    return len(patterns) == len(texts) and all(map(matches_text, patterns, texts))
 
 
-def _matches_piece(pattern: str, text: str) -> bool:
+def matches_text(pattern: str, text: str) -> bool:
     """Whether `*` in the pattern can stand for some text, everywhere.
 
     Each literal is taken where it first occurs: that leaves the most to those after it, so nothing is tried twice. A

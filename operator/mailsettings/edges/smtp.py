@@ -22,7 +22,19 @@ from mailsettings.core.dialogue import Said, shown
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.message import compose
-from mailsettings.core.probe import ProbeRequest, ProbeResult, ServerFacts, Speaker, Stage, StageTime, TestMail
+from mailsettings.core.probe import (
+    ProbeFailure,
+    ProbeProgress,
+    ProbeRequest,
+    ProbeResult,
+    Progress,
+    ServerFacts,
+    Speaker,
+    Stage,
+    StageTime,
+    TestMail,
+    untold,
+)
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
 from mailsettings.edges import network
 from mailsettings.edges.tls import CaBundleError, presented_chain, tls_context
@@ -44,7 +56,12 @@ MAX_MECHANISMS: Final = 16
 
 
 async def probe(
-    request: ProbeRequest, *, policy: EgressPolicy, deadline: timedelta, ehlo_name: str = EHLO_NAME
+    request: ProbeRequest,
+    progress: Progress = untold,
+    *,
+    policy: EgressPolicy,
+    deadline: timedelta,
+    ehlo_name: str = EHLO_NAME,
 ) -> ProbeResult:
     """Tries the settings against the real server.
 
@@ -52,11 +69,12 @@ async def probe(
 
     Args:
         request: What to try.
+        progress: Is told how far it has come.
         policy: Where connections may go.
         deadline: The bound for the whole, beside the server's timeout for each step.
         ehlo_name: How to introduce oneself.
     """
-    clock = _Clock()
+    clock = _Clock(progress)
     dialogue = _Dialogue(request, policy, ehlo_name, clock)
     fault = await _fault_of(dialogue, deadline)
     duration = clock.elapsed
@@ -71,10 +89,47 @@ async def probe(
     )
 
 
+class OpenFailedError(Exception):
+    """A connection could not be opened; the failure holds no secret."""
+
+    def __init__(self, failure: ProbeFailure, *, token_refused: bool) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.token_refused = token_refused
+        """Whether the server did not take the access token: another one may do."""
+
+
+async def open_client(
+    request: ProbeRequest, *, policy: EgressPolicy, deadline: timedelta, ehlo_name: str = EHLO_NAME
+) -> aiosmtplib.SMTP:
+    """A client that is connected, and logged in where the request has a login.
+
+    Args:
+        request: Where to connect to, and as whom; its mode is no matter.
+        policy: Where connections may go.
+        deadline: The bound for the whole.
+        ehlo_name: How to introduce oneself.
+
+    Raises:
+        OpenFailedError: There is no connection, or the server does not take the login.
+    """
+    dialogue = _Dialogue(replace(request, mode=ProbeMode.AUTHENTICATE), policy, ehlo_name, _Clock(untold))
+    limit = asyncio.timeout(deadline.total_seconds())
+    try:
+        async with limit:
+            return await dialogue.open()
+    except _FAILURES as error:
+        expired = limit.expired() and dialogue.refusal is None
+        fault = Fault(dialogue.stage, FaultKind.DEADLINE) if expired else _translate(error, dialogue.stage)
+        refused = isinstance(error, _TokenRefusedError)
+        raise OpenFailedError(diagnose(fault, request), token_refused=refused) from None
+
+
 class _Clock:
     """Times the stages."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._time = asyncio.get_running_loop().time
         self._started = self._turned = self._time()
         self._stage: Stage | None = None
@@ -88,8 +143,8 @@ class _Clock:
     @property
     def stages(self) -> tuple[StageTime, ...]:
         """How long each has taken."""
-        self.enter(self._stage)
-        return tuple(StageTime(stage, duration) for stage, duration in self._durations.items())
+        self.enter(None)
+        return self._so_far
 
     def enter(self, stage: Stage | None) -> None:
         """Ends a stage and begins another; None: no time counts from now on."""
@@ -97,8 +152,13 @@ class _Clock:
         if self._stage is not None:
             self._durations[self._stage] += timedelta(seconds=now - self._turned)
         if stage is not None:
+            self._progress(ProbeProgress(stage, self._so_far))
             self._durations.setdefault(stage, timedelta())
         self._stage, self._turned = stage, now
+
+    @property
+    def _so_far(self) -> tuple[StageTime, ...]:
+        return tuple(StageTime(stage, duration) for stage, duration in self._durations.items())
 
 
 async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
@@ -106,7 +166,7 @@ async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
     try:
         async with limit:
             await dialogue.run()
-    except (_FaultFoundError, network.NetworkError, aiosmtplib.SMTPException, OSError) as error:
+    except _FAILURES as error:
         if dialogue.passed:  # only the goodbye failed
             return None
         if limit.expired() and dialogue.refusal is None:
@@ -122,6 +182,10 @@ class _FaultFoundError(Exception):
         super().__init__(kind)
         self.kind = kind
         self.detail = detail
+
+
+_FAILURES: Final = (_FaultFoundError, network.NetworkError, aiosmtplib.SMTPException, OSError)
+"""What a dialogue can end by."""
 
 
 class _TokenRefusedError(aiosmtplib.SMTPAuthenticationError):
@@ -147,6 +211,10 @@ class _Client(aiosmtplib.SMTP):
         """
         super().__init__(**options)
         self._heard = heard
+
+    def unobserved(self) -> None:
+        """From now on nobody is told what is said."""
+        self._heard = lambda _speaker, _text, _code: None
 
     def close(self) -> None:
         """Closes the connection without waiting for the peer."""
@@ -243,6 +311,22 @@ class _Dialogue:
             self.passed = True
             await self._quit(client)
 
+    async def open(self) -> _Client:
+        """All steps that the mode wants; the connection stays open until the client is closed.
+
+        Raises:
+            _FaultFoundError, NetworkError, aiosmtplib.SMTPException, OSError: As `run`.
+        """
+        client, _ = await self._connected()
+        try:
+            for step in self._steps():
+                await step(client)
+        except BaseException:
+            client.close()
+            raise
+        client.unobserved()
+        return client
+
     async def _quit(self, client: _Client) -> None:
         """Says goodbye, politely but not for long; what becomes of it does not matter any more."""
         self._clock.enter(None)
@@ -266,6 +350,15 @@ class _Dialogue:
     @contextlib.asynccontextmanager
     async def _greeted(self) -> AsyncIterator[_Client]:
         """A client whose server has greeted; its connection ends with the block."""
+        client, connection = await self._connected()
+        try:
+            yield client
+        finally:
+            client.close()
+            connection.close()
+
+    async def _connected(self) -> tuple[_Client, socket.socket]:
+        """A client whose server has greeted, and its connection."""
         server = self._server
         context = await self._context()
         connection = await network.connect(
@@ -289,10 +382,11 @@ class _Dialogue:
         )
         try:
             await self._greet(client, connection)
-            yield client
-        finally:
+        except BaseException:
             client.close()
             connection.close()
+            raise
+        return client, connection
 
     def _enter(self, stage: Stage) -> None:
         self.stage = stage

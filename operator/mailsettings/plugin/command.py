@@ -7,6 +7,8 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Final
 
+from mailsettings.api import names
+
 PROGRAM: Final = "kubectl mailsettings"
 
 SUCCESS: Final = 0
@@ -95,6 +97,16 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", metavar="NAME", help="the kubeconfig's context (default: the current one)")
     parser.add_argument(
         "--kubeconfig", metavar="FILE", help="the kubeconfig (default: those in $KUBECONFIG, or ~/.kube/config)"
+    )
+
+
+def add_operator_namespace_option(parser: argparse.ArgumentParser) -> None:
+    """Where what belongs to a ClusterMailServerSettings is put."""
+    parser.add_argument(
+        "--operator-namespace",
+        default=names.OPERATOR_NAMESPACE,
+        metavar="NAMESPACE",
+        help="where the operator runs (default: %(default)s)",
     )
 
 

@@ -6,27 +6,70 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-import aiohttp
-from kubernetes.aio.config import ConfigException
+from typing import TYPE_CHECKING, Protocol
 
 from mailsettings.api import names
-from mailsettings.edges.kubernetes import ApiError, KubernetesApi
+from mailsettings.edges.api_server import ApiError, Json, unreachable
+from mailsettings.edges.kubernetes_light import LightApi
 from mailsettings.plugin.command import CommandError
-from mailsettings.plugin.kubeconfig import find_kubeconfig
+from mailsettings.plugin.credentials import light_access
+from mailsettings.plugin.kubeconfig import Kubeconfig, find_kubeconfig
 
-UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
-"""What it means that the API server has not answered at all."""
+if TYPE_CHECKING:
+    from mailsettings.edges.kubernetes import KubernetesApi
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
     """An open connection and what the kubeconfig says beside it."""
 
-    api: KubernetesApi
+    api: "KubernetesApi"
     namespace: str
     """The context's."""
+
+
+class ObjectApi(Protocol):
+    """What `KubernetesApi` and `LightApi` both do, alike."""
+
+    async def create(self, path: str, body: Json) -> Json:
+        """Creates an object in the collection at a path."""
+
+    async def get(self, path: str) -> Json | None:
+        """The object at a path."""
+
+    async def delete(self, path: str, *, uid: str) -> None:
+        """Deletes an object if it is still the one with this uid."""
+
+    def watch_object(
+        self, collection: str, name: str, *, resource_version: str, timeout_seconds: int
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """The changes of one object."""
+
+
+@dataclass(frozen=True, slots=True)
+class LightConnection:
+    """A `Connection` that does no more than a command on single objects needs."""
+
+    api: ObjectApi
+    namespace: str
+    """The context's."""
+
+
+@contextlib.asynccontextmanager
+async def lightly_connected(options: argparse.Namespace) -> AsyncIterator[LightConnection]:
+    """A connection with the person's own credentials that is there at once, where these are of a simple kind.
+
+    Raises:
+        CommandError: There is no usable kubeconfig.
+    """
+    found = _found(options)
+    access = light_access(found, os.environ)
+    if access is None:
+        async with connected(options) as connection:
+            yield LightConnection(connection.api, connection.namespace)
+        return
+    async with LightApi(access) as api:
+        yield LightConnection(api, found.namespace)
 
 
 @contextlib.asynccontextmanager
@@ -36,13 +79,21 @@ async def connected(options: argparse.Namespace) -> AsyncIterator[Connection]:
     Raises:
         CommandError: There is no usable kubeconfig.
     """
-    found = find_kubeconfig(options.kubeconfig, options.context, os.environ, Path.home())
+    from kubernetes.aio.config import ConfigException  # noqa: PLC0415 - it takes a while
+
+    from mailsettings.edges.kubernetes import KubernetesApi  # noqa: PLC0415
+
+    found = _found(options)
     try:
         api = await KubernetesApi.connect(found.files, context=found.context, field_manager=names.PLUGIN_FIELD_MANAGER)
     except (ConfigException, OSError, ValueError) as error:
         raise CommandError("KubeconfigInvalid", f"The kubeconfig cannot be used: {error}") from None
     async with api:
         yield Connection(api, found.namespace)
+
+
+def _found(options: argparse.Namespace) -> Kubeconfig:
+    return find_kubeconfig(options.kubeconfig, options.context, os.environ, Path.home())
 
 
 @contextlib.contextmanager
@@ -59,7 +110,7 @@ def told(doing: str) -> Iterator[None]:
         yield
     except ApiError as error:
         raise _refused(error, doing) from None
-    except UNREACHABLE as error:
+    except unreachable() as error:
         what = str(error) or type(error).__name__
         raise CommandError("ApiServerUnreachable", f"The API server does not answer: {what}") from None
 

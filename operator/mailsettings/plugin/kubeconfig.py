@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ import yaml
 from mailsettings.plugin.command import CommandError
 
 DEFAULT_NAMESPACE: Final = "default"
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is there: ten times as fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,13 @@ class Kubeconfig:
     context: str
     namespace: str
     """The context's."""
+    cluster: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The context's, as the file has it; empty: there is none."""
+    user: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The same of the user."""
+    folder_of_cluster: Path = field(default=Path(), compare=False)
+    """Where paths in it start."""
+    folder_of_user: Path = field(default=Path(), compare=False)
 
 
 def find_kubeconfig(given: str | None, context: str | None, environment: Mapping[str, str], home: Path) -> Kubeconfig:
@@ -50,8 +59,29 @@ def find_kubeconfig(given: str | None, context: str | None, environment: Mapping
         for entry in _entries(content):
             if entry.get("name") == current:
                 chosen = entry.get("context") or {}
-                return Kubeconfig(os.pathsep.join(files), str(current), chosen.get("namespace") or DEFAULT_NAMESPACE)
+                cluster_folder, cluster = _named(files, "clusters", "cluster", chosen.get("cluster"))
+                user_folder, user = _named(files, "users", "user", chosen.get("user"))
+                return Kubeconfig(
+                    os.pathsep.join(files),
+                    str(current),
+                    chosen.get("namespace") or DEFAULT_NAMESPACE,
+                    cluster,
+                    user,
+                    cluster_folder,
+                    user_folder,
+                )
     raise _unusable(f"it has no context {str(current)!r}; `kubectl config get-contexts` lists those that there are")
+
+
+def _named(
+    files: Mapping[str, Mapping[str, Any]], plural: str, kind: str, name: object
+) -> tuple[Path, Mapping[str, Any]]:
+    """The first entry of a name, and the folder of its file."""
+    for path, content in files.items():
+        for entry in _entries(content, plural):
+            if entry.get("name") == name and isinstance(entry.get(kind), dict):
+                return Path(path).parent, entry[kind]
+    return Path(), {}
 
 
 def _paths(given: str | None, environment: Mapping[str, str], home: Path) -> list[Path]:
@@ -66,7 +96,7 @@ def _paths(given: str | None, environment: Mapping[str, str], home: Path) -> lis
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe one
     except OSError as error:
         raise _unusable(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -77,9 +107,9 @@ def _content(path: Path) -> dict[str, Any]:
     return content or {}
 
 
-def _entries(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    contexts = content.get("contexts") or []
-    return [entry for entry in contexts if isinstance(entry, dict)] if isinstance(contexts, list) else []
+def _entries(content: Mapping[str, Any], plural: str = "contexts") -> list[Mapping[str, Any]]:
+    found = content.get(plural) or []
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 def _unusable(why: str) -> CommandError:

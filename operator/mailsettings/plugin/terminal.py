@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -37,8 +36,7 @@ class Terminal:
         """The process's own."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")
-        columns = min(MAX_COLUMNS, shutil.get_terminal_size((MAX_COLUMNS, 24)).columns)
-        return cls(sys.stdout, sys.stderr, os.environ, columns)
+        return cls(sys.stdout, sys.stderr, os.environ, min(MAX_COLUMNS, _columns(os.environ)))
 
     @property
     def is_unicode(self) -> bool:
@@ -97,6 +95,17 @@ class Terminal:
         if style is None or dull or not text or not stream.isatty():
             return text
         return f"\x1b[{style.value}m{text}\x1b[0m"
+
+
+def _columns(environment: Mapping[str, str]) -> int:
+    """As `shutil.get_terminal_size` has it, whose module takes long to import, for the compression in it."""
+    given = environment.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or MAX_COLUMNS  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return MAX_COLUMNS
 
 
 def plain(text: str) -> str:

@@ -17,6 +17,7 @@ from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.mailservertest import MailServerTestSpec, MailServerTestStatus
 from mailsettings.api.providers import PROVIDERS
 from mailsettings.controller.keys import Key
+from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.mail_tests import MailTestRecord, PendingMailTest, mail_test_record
 from mailsettings.controller.reconcile.mail_test_settings import Testable, testable
 from mailsettings.controller.reconcile.probing import cluster_of
@@ -24,7 +25,6 @@ from mailsettings.controller.reconcile.services import Services
 from mailsettings.core.acceptance import describe
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.conditions import conditions
-from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.finding import Finding, failed
 from mailsettings.core.mail_testing import (
     INTERRUPTED,
@@ -38,13 +38,14 @@ from mailsettings.core.mail_testing import (
     reported,
     state_findings,
     too_many,
+    under_way,
     verdict,
 )
-from mailsettings.core.probe import ProbeRequest
+from mailsettings.core.probe import ProbeProgress, ProbeRequest
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
 from mailsettings.core.report import effective_status
-from mailsettings.core.server import Source
-from mailsettings.edges.kubernetes import ApiError, mail_test_path
+from mailsettings.edges.errors import described
+from mailsettings.edges.kubernetes import UNREACHABLE, ApiError, mail_test_path
 
 RECHECK_SECONDS: Final = 1.0
 """How often a test looks again whether what it is to test is ready."""
@@ -78,8 +79,11 @@ async def reconcile_mail_test(services: Services, key: Key) -> None:
     subject = services.mail_tests.begun(key)
     if subject is not None:
         finished = services.probes.finished(key, subject)
+        progress = services.probes.progress(key, subject)
         if finished is not None:
             await test.report(finished)
+        elif progress is not None:
+            await test.tell(progress)
     elif record.started_at is not None:
         await test.give_up_if_interrupted(record.started_at)
     else:
@@ -130,7 +134,7 @@ class _Test:
             return
         refusal = self._refusal(spec, found)
         if refusal is not None:
-            await self._end(refusal, self._described(spec, found.resolved))
+            await self._end(refusal, self._described(spec, found))
             return
         # Meanwhile others may have begun.
         if await self._may_go_on():
@@ -158,21 +162,23 @@ class _Test:
             self._services.enqueue_after(self._key, RECHECK_SECONDS)
 
     def _refusal(self, spec: MailServerTestSpec, found: Testable) -> Finding | None:
-        refusal = recipient_refusal(spec, found.resolved, found.tenants, namespace=self._key.namespace)
+        refusal = None
+        if found.inherited:
+            refusal = recipient_refusal(spec, found.resolved, found.tenants, namespace=self._key.namespace)
         if refusal is not None or not self._record.sends:
             return refusal
         now, tests = datetime.now(UTC), self._services.mail_tests
         return mail_refusal(tests.mails(self._key.namespace, now=now), now=now, limits=tests.limits)
 
-    def _described(self, spec: MailServerTestSpec, resolved: ResolvedSettings) -> MailServerTestStatus:
-        effective = resolved.effective
+    def _described(self, spec: MailServerTestSpec, found: Testable) -> MailServerTestStatus:
+        effective = found.resolved.effective
         return MailServerTestStatus(
             mode=mode_of(spec, has_auth=effective.auth is not None),
-            effective=effective_status(effective, inherited=effective.source is Source.SYSTEM),
+            effective=effective_status(effective, inherited=found.inherited),
         )
 
     async def _begin(self, spec: MailServerTestSpec, found: Testable) -> None:
-        described = self._described(spec, found.resolved)
+        described = self._described(spec, found)
         if described.mode is None:
             raise ValueError("a test that begins has a mode")
         request = probe_request(
@@ -181,6 +187,8 @@ class _Test:
             described.mode,
             described_as=found.described_as,
             cluster=cluster_of(self._services),
+            wish=found.wish,
+            checks_sender=self._services.checks_sender,
         )
         subject = _subject(self._record, request, found.resolved.effective.provider)
         tests = self._services.mail_tests
@@ -203,16 +211,26 @@ class _Test:
         finding = verdict(mode, result, now=datetime.now(UTC))
         await self._end(finding, reported(self._before, result), guarded=False)
 
+    async def tell(self, progress: ProbeProgress) -> None:
+        """Writes how far the dialogue has come, for whoever looks on; that it fails must not delay the end."""
+        try:
+            await self._write(under_way(self._before, progress), RUNNING)
+        except (ApiError, *UNREACHABLE) as error:
+            LOGGER.debug("%s: its progress is not written: %s", self._key, described(error))
+
     async def give_up_if_interrupted(self, started_at: datetime) -> None:
         """Another process has begun the test. If that still ran, it would have written the end by now."""
-        wait = (started_at + self._services.probe_deadline + GRACE - datetime.now(UTC)).total_seconds()
+        takes = self._services.probe_deadline + self._services.token_deadline + GRACE
+        wait = (started_at + takes - datetime.now(UTC)).total_seconds()
         if wait > 0:
             self._services.enqueue_after(self._key, wait)
         else:
             await self._end(INTERRUPTED)
 
     async def _end(self, finding: Finding, after: MailServerTestStatus | None = None, *, guarded: bool = True) -> None:
-        ended = (after or self._before).model_copy(update={"completion_time": format_time(datetime.now(UTC))})
+        ended = (after or self._before).model_copy(
+            update={"stage": None, "completion_time": format_time(datetime.now(UTC))}
+        )
         await self._write(ended, finding, guarded=guarded)
         _let_go(self._services, self._key)
 
@@ -280,4 +298,5 @@ def _subject(record: MailTestRecord, request: ProbeRequest, provider: str) -> Pr
         requested_at=None,
         limits=PROVIDERS[provider].limits,
         asked_for=True,
+        followed=True,
     )

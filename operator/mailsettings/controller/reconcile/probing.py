@@ -68,6 +68,7 @@ def probe(
         generation=settings_record.generation,
         requested_at=settings_record.requested_at,
         cluster=cluster_of(services),
+        checks_sender=services.checks_sender,
     )
     if subject is None:
         services.probes.forget(key)

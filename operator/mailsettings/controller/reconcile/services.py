@@ -34,6 +34,8 @@ class Services:
     mail_tests: MailTests
     probe_deadline: timedelta
     """How long a probe may take."""
+    token_deadline: timedelta
+    """How long it may take to get a token."""
     tokens: TokenStore
     renewals: TokenRenewer
     revocations: TokenRevoker
@@ -49,6 +51,8 @@ class Services:
     operator_namespace: str
     cluster_name: str
     """What test mails call the cluster; empty: by its identity."""
+    checks_sender: bool
+    """Whether DNS is asked about senders' domains."""
     external_url: str
     """Where browsers reach the operator; empty: nowhere."""
     require_secret_label: bool

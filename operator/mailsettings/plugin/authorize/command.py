@@ -3,11 +3,11 @@
 import argparse
 from typing import Final
 
-from mailsettings.api import names
 from mailsettings.plugin.command import (
     PROGRAM,
     Command,
     add_cluster_options,
+    add_operator_namespace_option,
     add_output_option,
     add_target_options,
     duration,
@@ -78,12 +78,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=duration, metavar="DURATION", help="give up after so long, such as 90s (default: 12m)"
     )
-    parser.add_argument(
-        "--operator-namespace",
-        default=names.OPERATOR_NAMESPACE,
-        metavar="NAMESPACE",
-        help="where the operator runs (default: %(default)s)",
-    )
+    add_operator_namespace_option(parser)
     add_cluster_options(parser)
     add_output_option(parser, "json")
 

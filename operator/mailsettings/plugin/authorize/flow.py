@@ -12,13 +12,13 @@ from mailsettings.api.grants import Grant
 from mailsettings.core.clock import parse_time
 from mailsettings.core.oauth2.consent import KEPT, Consent, ConsentKey, ConsentResult
 from mailsettings.edges.consents import ConsentStore, HeldConsent
-from mailsettings.edges.kubernetes import ApiError
+from mailsettings.edges.kubernetes import UNREACHABLE, ApiError
 from mailsettings.plugin.authorize.answer import Answer, AnswerError, is_web_address, parse_pasted, state_of
 from mailsettings.plugin.authorize.loopback import Listener, answers
 from mailsettings.plugin.authorize.paste import Lines, unseen
 from mailsettings.plugin.authorize.target import Target
 from mailsettings.plugin.command import CommandError
-from mailsettings.plugin.connection import UNREACHABLE, told
+from mailsettings.plugin.connection import told
 from mailsettings.plugin.terminal import Style, Terminal
 
 PASTE_TRIES: Final = 3

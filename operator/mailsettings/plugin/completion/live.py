@@ -9,9 +9,9 @@ from typing import Final
 import yaml
 
 from mailsettings.api import names
-from mailsettings.edges.kubernetes import ApiError, settings_collection_path
+from mailsettings.edges.kubernetes import UNREACHABLE, ApiError, settings_collection_path
 from mailsettings.plugin.command import CommandError
-from mailsettings.plugin.connection import UNREACHABLE, connected
+from mailsettings.plugin.connection import connected
 from mailsettings.plugin.kubeconfig import find_kubeconfig
 
 PATIENCE_S: Final = 3.0

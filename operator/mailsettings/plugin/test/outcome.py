@@ -6,7 +6,7 @@ from typing import Any, Final
 
 Json = Mapping[str, Any]
 
-_FIELDS: Final = ("mode", "duration", "stages", "server", "failure", "messageID", "dialogue")
+_FIELDS: Final = ("mode", "duration", "stages", "server", "failure", "messageID", "warnings", "dialogue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,22 @@ def title_of(test: Json) -> str:
     return f"{effective['host']}:{effective['port']}, TLS {effective['tls']}, up to {mode}"
 
 
-def lines_of(test: Json) -> Iterator[str]:
-    """The stages with their times, and what the server has shown of itself."""
+def stage_lines(test: Json) -> Iterator[str]:
+    """The stages with their times."""
     status = test.get("status") or {}
-    failure = status.get("failure") or {}
-    stages = status.get("stages") or ()
-    for stage in stages:
-        mark = "  failed here" if stage["name"] == failure.get("stage") else ""
-        yield f"  {stage['name']:<9}{stage['duration']:>9}{mark}"
+    failing = (status.get("failure") or {}).get("stage")
+    for stage in status.get("stages") or ():
+        yield stage_line(stage["name"], stage["duration"], failed=stage["name"] == failing)
+
+
+def stage_line(name: str, duration: str, *, failed: bool) -> str:
+    """A stage with its time."""
+    return f"  {name:<9}{duration:>9}{'  failed here' if failed else ''}"
+
+
+def summary_lines(test: Json) -> Iterator[str]:
+    """How long all took, and what the server has shown of itself."""
+    status = test.get("status") or {}
     if status.get("duration"):
         yield f"  {'in all':<9}{status['duration']:>9}"
     yield from _server(status.get("server") or {})

@@ -5,18 +5,26 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mailsettings.api import names
-from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, mail_test_path, mail_tests_path
+from mailsettings.edges.api_server import ApiError, Json, mail_test_path, mail_tests_path, unreachable
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
-from mailsettings.plugin.connection import UNREACHABLE, connected, told
+from mailsettings.plugin.connection import ObjectApi, lightly_connected, told
 from mailsettings.plugin.signals import ended_by_signals
 from mailsettings.plugin.terminal import Style, Terminal
+from mailsettings.plugin.test.follow import Follower
 from mailsettings.plugin.test.manifest import inline_settings
-from mailsettings.plugin.test.outcome import document_of, is_seen, lines_of, state_of, title_of
+from mailsettings.plugin.test.outcome import (
+    document_of,
+    is_seen,
+    state_of,
+    title_of,
+)
+from mailsettings.plugin.test.report import show_rest, show_stages, tell_verdict
 
 WATCH_S: Final = 60
 PAUSE_S: Final = 0.5
@@ -46,11 +54,12 @@ async def _main(options: argparse.Namespace, terminal: Terminal) -> Json:
 
 
 async def _tested(options: argparse.Namespace, terminal: Terminal, spec: Json) -> Json:
-    async with connected(options) as connection:
-        namespace = options.namespace or connection.namespace
+    async with lightly_connected(options) as connection:
+        namespace = options.operator_namespace if options.cluster else options.namespace or connection.namespace
         test = await _create(connection.api, namespace, spec, options.name or "settings")
         try:
-            return await _followed(connection.api, test, terminal, options.timeout.total_seconds())
+            show = _follower(options, terminal)
+            return await _followed(connection.api, test, show, options.timeout.total_seconds())
         finally:
             if options.rm:
                 await _remove(connection.api, test)
@@ -58,7 +67,9 @@ async def _tested(options: argparse.Namespace, terminal: Terminal, spec: Json) -
 
 def _spec(options: argparse.Namespace) -> Json:
     spec: Json = {}
-    if options.filename is None:
+    if options.cluster:
+        spec["settingsRef"] = {"kind": names.CLUSTER_KIND, "name": options.name or names.DEFAULT_SETTINGS}
+    elif options.filename is None:
         spec["settingsRef"] = {"name": options.name}
     else:
         spec["settings"] = inline_settings(_read(options.filename), options.name)
@@ -77,7 +88,7 @@ def _read(file: str) -> str:
         raise CommandError("FileInvalid", f"The file {file} cannot be read: {why}") from None
 
 
-async def _create(api: KubernetesApi, namespace: str, spec: Json, settings: str) -> Json:
+async def _create(api: ObjectApi, namespace: str, spec: Json, settings: str) -> Json:
     body = {
         "apiVersion": names.API_VERSION,
         "kind": names.TEST_KIND,
@@ -88,20 +99,39 @@ async def _create(api: KubernetesApi, namespace: str, spec: Json, settings: str)
         return await api.create(mail_tests_path(namespace), body)
 
 
-async def _followed(api: KubernetesApi, test: Json, terminal: Terminal, timeout_s: float) -> Json:
+def _follower(options: argparse.Namespace, terminal: Terminal) -> Callable[[Json], None]:
+    """Shows how far a test has come."""
+
+    def tick(test: Json) -> None:
+        if not state_of(test).ended:
+            terminal.tick(_now(test))
+
+    if not options.follow:
+        return tick
+    tell = terminal.tell_line if options.output is None else terminal.say_line
+    follower = Follower(tell, partial(tell, style=Style.STRONG))
+
+    def follow(test: Json) -> None:
+        follower.look(test)
+        tick(test)
+
+    return follow
+
+
+async def _followed(api: ObjectApi, test: Json, show: Callable[[Json], None], timeout_s: float) -> Json:
     """The test once it has ended.
 
     Raises:
         CommandError: It has not, or it is gone.
     """
-    terminal.tick(_now(test))
+    show(test)
     try:
         async with asyncio.timeout(timeout_s), contextlib.aclosing(_states(api, test)) as states:
             async for state in states:
                 test = state
+                show(test)
                 if state_of(test).ended:
                     return test
-                terminal.tick(_now(test))
     except TimeoutError:
         pass
     raise _late(test)
@@ -109,7 +139,9 @@ async def _followed(api: KubernetesApi, test: Json, terminal: Terminal, timeout_
 
 def _now(test: Json) -> str:
     title = title_of(test)
-    return f"{title}: {state_of(test).message}" if title else state_of(test).message
+    stage = (test.get("status") or {}).get("stage")
+    said = f"{stage} ..." if stage else state_of(test).message
+    return f"{title}: {said}" if title else said
 
 
 def _late(test: Json) -> CommandError:
@@ -121,12 +153,12 @@ def _late(test: Json) -> CommandError:
     )
 
 
-async def _states(api: KubernetesApi, test: Json) -> AsyncGenerator[Json, None]:
+async def _states(api: ObjectApi, test: Json) -> AsyncGenerator[Json, None]:
     """Every state of the test from now on, across interruptions."""
     name, namespace = test["metadata"]["name"], test["metadata"]["namespace"]
     what = f"watch {names.TEST_KIND}s in the namespace {namespace}"
     while True:
-        with contextlib.suppress(*UNREACHABLE), _told_unless_passing(what):
+        with contextlib.suppress(*unreachable()), _told_unless_passing(what):
             version = test["metadata"]["resourceVersion"]
             async for kind, document in api.watch_object(
                 mail_tests_path(namespace), name, resource_version=version, timeout_seconds=WATCH_S
@@ -136,7 +168,7 @@ async def _states(api: KubernetesApi, test: Json) -> AsyncGenerator[Json, None]:
                 test = document
                 yield test
         await asyncio.sleep(PAUSE_S)
-        with contextlib.suppress(*UNREACHABLE), _told_unless_passing(what):
+        with contextlib.suppress(*unreachable()), _told_unless_passing(what):
             found = await api.get(mail_test_path(namespace, name))
             if found is None:
                 raise CommandError("Deleted", "Somebody has deleted the test.")
@@ -155,36 +187,22 @@ def _told_unless_passing(doing: str) -> Iterator[None]:
                 raise
 
 
-async def _remove(api: KubernetesApi, test: Json) -> None:
+async def _remove(api: ObjectApi, test: Json) -> None:
     """Deletes it, if that is possible at all: its end deletes it anyway, later."""
     metadata = test["metadata"]
-    with contextlib.suppress(ApiError, *UNREACHABLE):
+    with contextlib.suppress(ApiError, *unreachable()):
         async with asyncio.timeout(CLEAN_UP_S):
             await api.delete(mail_test_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
 
 
 def _report(options: argparse.Namespace, terminal: Terminal, test: Json) -> None:
-    state = state_of(test)
-    text = f"{state.reason}: {state.message}"
     if options.output == "json":
         terminal.tell_document(json.dumps(document_of(test)))
     else:
-        _show(terminal, test, whole=options.follow or not state.succeeded)
-    if not state.succeeded:
-        terminal.say(text, Style.BAD)
-    elif options.output is None:
-        terminal.tell(text, Style.GOOD)
-
-
-def _show(terminal: Terminal, test: Json, *, whole: bool) -> None:
-    title = title_of(test)
-    if title:
-        terminal.tell_line(title, Style.STRONG)
-    for line in lines_of(test):
-        terminal.tell_line(line)
-    if whole:
-        for line in (test.get("status") or {}).get("dialogue") or ():
-            terminal.tell_line(f"  {line}")
+        if not options.follow:
+            show_stages(terminal, test)
+        show_rest(terminal, test, whole=options.follow or not state_of(test).succeeded)
+    tell_verdict(terminal, test, for_program=options.output is not None)
 
 
 def _fail(options: argparse.Namespace, terminal: Terminal, reason: str, message: str) -> int:

@@ -288,7 +288,7 @@ def _of_rule(path: Path, message: str, base: Path) -> tuple[Path, str]:
 
 
 def _advice(spec: BaseModel) -> list[Advice]:
-    effective = _own_server(spec)
+    effective = own_server(spec)
     if effective is None:
         return []
     if isinstance(spec, ClusterMailServerSettingsSpec):
@@ -296,7 +296,8 @@ def _advice(spec: BaseModel) -> list[Advice]:
     return server_advice(effective)
 
 
-def _own_server(spec: BaseModel | None) -> EffectiveSettings | None:
+def own_server(spec: BaseModel | None) -> EffectiveSettings | None:
+    """The settings of a spec with a server of its own; None: it is refused, uses the system's, or is of a test."""
     if isinstance(spec, ClusterMailServerSettingsSpec):
         return own_settings(spec, source=Source.SYSTEM, name="", generation=0)
     if isinstance(spec, MailServerSettingsSpec) and not spec.inherits:
@@ -309,7 +310,7 @@ def check_references(settings: Iterable[Settings]) -> None:
     everything = [*settings]
     delivered = {place for each in everything for place in _delivered(each)}
     for each in everything:
-        effective = _own_server(each.spec) if each.kind.namespaced else None
+        effective = own_server(each.spec) if each.kind.namespaced else None
         for path, ref in referring_fields(effective) if effective is not None else ():
             if ref.kind == "Secret" and not {(each.namespace, ref), ("*", ref)}.isdisjoint(delivered):
                 message = f"the Secret {ref.name!r} is one that the operator delivers; refer to one of your own"

@@ -1,16 +1,22 @@
 """The command line of `validate`."""
 
 import argparse
+import re
+from datetime import timedelta
 from typing import Final
 
-from mailsettings.plugin.command import PROGRAM, Command, add_output_option
+from mailsettings.plugin.command import PROGRAM, Command, add_output_option, add_timeout_option
+
+DEFAULT_TIMEOUT: Final = timedelta(minutes=1)
 
 DESCRIPTION: Final = """\
 Checks MailServerSettings and ClusterMailServerSettings in manifests, by the
 rules of the API server and without one. A field that does not exist is refused,
 and what the operator would warn of is said, too. Other kinds are skipped.
 
-What Secrets hold and whom a mail server lets in, only the cluster knows."""
+What Secrets hold and whom a mail server lets in, only the cluster knows; or
+--probe, which tries the servers from this machine. The Secrets and ConfigMaps
+that the settings refer to must be in the files, too."""
 
 EPILOG: Final = f"""\
 examples:
@@ -23,10 +29,16 @@ examples:
   kustomize build . | {PROGRAM} validate -f -
   {PROGRAM} validate -f - -o json
 
-With -o json each problem is one line: an object with file, line, object, field,
-severity (error or warning) and message.
+  # the server, the login and perhaps a mail, without a cluster
+  {PROGRAM} validate --probe -f mail.yaml -f secret.yaml
+  {PROGRAM} validate --probe -f mail.yaml --to ops@acme.example
 
-exit status: 0 nothing but warnings; 1 errors; 2 usage, or unreadable files"""
+With -o json each problem is one line: an object with file, line, object, field,
+severity (error or warning) and message; and so is the result of each probe, as
+`test` prints it, with file and object.
+
+exit status: 0 nothing but warnings, and every probe passed; 1 errors; 2 usage,
+or unreadable files"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +51,23 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="YAML or JSON, or a folder with .yaml, .yml and .json files, or - for standard input; may be repeated",
     )
     parser.add_argument("-R", "--recursive", action="store_true", help="look into the folders of folders, too")
+    parser.add_argument("--probe", action="store_true", help="try the servers from here, if there are no errors")
+    parser.add_argument("--to", metavar="ADDRESS", help="with --probe: send a mail there")
+    parser.add_argument(
+        "--check-sender", action="store_true", help="with --probe: look at the DNS of mailFrom's domain, too"
+    )
+    add_timeout_option(parser, DEFAULT_TIMEOUT, "1m")
     add_output_option(parser, "json")
+
+
+def _complain(options: argparse.Namespace) -> str | None:
+    if not options.probe and (options.to is not None or options.check_sender):
+        return "--to and --check-sender go with --probe"
+    if options.to is None:
+        return None
+    from mailsettings.api.scalars import ADDRESS_PATTERN  # noqa: PLC0415 - help needs to be there at once
+
+    return None if re.fullmatch(ADDRESS_PATTERN, options.to) else "--to needs an address, such as ops@acme.example"
 
 
 VALIDATE: Final = Command(
@@ -49,4 +77,5 @@ VALIDATE: Final = Command(
     epilog=EPILOG,
     add_arguments=_add_arguments,
     module="mailsettings.plugin.validate.run",
+    complain=_complain,
 )

@@ -11,6 +11,7 @@ from typing import Final
 from mailsettings.plugin.command import FAILURE, SUCCESS, USAGE
 from mailsettings.plugin.terminal import Style, Terminal
 from mailsettings.plugin.validate.check import Problem, Settings, Severity, check_references, content_of
+from mailsettings.plugin.validate.objects import Found, objects_of
 from mailsettings.plugin.validate.source import SourceError, documents
 
 STDIN: Final = "-"
@@ -26,6 +27,8 @@ class _File:
     problems: list[Problem] = field(default_factory=list)
     """Without those of the settings."""
     others: int = 0
+    objects: list[Found] = field(default_factory=list)
+    """Secrets and ConfigMaps among them."""
 
     def all_problems(self) -> list[Problem]:
         found = [*self.problems, *(problem for settings in self.settings for problem in settings.problems)]
@@ -47,7 +50,18 @@ def run(options: argparse.Namespace) -> int:
             _tell(terminal, file.name, problem, as_json=options.output == "json")
     terminal.say(_summary(files))
     has_errors = any(problem.severity is Severity.ERROR for file in files for problem in file.all_problems())
-    return USAGE if unreadable else FAILURE if has_errors else SUCCESS
+    status = USAGE if unreadable else FAILURE if has_errors else SUCCESS
+    if options.probe and status == SUCCESS:
+        return _probe(options, terminal, files)
+    return status
+
+
+def _probe(options: argparse.Namespace, terminal: Terminal, files: Iterable[_File]) -> int:
+    from mailsettings.plugin.validate.probe import Trial, run  # noqa: PLC0415 - without it no network is needed
+
+    files = list(files)
+    trials = [Trial(file.name, settings) for file in files for settings in file.settings]
+    return run(options, terminal, trials, [found for file in files for found in file.objects])
 
 
 def _paths(name: str, *, recursive: bool) -> Iterator[str]:
@@ -78,6 +92,7 @@ def _read(name: str) -> _File:
             file.settings += found.settings
             file.problems += found.problems
             file.others += found.others
+            file.objects += objects_of(document)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         file.problems.append(Problem(line, "", "", Severity.ERROR, "this is no YAML: it is not written in UTF-8"))

@@ -1,0 +1,1 @@
+"""The submission relay, without a socket: grammar, session, message stream, policy, bundles. Pure."""

@@ -1,0 +1,74 @@
+"""Whose turn it is when connections are scarce. Pure."""
+
+from collections import Counter, OrderedDict, deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class FairQueue(Generic[T]):
+    """Those who wait: next is the tenant that has the fewest turns at present, of equals the one waiting longest."""
+
+    def __init__(self, *, per_tenant: int, total: int) -> None:
+        """Nobody waits.
+
+        Args:
+            per_tenant: How many of a tenant may wait.
+            total: How many may wait.
+        """
+        self._per_tenant = per_tenant
+        self._total = total
+        self._waiting: OrderedDict[str, deque[T]] = OrderedDict()
+        self._running: Counter[str] = Counter()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def running(self) -> int:
+        """How many turns are taken."""
+        return self._running.total()
+
+    def push(self, tenant: str, item: T) -> bool:
+        """Begins to wait; False: too many do."""
+        queue = self._waiting.setdefault(tenant, deque())
+        if len(queue) >= self._per_tenant or self._count >= self._total:
+            self._forget_if_empty(tenant)
+            return False
+        queue.append(item)
+        self._count += 1
+        return True
+
+    def drop(self, tenant: str, item: T) -> None:
+        """Waits no longer."""
+        queue = self._waiting.get(tenant)
+        if queue is not None and item in queue:
+            queue.remove(item)
+            self._count -= 1
+            self._forget_if_empty(tenant)
+
+    def pop(self) -> tuple[str, T] | None:
+        """Who is next; None: nobody waits. The turn is to be begun by `begin`."""
+        if not self._waiting:
+            return None
+        tenant = min(self._waiting, key=lambda name: self._running[name])
+        item = self._waiting[tenant].popleft()
+        self._count -= 1
+        self._waiting.move_to_end(tenant)
+        self._forget_if_empty(tenant)
+        return tenant, item
+
+    def begin(self, tenant: str) -> None:
+        """A turn of the tenant's begins."""
+        self._running[tenant] += 1
+
+    def end(self, tenant: str) -> None:
+        """A turn of the tenant's ends."""
+        self._running[tenant] -= 1
+        if self._running[tenant] <= 0:
+            del self._running[tenant]
+
+    def _forget_if_empty(self, tenant: str) -> None:
+        if not self._waiting[tenant]:
+            del self._waiting[tenant]

@@ -1,0 +1,67 @@
+"""Rate limits in ThingsBoard's notation, `1000:60,10000:3600`: how many messages in how many seconds. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+RATE_LIMITS_PATTERN: Final = "^[1-9][0-9]{0,8}:[1-9][0-9]{0,6}(,[1-9][0-9]{0,8}:[1-9][0-9]{0,6}){0,7}$"
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """One limit: a bucket that holds `capacity` and is filled again evenly within `period_s`."""
+
+    capacity: int
+    period_s: int
+
+    def __str__(self) -> str:
+        """`1000:60`."""
+        return f"{self.capacity}:{self.period_s}"
+
+
+def parse_rate_limits(text: str) -> tuple[RateLimit, ...]:
+    """The limits of a text; none where it is empty.
+
+    Raises:
+        ValueError: It does not match `RATE_LIMITS_PATTERN`.
+    """
+    if not text:
+        return ()
+    if re.fullmatch(RATE_LIMITS_PATTERN, text, re.ASCII) is None:
+        raise ValueError("not a list of COUNT:SECONDS, separated by commas")
+    pairs = (pair.split(":") for pair in text.split(","))
+    return tuple(RateLimit(int(capacity), int(period)) for capacity, period in pairs)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    level: float
+    at_s: float
+
+
+class Buckets:
+    """What is left of some limits, for one tenant."""
+
+    def __init__(self, limits: Sequence[RateLimit], now_s: float) -> None:
+        """Full ones.
+
+        Args:
+            limits: Which hold together.
+            now_s: The present time, in seconds by a clock that does not go back.
+        """
+        self.limits = tuple(limits)
+        self._buckets = [_Bucket(limit.capacity, now_s) for limit in limits]
+
+    def take(self, now_s: float) -> RateLimit | None:
+        """Takes one from each; None. Where one of them is empty it takes nothing and says which."""
+        for limit, bucket in zip(self.limits, self._buckets, strict=True):
+            gained = max(0.0, now_s - bucket.at_s) * limit.capacity / limit.period_s
+            bucket.level = min(limit.capacity, bucket.level + gained)
+            bucket.at_s = now_s
+        for limit, bucket in zip(self.limits, self._buckets, strict=True):
+            if bucket.level < 1:
+                return limit
+        for bucket in self._buckets:
+            bucket.level -= 1
+        return None

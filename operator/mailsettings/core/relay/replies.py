@@ -1,0 +1,84 @@
+"""SMTP replies: the relay's own, and a mail server's that are passed on."""
+
+import base64
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+MAX_LINES: Final = 16
+"""Of a mail server's reply; what follows is left out."""
+
+MAX_TEXT_OCTETS: Final = 480
+"""Of a line, so that with code and line end it stays within 512. Source: RFC 5321 §4.5.3.1.5."""
+
+_ENHANCED: Final = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?:[ ]|$)")
+_UNSAFE: Final = re.compile(r"[^\x20-\x7e]")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply to one command."""
+
+    code: int
+    text: str
+    """Printable ASCII, lines separated by a line feed."""
+    enhanced: str = ""
+    """`5.7.1`; empty: this reply has none. Sources: RFC 2034, RFC 3463."""
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether what was asked for has been done."""
+        return 200 <= self.code < 300
+
+    def encode(self) -> bytes:
+        """As it is sent. Source: RFC 5321 §4.2, RFC 2034 §4."""
+        prefix = f"{self.enhanced} " if self.enhanced else ""
+        *more, last = self.text.split("\n")
+        lines = [f"{self.code}-{prefix}{line}\r\n" for line in more]
+        return "".join([*lines, f"{self.code} {prefix}{last}\r\n"]).encode("ascii")
+
+
+def passed_on(code: int, message: str) -> Reply:
+    """A mail server's reply, fit to be passed on.
+
+    Args:
+        code: From 200 to 599.
+        message: Its lines without the code, separated by a line feed; the enhanced code stands at the beginning of
+            each. What is not printable ASCII becomes a question mark.
+    """
+    lines = message.split("\n")[:MAX_LINES]
+    found = _ENHANCED.match(lines[0])
+    enhanced = found[0].rstrip() if found and found[1] == str(code)[0] else ""
+    if enhanced:
+        lines = [line.removeprefix(enhanced).lstrip(" ") for line in lines]
+    return Reply(code, "\n".join(_UNSAFE.sub("?", line)[:MAX_TEXT_OCTETS] for line in lines), enhanced)
+
+
+_PIECE: Final = 12
+"""So many consecutive characters of a secret give it away."""
+
+
+class Repetition:
+    """Tells whether a text repeats a secret, quickly enough to be asked for each message."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        """What is not to be repeated, and what of it in base64 could be.
+
+        Args:
+            secrets: Passwords, tokens, and the responses that carried them.
+        """
+        self._short: list[str] = []
+        self._long: list[str] = []
+        for secret in filter(None, secrets):
+            encoded = base64.b64encode(secret.encode("utf-8", "surrogatepass")).decode("ascii")
+            for form in (secret, encoded):
+                (self._long if len(form) >= _PIECE else self._short).append(form.casefold())
+
+    def within(self, text: str) -> bool:
+        """Whether the text holds a secret, or a piece of a long one."""
+        folded = text.casefold()
+        if any(secret in folded for secret in self._short):
+            return True
+        pieces = [folded[at : at + _PIECE] for at in range(len(folded) - _PIECE + 1)]
+        return any(piece in secret for secret in self._long for piece in pieces)

@@ -1,0 +1,1 @@
+"""The submission relay on the network."""

@@ -1,0 +1,120 @@
+"""Who a client is: a tenant's password, or a token of its namespace's ServiceAccounts."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+from typing import Final
+
+from mailsettings.core.relay.guessing import GuessingDelays
+from mailsettings.core.relay.login import Presented, looks_like_token
+from mailsettings.core.relay.passwords import verify_password
+from mailsettings.core.relay.rates import Buckets, RateLimit
+from mailsettings.edges.relay.interfaces import Account, Bundles, Reviewer, Sink
+
+AUDIENCE: Final = "mailsettings-relay"
+"""Of the tokens that are taken."""
+
+REVIEW_KEPT_S: Final = 60.0
+"""How long a token that was genuine is taken without asking again."""
+
+MAX_REVIEWS: Final = 10_000
+"""Of which the answers are kept."""
+
+REVIEWS: Final = (RateLimit(100, 10),)
+"""How many tokens are asked about at most: whoever can connect could have the API server asked without end."""
+
+REVIEW_WITHIN_S: Final = 10.0
+
+
+class Judgement(Enum):
+    """Of a login."""
+
+    ACCEPTED = auto()
+    REFUSED = auto()
+    LATER = auto()
+    """It cannot be judged now."""
+
+
+class Authenticator:
+    """Judges logins."""
+
+    def __init__(
+        self,
+        bundles: Bundles,
+        reviewer: Reviewer,
+        sink: Sink,
+        *,
+        time: Callable[[], float] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Nobody has tried yet.
+
+        Args:
+            bundles: Who there is.
+            reviewer: Who knows tokens.
+            sink: Is told of logins.
+            time: The present time, in seconds by a clock that does not go back; None: the event loop's.
+            sleep: Waits so many seconds.
+        """
+        self._time = time or asyncio.get_running_loop().time
+        self._sleep = sleep
+        self._bundles = bundles
+        self._reviewer = reviewer
+        self._sink = sink
+        self._delays = GuessingDelays()
+        self._reviewed: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._reviews = Buckets(REVIEWS, self._time())
+
+    async def judge(self, presented: Presented, source: str) -> Judgement:
+        """Judges a login, after the delay that former wrong ones have earned.
+
+        Args:
+            presented: What the client said.
+            source: The client's address.
+        """
+        delay_s = self._delays.delay_s(source, presented.username, self._time())
+        if delay_s is None:
+            return Judgement.LATER
+        if delay_s:
+            await self._sleep(delay_s)
+        judgement = await self._judged(presented)
+        if judgement is Judgement.ACCEPTED:
+            self._delays.succeeded(source, presented.username)
+        elif judgement is Judgement.REFUSED:
+            self._delays.failed(source, presented.username, self._time())
+        if judgement is not Judgement.LATER:
+            # A name that nobody has may be a password that was put into the wrong place.
+            known = self._bundles.find(presented.username) is not None
+            self._sink.login(presented.username if known else "", accepted=judgement is Judgement.ACCEPTED)
+        return judgement
+
+    async def _judged(self, presented: Presented) -> Judgement:
+        account = self._bundles.find(presented.username)
+        if looks_like_token(presented.secret, AUDIENCE):
+            return await self._review(presented.secret, account)
+        hashes = account.tenant.passwords if account and not presented.is_token else ()
+        return Judgement.ACCEPTED if verify_password(presented.secret, hashes) else Judgement.REFUSED
+
+    async def _review(self, token: str, account: Account | None) -> Judgement:
+        if account is None or not account.tenant.tokens:
+            return Judgement.REFUSED
+        now = self._time()
+        digest = hashlib.sha256(token.encode()).digest()
+        kept = self._reviewed.get(digest)
+        if kept is None or kept[0] < now:
+            if self._reviews.take(now) is not None:
+                return Judgement.LATER
+            try:
+                async with asyncio.timeout(REVIEW_WITHIN_S):
+                    namespace = await self._reviewer.namespace(token)
+            except OSError:
+                return Judgement.LATER
+            if namespace is None:
+                return Judgement.REFUSED
+            kept = (now + REVIEW_KEPT_S, namespace)
+            self._reviewed[digest] = kept
+            if len(self._reviewed) > MAX_REVIEWS:
+                self._reviewed.popitem(last=False)
+        return Judgement.ACCEPTED if kept[1] == account.tenant.namespace else Judgement.REFUSED

@@ -1,0 +1,156 @@
+"""One process's own answers to what the relay wants: enough for tests, benchmarks, and one replica."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from mailsettings.core.relay.audit import AuditRecord
+from mailsettings.core.relay.bundle import Bundle, BundleError, parse_bundle
+from mailsettings.core.relay.rates import Buckets, RateLimit
+from mailsettings.edges.relay.interfaces import Account
+
+LOGGER: Final = logging.getLogger("mailsettings.relay")
+
+MAX_RATES: Final = 20_000
+"""Tenants of whose messages the count is kept."""
+
+
+class MemoryBundles:
+    """Bundles that somebody puts in."""
+
+    def __init__(self, bundles: Iterable[Bundle] = ()) -> None:
+        """These, and none else.
+
+        Args:
+            bundles: Of different credentials and user names.
+        """
+        self._bundles: Mapping[str, Bundle] = {}
+        self._accounts: Mapping[str, Account] = {}
+        self.replace(bundles)
+
+    def replace(self, bundles: Iterable[Bundle]) -> None:
+        """Has these from now on."""
+        bundles = list(bundles)
+        self._bundles = {bundle.credential: bundle for bundle in bundles}
+        self._accounts = {
+            tenant.username: Account(tenant, bundle, tenant.policy) for bundle in bundles for tenant in bundle.tenants
+        }
+
+    def find(self, username: str) -> Account | None:
+        """The account of a user name."""
+        return self._accounts.get(username)
+
+    def bundle(self, credential: str) -> Bundle | None:
+        """The bundle of a credential."""
+        return self._bundles.get(credential)
+
+
+class FolderBundles(MemoryBundles):
+    """The bundles of a folder: each file that ends in .json is one."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing is read yet.
+
+        Args:
+            folder: Where they are.
+        """
+        super().__init__()
+        self._folder = folder
+        self._read: dict[Path, tuple[tuple[int, int], Bundle]] = {}
+
+    def load(self) -> None:
+        """Reads what has changed. A file that is no bundle leaves what it held before, and is complained of."""
+        read: dict[Path, tuple[tuple[int, int], Bundle]] = {}
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                status = path.stat()
+                stamp = (status.st_mtime_ns, status.st_size)
+                known = self._read.get(path)
+                read[path] = known if known and known[0] == stamp else (stamp, parse_bundle(path.read_bytes()))
+            except (OSError, BundleError) as error:
+                text = str(error) if isinstance(error, BundleError) else type(error).__name__
+                LOGGER.warning("%s: %s", path.name, text)
+                if path in self._read:
+                    read[path] = self._read[path]
+        if read != self._read:
+            self._read = read
+            self.replace(bundle for _, bundle in read.values())
+
+    async def keep_loaded(self, every_s: float = 1.0) -> None:
+        """Looks again and again for changes, until it is cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            await asyncio.to_thread(self.load)
+
+
+class NoTokens:
+    """Nobody renews access tokens."""
+
+    async def renewed(self, bundle: Bundle) -> Bundle | None:  # noqa: ARG002 - the interface's
+        """None."""
+        return None
+
+
+class NoReviewer:
+    """Nobody knows ServiceAccounts."""
+
+    async def namespace(self, token: str) -> str | None:  # noqa: ARG002 - the interface's
+        """None."""
+        return None
+
+
+class _Free:
+    def free(self) -> None:
+        """Nothing was taken."""
+
+
+class UnsharedSlots:
+    """There is one process: its own pools count."""
+
+    async def take(self, credential: str, limit: int) -> _Free:  # noqa: ARG002 - the interface's
+        """Always there."""
+        return _Free()
+
+
+class UnsharedRates:
+    """The counts of one process."""
+
+    def __init__(self) -> None:
+        """Nothing has been counted."""
+        self._buckets: OrderedDict[str, Buckets] = OrderedDict()
+
+    async def take(self, account: Account) -> RateLimit | None:
+        """Counts a message."""
+        limits = account.policy.rate_limits
+        if not limits:
+            return None
+        now = asyncio.get_running_loop().time()
+        name = account.tenant.username
+        buckets = self._buckets.pop(name, None)
+        if buckets is None or buckets.limits != limits:
+            buckets = Buckets(limits, now)
+        self._buckets[name] = buckets
+        if len(self._buckets) > MAX_RATES:
+            self._buckets.popitem(last=False)
+        return buckets.take(now)
+
+
+class LogSink:
+    """Writes audit lines to the log."""
+
+    def message(self, record: AuditRecord) -> None:
+        """One line."""
+        if LOGGER.isEnabledFor(logging.INFO):
+            LOGGER.info("%s", record.line())
+
+    def login(self, username: str, *, accepted: bool) -> None:
+        """Only refusals."""
+        if not accepted:
+            LOGGER.warning("login refused: %s", username or "an unknown user")
+
+    def upstream_failed(self, credential: str, reason: str) -> None:
+        """The reason, without what the server said."""
+        LOGGER.warning("no connection to the mail server of %s: %s", credential, reason)

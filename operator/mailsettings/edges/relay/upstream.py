@@ -1,0 +1,515 @@
+"""Connections to a mail server: opened, used for one message at a time, and kept for the next."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final, cast
+
+import aiosmtplib
+
+from mailsettings.api.probe import ProbeMode
+from mailsettings.core import sasl
+from mailsettings.core.egress import EgressPolicy
+from mailsettings.core.probe import ProbeRequest
+from mailsettings.core.redact import redact
+from mailsettings.core.relay.bundle import Bundle
+from mailsettings.core.relay.fairness import FairQueue
+from mailsettings.core.relay.faults import RelayFault, judged
+from mailsettings.core.relay.message import END
+from mailsettings.core.relay.replies import Repetition, Reply
+from mailsettings.core.server import BearerToken, Credentials, Login, Server
+from mailsettings.edges.relay.interfaces import Bundles, Sink, Slot, Slots, Tokens
+from mailsettings.edges.smtp import OpenFailedError, open_client
+
+OPEN_WITHIN: Final = timedelta(seconds=60)
+"""A connection, from the look-up of the name to the end of the login."""
+
+BLOCK_WITHIN_S: Final = 180.0
+"""Of writing a piece of a message. Source: RFC 5321 §4.5.3.2.5."""
+
+END_WITHIN_S: Final = 600.0
+"""From the end of a message to its reply. Source: RFC 5321 §4.5.3.2.6: less makes messages double."""
+
+IDLE_S: Final = 20.0
+"""How long a connection is kept for the next message."""
+
+WAIT_S: Final = 30.0
+"""How long a message waits for a connection."""
+
+HOLD_S: Final = {RelayFault.LOGIN: 30.0, RelayFault.UNREACHABLE: 2.0, RelayFault.TOKEN: 5.0}
+"""After a failure nobody tries again for so long, unless the bundle has changed: servers lock accounts."""
+
+
+class UpstreamError(Exception):
+    """The mail server cannot be used, and has not judged the message."""
+
+    def __init__(self, fault: RelayFault) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+
+class RefusedEarlyError(Exception):
+    """The mail server has refused a message before its end."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+
+
+class Connection:
+    """One connection to a mail server, for one message at a time."""
+
+    def __init__(self, client: aiosmtplib.SMTP, server: Server, login: Login | None) -> None:
+        """One that is open.
+
+        Args:
+            client: Logged in.
+            server: For its timeout.
+            login: Whose secrets no reply may repeat.
+        """
+        self._client = client
+        self._timeout_s = server.timeout.total_seconds()
+        self._secrets = _secrets(login, server)
+        self._tokens = self._secrets if isinstance(login, BearerToken) else []
+        self._repetition = Repetition(self._secrets)
+        protocol = self._protocol
+        transport = cast("asyncio.WriteTransport", protocol.transport)
+        # Of streams only the flow control is used. It ends the connection when nobody holds it any more.
+        self._writer = asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
+        self._reply: asyncio.Task[aiosmtplib.SMTPResponse] | None = None
+        self.extensions = frozenset(name.lower() for name in client.esmtp_extensions)
+        self.used = False
+        """Whether a message has gone through it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it seems to stand."""
+        return self._client.is_connected
+
+    async def command(self, line: bytes) -> Reply:
+        """Says a command.
+
+        Raises:
+            UpstreamError: There is no sensible reply.
+        """
+        reply = self._judged(await self._said(self._protocol.execute_command(line)))
+        return replace(reply, text="ok") if reply.is_positive else reply
+
+    async def begin_data(self) -> Reply | None:
+        """Begins a message; None: the server is ready for it.
+
+        Raises:
+            UpstreamError: There is no sensible reply.
+        """
+        protocol = self._protocol
+        response = await self._said(protocol.execute_command(b"DATA"))
+        if response.code != aiosmtplib.SMTPStatus.start_input:
+            return self._judged(response)
+        self._reply = asyncio.get_running_loop().create_task(protocol.read_response())
+        return None
+
+    async def write(self, data: bytes) -> None:
+        """Writes a piece of the message, dots and all, and waits while the server does not read.
+
+        Raises:
+            UpstreamError: The connection broke.
+            RefusedEarlyError: The server has refused the message.
+        """
+        self._streaming()
+        self._writer.write(data)
+        try:
+            async with asyncio.timeout(BLOCK_WITHIN_S):
+                await self._writer.drain()
+        except OSError:
+            self.abort()
+            raise UpstreamError(RelayFault.UNREACHABLE) from None
+
+    async def end_data(self, rest: bytes) -> Reply:
+        """Ends the message.
+
+        Args:
+            rest: The last of it, dots and all.
+
+        Raises:
+            UpstreamError: `OUTCOME_UNKNOWN`: the server has all of it, and did not say whether it takes it. Another
+                fault: the connection broke before.
+            RefusedEarlyError: The server has refused the message.
+        """
+        reply, self._reply = self._streaming(), None
+        self._writer.write(rest + END)
+        try:
+            async with asyncio.timeout(END_WITHIN_S):
+                response = await reply
+        except (aiosmtplib.SMTPException, OSError):
+            self.abort()
+            raise UpstreamError(RelayFault.OUTCOME_UNKNOWN) from None
+        try:
+            answer = self._judged(response)
+        except UpstreamError as error:
+            unclear = error.fault is RelayFault.GARBAGE
+            raise UpstreamError(RelayFault.OUTCOME_UNKNOWN if unclear else error.fault) from None
+        self.used = True
+        return answer
+
+    def _streaming(self) -> asyncio.Task[aiosmtplib.SMTPResponse]:
+        """The reply to come, if the server still waits for the rest of the message."""
+        reply = self._reply
+        if reply is not None and not reply.done() and self.is_open:
+            return reply
+        self._reply = None
+        self.abort()
+        if reply is None or not reply.done() or reply.exception() is not None:
+            raise UpstreamError(RelayFault.UNREACHABLE)
+        answer = self._judged(reply.result())
+        raise UpstreamError(RelayFault.GARBAGE) if answer.is_positive else RefusedEarlyError(answer)
+
+    async def reset(self) -> bool:
+        """Has the server forget an unfinished transaction; False: the connection is of no use any more."""
+        if self._reply is not None:  # within a message only the end of the connection does that
+            return False
+        try:
+            return (await self.command(b"RSET")).is_positive
+        except UpstreamError:
+            return False
+
+    async def quit(self) -> None:
+        """Ends it politely, but at once."""
+        if self._client.is_connected and self._reply is None:
+            with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+                self._protocol.write(b"QUIT\r\n")
+        self.abort()
+
+    def abort(self) -> None:
+        """Ends it at once. A message that has not been ended is none."""
+        reply, self._reply = self._reply, None
+        if reply is not None and not reply.cancel() and not reply.cancelled():
+            reply.exception()  # so that nobody complains that it was not looked at
+        self._client.close()
+
+    @property
+    def _protocol(self) -> aiosmtplib.protocol.SMTPProtocol:
+        protocol = self._client.protocol
+        if protocol is None or not self._client.is_connected:
+            raise UpstreamError(RelayFault.UNREACHABLE)
+        return protocol
+
+    async def _said(self, awaited: Coroutine[Any, Any, aiosmtplib.SMTPResponse]) -> aiosmtplib.SMTPResponse:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await awaited
+        except aiosmtplib.SMTPResponseException:
+            self.abort()
+            raise UpstreamError(RelayFault.GARBAGE) from None
+        except (aiosmtplib.SMTPException, OSError):
+            self.abort()
+            raise UpstreamError(RelayFault.UNREACHABLE) from None
+
+    def _judged(self, response: aiosmtplib.SMTPResponse) -> Reply:
+        if response.code == aiosmtplib.SMTPStatus.domain_unavailable:
+            self.abort()
+        negative = response.code >= 400
+        message = redact(response.message, self._secrets, tokens=self._tokens) if negative else response.message
+        found = judged(response.code, message)
+        if isinstance(found, RelayFault):
+            self.abort()
+            raise UpstreamError(found)
+        if self._repetition.within(found.text):
+            return replace(found, text="ok" if found.is_positive else "the mail server's words are left out")
+        return found
+
+
+def _secrets(login: Login | None, server: Server) -> list[str]:
+    proxy = server.proxy.secrets if server.proxy else []
+    match login:
+        case Credentials(username, password):
+            # The user name alone is no secret: refusals name the sender.
+            return [*proxy, password, base64.b64encode(f"\0{username}\0{password}".encode()).decode("ascii")]
+        case BearerToken(_, token):
+            return [*proxy, token, *(sasl.initial_response(each, login, server).decode() for each in sasl.Mechanism)]
+        case None:
+            return proxy
+
+
+@dataclass(slots=True)
+class _Idle:
+    connection: Connection
+    timer: asyncio.TimerHandle
+
+
+class Pool:
+    """The connections to one login at a mail server."""
+
+    def __init__(self, credential: str, services: "Services") -> None:
+        """None yet.
+
+        Args:
+            credential: Names the login.
+            services: What it needs.
+        """
+        self._credential = credential
+        self._services = services
+        self._queue: FairQueue[asyncio.Future[None]] = FairQueue(per_tenant=64, total=1024)
+        self._idle: list[_Idle] = []
+        self._slots: dict[Connection, Slot] = {}
+        self._of: dict[Connection, Bundle] = {}
+        self._renewed: Bundle | None = None
+        self._held: tuple[float, RelayFault, Bundle] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def open_connections(self) -> int:
+        """How many there are."""
+        return len(self._of)
+
+    async def acquire(self, tenant: str, *, fresh: bool = False) -> Connection:
+        """A connection, to be given back by `release`.
+
+        Args:
+            tenant: For whom: those who have fewest come first.
+            fresh: Not one that has been used.
+
+        Raises:
+            UpstreamError: There is none.
+        """
+        await self._await_turn(tenant)
+        try:
+            return self._reused(fresh=fresh) or await self._opened()
+        except BaseException:
+            self._end_turn(tenant)
+            raise
+
+    def release(self, tenant: str, connection: Connection, *, clean: bool) -> None:
+        """Gives a connection back.
+
+        Args:
+            tenant: Who had it.
+            connection: Which.
+            clean: Whether no transaction is under way in it.
+        """
+        if clean:
+            self._keep(tenant, connection)
+        elif connection.is_open:
+            self._run(self._cleaned(tenant, connection))
+        else:
+            self._discard(connection)
+            self._end_turn(tenant)
+
+    async def close(self) -> None:
+        """Ends all connections that nobody has."""
+        for idle in self._idle:
+            idle.timer.cancel()
+            await idle.connection.quit()
+            self._forget(idle.connection)
+        self._idle.clear()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    # Turns
+
+    async def _await_turn(self, tenant: str) -> None:
+        bundle = self._bundle()
+        if self._queue.running < bundle.connections and not len(self._queue):
+            self._queue.begin(tenant)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self._queue.push(tenant, turn):
+            raise UpstreamError(RelayFault.BUSY)
+        try:
+            async with asyncio.timeout(self._services.wait_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._end_turn(tenant)
+            self._queue.drop(tenant, turn)
+            if isinstance(error, TimeoutError):
+                raise UpstreamError(RelayFault.BUSY) from None
+            raise
+
+    def _end_turn(self, tenant: str) -> None:
+        self._queue.end(tenant)
+        bundle = self._services.bundles.bundle(self._credential)
+        limit = bundle.connections if bundle else 1  # those who wait find out that it is gone
+        while self._queue.running < limit and (found := self._queue.pop()) is not None:
+            waiting, turn = found
+            if not turn.done():
+                self._queue.begin(waiting)
+                turn.set_result(None)
+
+    # Connections
+
+    def _bundle(self) -> Bundle:
+        bundle = self._services.bundles.bundle(self._credential)
+        if bundle is None:
+            raise UpstreamError(RelayFault.SETTINGS)
+        return bundle
+
+    def _reused(self, *, fresh: bool) -> Connection | None:
+        wanted = self._bundle()
+        while self._idle:
+            idle = self._idle.pop()
+            idle.timer.cancel()
+            if idle.connection.is_open and self._is_for(idle.connection, wanted) and not fresh:
+                return idle.connection
+            self._run(self._quit(idle.connection))
+        return None
+
+    async def _opened(self) -> Connection:
+        bundle = self._bundle()
+        now = asyncio.get_running_loop().time()
+        if self._held is not None and self._held[0] > now and self._held[2] is bundle:
+            raise UpstreamError(self._held[1])
+        slot = await self._services.slots.take(self._credential, bundle.connections)
+        if slot is None:
+            raise UpstreamError(RelayFault.BUSY)
+        try:
+            connection = await self._connected(bundle)
+        except UpstreamError as error:
+            slot.free()
+            hold_s = HOLD_S.get(error.fault, 0.0)
+            self._held = (asyncio.get_running_loop().time() + hold_s, error.fault, bundle)
+            raise
+        except BaseException:
+            slot.free()
+            raise
+        self._held = None
+        self._slots[connection] = slot
+        self._of[connection] = bundle
+        return connection
+
+    async def _connected(self, bundle: Bundle) -> Connection:
+        """A new connection; where the access token is refused, with another one, once."""
+        newest = self._with_newest_token(bundle)
+        if newest.lacks_login:
+            raise UpstreamError(RelayFault.TOKEN)
+        try:
+            return await self._open(newest)
+        except OpenFailedError as error:
+            if not error.token_refused:
+                raise self._failed(error) from None
+            renewed = await self._services.tokens.renewed(newest)
+            if renewed is None or renewed.upstream_login == newest.upstream_login:
+                raise self._failed(error) from None
+        self._renewed = renewed
+        try:
+            return await self._open(renewed)
+        except OpenFailedError as error:
+            raise self._failed(error) from None
+
+    def _with_newest_token(self, bundle: Bundle) -> Bundle:
+        """A renewed token holds until the bundle itself has changed."""
+        renewed = self._renewed
+        if renewed is None or _endpoint(renewed) != _endpoint(bundle) or _is_newer(bundle, renewed):
+            self._renewed = None
+            return bundle
+        return renewed
+
+    async def _open(self, bundle: Bundle) -> Connection:
+        server, login = bundle.upstream_server, bundle.upstream_login
+        request = ProbeRequest(server, ProbeMode.AUTHENTICATE, bundle.level, login)
+        client = await open_client(request, policy=self._services.egress, deadline=OPEN_WITHIN)
+        return Connection(client, server, login)
+
+    def _failed(self, error: OpenFailedError) -> UpstreamError:
+        self._services.sink.upstream_failed(self._credential, error.failure.reason)
+        is_login = error.failure.stage == "auth" and (error.failure.code or 0) >= 400
+        return UpstreamError(RelayFault.LOGIN if is_login else RelayFault.UNREACHABLE)
+
+    def _keep(self, tenant: str, connection: Connection) -> None:
+        bundle = self._services.bundles.bundle(self._credential)
+        fits = bundle is not None and self._is_for(connection, bundle)
+        if not connection.is_open or not fits or self._services.closing():
+            self._run(self._quit(connection))
+        else:
+            loop = asyncio.get_running_loop()
+            idle = _Idle(connection, loop.call_later(self._services.idle_s, self._expire, connection))
+            self._idle.append(idle)
+        self._end_turn(tenant)
+
+    def _is_for(self, connection: Connection, bundle: Bundle) -> bool:
+        """Whether a connection was made for the bundle's server and login."""
+        made_for = self._of.get(connection)
+        return made_for is bundle or (made_for is not None and _endpoint(made_for) == _endpoint(bundle))
+
+    def _expire(self, connection: Connection) -> None:
+        self._idle = [idle for idle in self._idle if idle.connection is not connection]
+        self._run(self._quit(connection))
+
+    async def _cleaned(self, tenant: str, connection: Connection) -> None:
+        if await connection.reset():
+            self._keep(tenant, connection)
+        else:
+            self._discard(connection)
+            self._end_turn(tenant)
+
+    async def _quit(self, connection: Connection) -> None:
+        await connection.quit()
+        self._forget(connection)
+
+    def _discard(self, connection: Connection) -> None:
+        connection.abort()
+        self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        slot = self._slots.pop(connection, None)
+        self._of.pop(connection, None)
+        if slot is not None:
+            slot.free()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _endpoint(bundle: Bundle) -> tuple[object, ...]:
+    """What a connection was made for: if it changes, the connection is of no use. Another token is no change."""
+    login = bundle.login
+    return (bundle.level, bundle.server, *((login.username, login.password) if login else ()))
+
+
+def _is_newer(bundle: Bundle, renewed: Bundle) -> bool:
+    given, known = bundle.login, renewed.login
+    if given is None or known is None or given.access_token == known.access_token:
+        return True
+    return given.expires_at is not None and known.expires_at is not None and given.expires_at > known.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What pools need."""
+
+    bundles: Bundles
+    egress: EgressPolicy
+    tokens: Tokens
+    slots: Slots
+    sink: Sink
+    closing: Callable[[], bool]
+    """Whether the relay is being stopped."""
+    wait_s: float = WAIT_S
+    idle_s: float = IDLE_S
+
+
+class Pools:
+    """One pool for each login at a mail server."""
+
+    def __init__(self, services: Services) -> None:
+        """None yet.
+
+        Args:
+            services: What they need.
+        """
+        self._services = services
+        self._pools: dict[str, Pool] = {}
+
+    def of(self, credential: str) -> Pool:
+        """The pool of a login."""
+        if credential not in self._pools:
+            self._pools[credential] = Pool(credential, self._services)
+        return self._pools[credential]
+
+    async def close(self) -> None:
+        """Ends all connections that nobody has."""
+        for pool in self._pools.values():
+            await pool.close()

@@ -1,0 +1,244 @@
+"""The relay's parts: certificates, folders of bundles, queues, slots, rates."""
+
+import asyncio
+import json
+import os
+import ssl
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailsettings.core.relay.fairness import FairQueue
+from mailsettings.core.relay.replies import Repetition
+from mailsettings.edges.relay.channel import Channel, ClientGoneError
+from mailsettings.edges.relay.interfaces import Account
+from mailsettings.edges.relay.local import FolderBundles, UnsharedRates
+from mailsettings.edges.relay.server import Certificate
+from tests.support.listening import listening
+from tests.support.relay import ACCOUNT, RawClient, bundle, eventually, running
+from tests.support.smtp_server import certificate, scripted_server
+
+
+class TestFairness:
+    def test_who_has_fewest_is_next(self) -> None:
+        queue: FairQueue[int] = FairQueue(per_tenant=10, total=100)
+        for number in range(4):
+            assert queue.push("many", number)
+        assert queue.push("few", 10)
+        order = []
+        while (found := queue.pop()) is not None:
+            queue.begin(found[0])
+            order.append(found)
+        assert order == [("many", 0), ("few", 10), ("many", 1), ("many", 2), ("many", 3)]
+        assert queue.running == 5
+
+    def test_it_is_bounded(self) -> None:
+        queue: FairQueue[int] = FairQueue(per_tenant=2, total=3)
+        assert [queue.push("a", 1), queue.push("a", 2), queue.push("a", 3)] == [True, True, False]
+        assert [queue.push("b", 1), queue.push("c", 1)] == [True, False]
+        queue.drop("a", 1)
+        queue.drop("a", 1)
+        queue.drop("nobody", 1)
+        assert len(queue) == 2
+        assert queue.push("c", 1)
+
+    @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["push", "pop", "end"])), max_size=60))
+    def test_everybody_gets_a_turn_once(self, steps: list[tuple[str, str]]) -> None:
+        queue: FairQueue[int] = FairQueue(per_tenant=100, total=100)
+        pushed: list[int] = []
+        popped: list[int] = []
+        for number, (tenant, step) in enumerate(steps):
+            if step == "push":
+                queue.push(tenant, number)
+                pushed.append(number)
+            elif step == "end":
+                queue.end(tenant)
+            elif (found := queue.pop()) is not None:
+                queue.begin(found[0])
+                popped.append(found[1])
+        while (found := queue.pop()) is not None:
+            popped.append(found[1])
+        assert sorted(popped) == pushed
+        assert len(queue) == 0
+
+
+class TestRepetition:
+    @pytest.mark.parametrize(
+        "text", ["x SECRET-token-0815 y", "secret-toke", "c2VjcmV0LXRva2VuLTA4MTU", "abc", "xABCx"]
+    )
+    def test_what_repeats_a_secret(self, text: str) -> None:
+        repeated = Repetition(["secret-token-0815", "abc"]).within(text)
+        assert repeated is (text != "secret-toke")
+
+    def test_what_does_not(self) -> None:
+        assert not Repetition(["secret-token-0815"]).within("Ok: queued as 4XyZabcdEFGh")
+        assert not Repetition(["", "secret-token-0815"]).within("")
+
+
+class TestFolder:
+    def folder(self, tmp_path: Path) -> FolderBundles:
+        bundles = FolderBundles(tmp_path)
+        bundles.load()
+        return bundles
+
+    def put(self, path: Path, text: str) -> None:
+        part = path.with_suffix(".part")
+        part.write_text(text)
+        part.replace(path)
+
+    def document(self, port: int = 587) -> str:
+        return bundle(port).model_dump_json(by_alias=True)
+
+    def test_changes_are_read(self, tmp_path: Path) -> None:
+        bundles = self.folder(tmp_path)
+        assert bundles.find(ACCOUNT) is None
+        self.put(tmp_path / "a.json", self.document())
+        bundles.load()
+        found = bundles.find(ACCOUNT)
+        assert found is not None
+        assert found.bundle is bundles.bundle("system")
+        bundles.load()
+        assert bundles.find(ACCOUNT) is found
+        self.put(tmp_path / "a.json", self.document(2525))
+        bundles.load()
+        changed = bundles.bundle("system")
+        assert changed is not None
+        assert changed.server.port == 2525
+        (tmp_path / "a.json").unlink()
+        bundles.load()
+        assert bundles.find(ACCOUNT) is None
+
+    def test_what_is_no_bundle_changes_nothing(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        self.put(tmp_path / "a.json", self.document())
+        bundles = self.folder(tmp_path)
+        self.put(tmp_path / "a.json", json.dumps({"login": {"password": "geheim"}}))
+        self.put(tmp_path / "b.json", "{geheim")
+        bundles.load()
+        assert bundles.find(ACCOUNT) is not None
+        assert "a.json" in caplog.text
+        assert "geheim" not in caplog.text
+
+
+class TestCertificate:
+    def put(self, folder: Path) -> str:
+        own = certificate("127.0.0.1")
+        (folder / "tls.crt").write_text(own.chain_pem)
+        (folder / "tls.key").write_text(own.key_pem)
+        return own.chain_pem
+
+    async def presented(self, port: int) -> str:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.transport.abort()
+        return ssl.DER_cert_to_PEM_cert(der)
+
+    async def test_a_new_one_is_used_from_the_next_connection_on(self, tmp_path: Path) -> None:
+        first = self.put(tmp_path)
+        own = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+        async with running(bundle(9)) as relay:
+            port = await _listening(relay.relay, own)
+            assert await self.presented(port) == first
+            assert not own.reload()
+            second = self.put(tmp_path)
+            assert own.reload()
+            assert await self.presented(port) == second != first
+
+    async def test_half_a_change_is_none(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        first = self.put(tmp_path)
+        own = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+        (tmp_path / "tls.crt").write_text(certificate("127.0.0.1").chain_pem)
+        assert not own.reload()
+        assert "cannot be used" in caplog.text
+        async with running(bundle(9)) as relay:
+            port = await _listening(relay.relay, own)
+            assert await self.presented(port) == first
+
+    def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match=os.strerror(2)):
+            Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+
+
+async def _listening(relay: object, own: Certificate) -> int:
+    from mailsettings.edges.relay.server import Relay
+
+    assert isinstance(relay, Relay)
+    relay._context = own.context
+    return await relay.listen("127.0.0.1", 0, implicit_tls=True)
+
+
+async def test_tls_does_not_begin_behind_what_was_said_in_the_clear() -> None:
+    taken: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+
+    class Taken(Channel):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            taken.set_result(self)
+
+    own = certificate("127.0.0.1")
+    async with listening(Taken) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        channel = await taken
+        channel.data_received(b"EHLO evil\r\n")
+        context = ssl.create_default_context(cadata=own.ca_pem)
+        client = asyncio.ensure_future(writer.start_tls(context, server_hostname="127.0.0.1"))
+        with pytest.raises(ClientGoneError):
+            await channel.start_tls(own.context, 20)
+        channel.abort()
+        await asyncio.gather(client, return_exceptions=True)
+        writer.transport.abort()
+
+
+async def test_rates_follow_the_settings() -> None:
+    rates = UnsharedRates()
+
+    def account(limits: str) -> Account:
+        given = bundle(9, tenant={"rateLimits": limits})
+        return Account(given.tenants[0], given, given.tenants[0].policy)
+
+    assert await rates.take(account("")) is None
+    assert await rates.take(account("1:3600")) is None
+    assert str(await rates.take(account("1:3600"))) == "1:3600"
+    assert await rates.take(account("2:3600")) is None
+
+
+class Places:
+    """Permits so many connections, and knows how many there are."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+        self.asked: list[tuple[str, int]] = []
+
+    async def take(self, credential: str, limit: int) -> "Places | None":
+        self.asked.append((credential, limit))
+        if not self.left:
+            return None
+        self.left -= 1
+        return self
+
+    def free(self) -> None:
+        self.left += 1
+
+
+async def test_a_connection_has_a_slot_as_long_as_it_stands() -> None:
+    slots = Places(1)
+    async with scripted_server() as server:
+        async with running(bundle(server.port), slots=slots) as relay:
+            async with RawClient.to(relay) as first, RawClient.to(relay) as second:
+                await first.log_in()
+                await second.log_in()
+                await first.begin()
+                assert slots.left == 0
+                assert (await second.say(b"MAIL FROM:<no-reply@acme.example>")).startswith("451 4.3.2")
+            await eventually(lambda: slots.left == 1)
+        assert slots.asked[0] == ("system", 8)
+    async with scripted_server() as server, running(bundle(server.port), slots=slots) as relay:
+        async with RawClient.to(relay) as client:
+            await client.log_in()
+            await client.begin()
+            await client.say(b"From: no-reply@acme.example\r\n\r\n.")
+        assert slots.left == 0
+    assert slots.left == 1
