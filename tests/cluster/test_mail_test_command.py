@@ -147,6 +147,8 @@ def test_failure_shows_stage_dialogue_and_reason(
     assert "failed here" in running.err
     assert "S: 535" in running.err
     assert "BadCredentials: " in running.err
+    assert "What to do: Check the user name" in running.err
+    assert "More: docs/troubleshooting.md#badcredentials" in running.err
     assert "not-the-password" not in running.err
 
 

@@ -781,7 +781,7 @@ def test_token_that_is_refused_again_is_not_renewed_for_ever(
     )
     time.sleep(2)
     assert len(provider.token_requests) == 2
-    kube.wait_condition("mail", namespace, "ProbeSucceeded", "False", "TokenRefused")
+    kube.wait_condition("mail", namespace, "ProbeSucceeded", "False", "TokenExpired")
 
 
 # --- levels ---

@@ -111,6 +111,7 @@ def test_a_renewal_that_fails_is_told_and_the_next_request_does_not_wait(
     assert status == 1
     told = json.loads(out)
     assert (told["renewed"], told["reason"]) == (False, "ClientAuthInvalid")
+    assert "See docs/troubleshooting.md#" in told["message"]
     assert "It is tried again at 20" in told["message"]
     assert err == f"ClientAuthInvalid: {told['message']}\n"
     assert len(provider.token_requests) == count + 1

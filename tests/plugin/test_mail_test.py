@@ -7,7 +7,15 @@ import pytest
 from mailsettings.plugin.command import CommandError
 from mailsettings.plugin.test.follow import Follower
 from mailsettings.plugin.test.manifest import inline_settings
-from mailsettings.plugin.test.outcome import document_of, is_seen, stage_lines, state_of, summary_lines, title_of
+from mailsettings.plugin.test.outcome import (
+    document_of,
+    is_seen,
+    said_of,
+    stage_lines,
+    state_of,
+    summary_lines,
+    title_of,
+)
 
 MANIFEST: Final = """\
 apiVersion: v1
@@ -87,6 +95,17 @@ FAILED: Final = mail_test(
     },
     dialogue=["S: 220 hello"],
 )
+
+
+def test_how_it_ended_is_told_with_what_to_do() -> None:
+    assert said_of(FAILED) == ["BadCredentials: Renew the password."]
+    failure = {**FAILED["status"]["failure"], "message": "No.", "remedy": "Renew it.", "docs": "docs/a.md#b"}
+    told = said_of({**FAILED, "status": {**FAILED["status"], "failure": failure}})
+    assert told == ["BadCredentials: No.", "What to do: Renew it.", "More: docs/a.md#b"]
+    other = said_of({**FAILED, "status": {**FAILED["status"], "failure": {**failure, "cause": "DnsNotFound"}}})
+    assert other == ["BadCredentials: Renew the password."]
+    ended = [condition("Complete", "True"), condition("Succeeded", "True")]
+    assert said_of(mail_test(conditions=ended, failure=failure)) == ["BadCredentials: Renew the password."]
 
 
 def test_stages_are_shown_with_their_times_and_the_failing_one_is_marked() -> None:

@@ -8,7 +8,7 @@ import yaml
 
 from mailsettings.plugin.__main__ import COMMANDS
 from tests.plugin.test_command_line import ROOT, plugin
-from tests.plugin.test_status import GOOD, REFUSED, condition, lines, own
+from tests.plugin.test_status import FAILING, GOOD, PROBE, lines, own
 from tests.unit.test_docs import blocks
 
 PAGE: Final = ROOT / "docs" / "kubectl.md"
@@ -21,8 +21,7 @@ def test_every_command_is_there() -> None:
 
 
 def test_status() -> None:
-    failing = (condition("ProbeSucceeded", "False", "BadCredentials", REFUSED), GOOD[3])
-    chain = own(*GOOD[:2], *failing, condition("Ready", "False", "BadCredentials"))
+    chain = own(*GOOD[:2], FAILING[0], GOOD[3], FAILING[1], probe={**PROBE, "consecutiveFailures": 1})
     assert TEXTS[0].splitlines() == lines(chain)
 
 

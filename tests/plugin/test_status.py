@@ -59,6 +59,27 @@ GOOD: Final = (
 )
 SYSTEM: Final = settings(*GOOD[:3], GOOD[4], kind=names.CLUSTER_KIND, tenants={"allowed": 2, "inheriting": 1})
 REFUSED: Final = 'AUTH: the server refused the login with 535 5.7.8 "no". Check the user name and the password.'
+FAILURE: Final = {
+    "stage": "auth",
+    "cause": "BadCredentials",
+    "code": 535,
+    "message": 'AUTH: smtp.acme.example:587 refused the login with 535 5.7.8 "no".',
+    "remedy": "Check the user name and the password.",
+    "docs": "docs/troubleshooting.md#badcredentials",
+}
+PROBE: Final = {
+    "mode": "Authenticate",
+    "lastProbeTime": "2026-11-22T11:57:00Z",
+    "duration": "12ms",
+    "consecutiveFailures": 3,
+    "fingerprint": "x",
+    "generation": 1,
+    "failure": FAILURE,
+}
+FAILING: Final = (
+    condition("ProbeSucceeded", "False", "BadCredentials", REFUSED),
+    condition("Ready", "False", "BadCredentials", f"ProbeSucceeded: {REFUSED}"),
+)
 THERE: Final = Seen(metadata={"name": "mail-smtp"})
 
 
@@ -88,24 +109,52 @@ def test_settings_that_work() -> None:
 
 
 def test_the_failing_link_is_marked_and_says_what_to_do() -> None:
-    probe = {
-        "mode": "Authenticate", "lastProbeTime": "2026-11-22T11:57:00Z", "duration": "12ms", "consecutiveFailures": 3,
-        "fingerprint": "x", "generation": 1,
-    }  # fmt: skip
-    chain = own(
-        *GOOD[:2],
-        condition("ProbeSucceeded", "False", "BadCredentials", REFUSED),
-        GOOD[3],
-        condition("Ready", "False", "BadCredentials", f"ProbeSucceeded: {REFUSED}"),
-        probe=probe,
-    )
+    chain = own(*GOOD[:2], FAILING[0], GOOD[3], FAILING[1], probe=PROBE)
     assert chain.state is State.FAILED
     assert lines(chain)[4:] == [
         "├─ ✗ probe        BadCredentials, Authenticate, 3m ago, 12ms, 3 failures in a",
         "│                 row  <-- here",
-        '│    AUTH: the server refused the login with 535 5.7.8 "no". Check the user name',
-        "│    and the password.",
+        '│    AUTH: smtp.acme.example:587 refused the login with 535 5.7.8 "no".',
+        "│    What to do: Check the user name and the password.",
+        "│    More: docs/troubleshooting.md#badcredentials",
         "└─ ✓ Secret       Delivered, mail-smtp",
+    ]
+    assert chain.failing is not None
+    link = chain.failing[1]
+    assert (link.reason, link.remedy, link.docs) == ("BadCredentials", FAILURE["remedy"], FAILURE["docs"])
+
+
+def test_a_failure_that_the_condition_does_not_speak_of_is_not_told() -> None:
+    """Such as that of the probe before, while the condition says that the settings are being tested."""
+    other = own(*GOOD[:2], FAILING[0], FAILING[1], probe={**PROBE, "failure": {**FAILURE, "cause": "DnsNotFound"}})
+    assert other.failing is not None
+    assert (other.failing[1].message, other.failing[1].remedy) == (REFUSED, "")
+    pending = own(*GOOD[:2], condition("ProbeSucceeded", "Unknown", "BadCredentials"), FAILING[1], probe=PROBE)
+    assert {link.remedy for link in pending.last.links} == {""}
+
+
+def test_a_token_that_could_not_be_got_says_what_to_do() -> None:
+    failure = {
+        "cause": "TokenRevoked",
+        "message": "It is revoked.",
+        "remedy": "Authorize again.",
+        "docs": "docs/troubleshooting.md#refreshtokenrevoked",
+        "transient": False,
+        "time": "2026-11-22T11:57:00Z",
+        "consecutiveFailures": 1,
+        "attempt": "x",
+    }
+    oauth2 = {"tokenState": "Revoked", "account": "a@b", "failure": failure}
+    chain = own(
+        *GOOD[:2],
+        condition("Authorized", "False", "TokenRevoked", "x"),
+        condition("Ready", "False", "TokenRevoked", "x"),
+        oauth2=oauth2,
+    )
+    assert [line.strip("│ └─├✗") for line in lines(chain)[5:]] == [
+        "It is revoked.",
+        "What to do: Authorize again.",
+        "More: docs/troubleshooting.md#refreshtokenrevoked",
     ]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -79,7 +80,7 @@ def offering(*mechanisms: str) -> Act:
 
 def without_secrets(found: ProbeFailure, token: str) -> None:
     pieces = {token[start : start + 16] for start in range(max(1, len(token) - 15))}
-    assert not [piece for piece in pieces if piece in found.message]
+    assert not [piece for piece in pieces if piece in found.explained]
 
 
 @MECHANISM
@@ -103,12 +104,12 @@ async def test_a_refused_token_is_tried_once(mode: TlsMode, token: str, mechanis
     async with serve(mode, tls, "another token", (mechanism,)) as server:
         asked = request(server.port, credentials=BearerToken(USERNAME, token), **trust(mode, tls))
         found = await failure(asked)
-        assert (found.stage, found.reason) == (Stage.AUTH, Reason.TOKEN_REFUSED)
+        assert (found.stage, found.reason) == (Stage.AUTH, Reason.TOKEN_EXPIRED)
         assert (found.code, found.enhanced_code) == (535, "5.7.8")
-        assert found.message.startswith(
+        assert found.explained.startswith(
             f"AUTH: {LOOPBACK}:{server.port} refused the access token with "
             '535 5.7.8 "Authentication credentials invalid" '
-            'after the challenge "status invalid_token, scope https://mail.acme.example/smtp, schemes Bearer". Check '
+            'after the challenge "status invalid_token, scope https://mail.acme.example/smtp, schemes Bearer". '
         )
         without_secrets(found, token)
         assert server.attempts == [(mechanism, USERNAME, token)]
@@ -140,8 +141,8 @@ async def test_a_token_is_never_sent_as_a_password() -> None:
     async with scripted_server({"EHLO": offering("PLAIN", "LOGIN", "CRAM-MD5")}) as server:
         found = await failure(request(server.port, credentials=BearerToken(USERNAME, SHORT)))
         assert (found.stage, found.reason) == (Stage.AUTH, Reason.AUTH_MECHANISM_UNSUPPORTED)
-        assert "offers a login by PLAIN, LOGIN, CRAM-MD5 only, and not by XOAUTH2 or OAUTHBEARER" in found.message
-        assert "the access token was not sent" in found.message
+        assert "offers a login by PLAIN, LOGIN, CRAM-MD5 only, and not by XOAUTH2 or OAUTHBEARER" in found.explained
+        assert "the access token was not sent" in found.explained
         assert server.lines[-1] == "QUIT"
         assert not any(line.startswith("AUTH") for line in server.lines)
 
@@ -150,7 +151,7 @@ async def test_a_password_is_never_sent_as_a_token() -> None:
     async with scripted_server({"EHLO": offering(*BEARER_MECHANISMS)}) as server:
         found = await failure(request(server.port, credentials=LOGIN))
         assert found.reason is Reason.AUTH_MECHANISM_UNSUPPORTED
-        assert "by XOAUTH2, OAUTHBEARER only, and not by PLAIN, LOGIN or CRAM-MD5" in found.message
+        assert "by XOAUTH2, OAUTHBEARER only, and not by PLAIN, LOGIN or CRAM-MD5" in found.explained
         assert not any(line.startswith("AUTH") for line in server.lines)
 
 
@@ -159,7 +160,7 @@ async def test_no_token_is_sent_to_a_server_without_a_login(ehlo: Act) -> None:
     async with scripted_server({"EHLO": ehlo}) as server:
         found = await failure(request(server.port, credentials=BearerToken(USERNAME, SHORT)))
         assert found.reason is Reason.AUTH_NOT_OFFERED
-        assert "the access token was not sent" in found.message
+        assert "the access token was not sent" in found.explained
 
 
 class TestWithoutTls:
@@ -205,7 +206,7 @@ class TestLength:
         async with scripted_server({"EHLO": offering(mechanism)}) as server:
             found = await failure(request(server.port, credentials=BearerToken(USERNAME, "x" * 12288)))
             assert (found.stage, found.reason) == (Stage.AUTH, Reason.TOKEN_UNUSABLE)
-            assert "12288 octets" in found.message
+            assert "12288 octets" in found.explained
             assert server.lines[1:] == ["QUIT"]
 
     @pytest.mark.parametrize("token", ["", "line\r\nQUIT", "two\x01fields", "tokén"])
@@ -220,7 +221,8 @@ class TestLength:
         auth, _ = answers("334 ", reply)
         async with scripted_server({"EHLO": offering("XOAUTH2"), "AUTH": auth}) as server:
             found = await failure(request(server.port, credentials=BearerToken(USERNAME, LONG)))
-            assert (found.reason, found.code) == (Reason.TOKEN_UNUSABLE, 500)
+            assert (found.reason, found.code) == (Reason.PROTOCOL_ERROR, 500)
+            assert "set it to the mailbox" in found.remedy
 
 
 class TestRefusals:
@@ -229,22 +231,24 @@ class TestRefusals:
     async def test_microsoft_gives_no_challenge(self) -> None:
         auth, lines = answers("334 ", "535 5.7.3 Authentication unsuccessful [AB1PR00CA0001.EURPRD00.PROD.OUTLOOK.COM]")
         async with scripted_server({"EHLO": offering("LOGIN", "XOAUTH2"), "AUTH": auth}) as server:
-            found = await failure(request(server.port, credentials=BearerToken(USERNAME, LONG)))
-            assert (found.reason, found.code, found.enhanced_code) == (Reason.TOKEN_REFUSED, 535, "5.7.3")
-            assert "SMTP AUTH is enabled" in found.message
-            assert "challenge" not in found.message
+            asked = replace(request(server.port, credentials=BearerToken(USERNAME, LONG)), provider="Office365")
+            found = await failure(asked)
+            assert found.reason is Reason.WRONG_TOKEN_SCOPE_OR_AUDIENCE
+            assert (found.code, found.enhanced_code) == (535, "5.7.3")
+            assert "SMTP AUTH is enabled" in found.explained
+            assert "challenge" not in found.explained
             assert len(lines) == 1
             assert server.lines[-1] == "QUIT"
 
     @pytest.mark.parametrize(
         ("reply", "reason"),
         [
-            ("535 5.7.8 Username and Password not accepted", Reason.TOKEN_REFUSED),
-            ("535-5.7.8 Username and Password\n535 5.7.8 not accepted", Reason.TOKEN_REFUSED),
-            ("501 5.7.0 cancelled", Reason.TOKEN_REFUSED),
-            ("454 4.7.0 Temporary authentication failure", Reason.SERVER_TEMPORARY),
-            ("421 4.7.0 bye", Reason.SERVER_TEMPORARY),
-            ("334 and again", Reason.TOKEN_REFUSED),
+            ("535 5.7.8 Username and Password not accepted", Reason.TOKEN_EXPIRED),
+            ("535-5.7.8 Username and Password\n535 5.7.8 not accepted", Reason.TOKEN_EXPIRED),
+            ("501 5.7.0 cancelled", Reason.TOKEN_EXPIRED),
+            ("454 4.7.0 Temporary authentication failure", Reason.TOKEN_EXPIRED),
+            ("421 4.7.0 bye", Reason.TOKEN_EXPIRED),
+            ("334 and again", Reason.TOKEN_EXPIRED),
             ("no reply", Reason.PROTOCOL_ERROR),
         ],
     )
@@ -253,7 +257,7 @@ class TestRefusals:
         async with scripted_server({"EHLO": offering("OAUTHBEARER"), "AUTH": auth}) as server:
             found = await failure(request(server.port, credentials=BearerToken(USERNAME, SHORT)))
             assert (found.stage, found.reason) == (Stage.AUTH, reason)
-            assert ("invalid_token" in found.message) == (found.code is not None)
+            assert ("invalid_token" in found.explained) == (found.code is not None)
             assert lines == ["AQ=="]
 
     @pytest.mark.parametrize("act", [close, reset, hang], ids=["close", "reset", "hang"])
@@ -262,8 +266,8 @@ class TestRefusals:
         async with scripted_server({"EHLO": offering("XOAUTH2"), "AUTH": auth}) as server:
             asked = request(server.port, credentials=BearerToken(USERNAME, SHORT), timeout=timedelta(milliseconds=400))
             found = await failure(asked)
-            assert (found.reason, found.code) == (Reason.TOKEN_REFUSED, 334)
-            assert 'refused the access token with 334 after the challenge "status invalid_token' in found.message
+            assert (found.reason, found.code) == (Reason.TOKEN_EXPIRED, 334)
+            assert 'refused the access token with 334 after the challenge "status invalid_token' in found.explained
             assert lines == [""]
             async with asyncio.timeout(10):
                 await server.left.wait()
@@ -273,8 +277,8 @@ class TestRefusals:
         [
             (say("235 2.7.0 what"), Reason.PROTOCOL_ERROR),
             (say("504 5.5.4 Unrecognized authentication type"), Reason.AUTH_MECHANISM_UNSUPPORTED),
-            (say("535 5.7.8 no"), Reason.TOKEN_REFUSED),
-            (close, Reason.CONNECTION_LOST),
+            (say("535 5.7.8 no"), Reason.BAD_CREDENTIALS),
+            (close, Reason.SERVER_TEMPORARY),
             (hang, Reason.CONNECTION_TIMEOUT),
         ],
         ids=["235", "504", "535", "close", "hang"],
@@ -291,8 +295,8 @@ class TestRefusals:
         auth, lines = answers(challenge, "535 5.7.8 no")
         async with scripted_server({"EHLO": offering("XOAUTH2"), "AUTH": auth}) as server:
             found = await failure(request(server.port, credentials=BearerToken(USERNAME, SHORT)))
-            assert (found.reason, found.code) == (Reason.TOKEN_REFUSED, 535)
-            assert "challenge" not in found.message
+            assert (found.reason, found.code) == (Reason.BAD_CREDENTIALS, 535)
+            assert "challenge" not in found.explained
             assert lines == [""]
 
     @pytest.mark.parametrize("token", [SHORT, LONG], ids=["short", "long"])
@@ -310,6 +314,6 @@ class TestRefusals:
         async with scripted_server({"EHLO": offering("XOAUTH2"), "AUTH": act}) as server:
             # A user name so long that the response never fits into the command.
             found = await failure(request(server.port, credentials=BearerToken("u" * 500, token)))
-            assert found.reason is Reason.TOKEN_REFUSED
+            assert found.reason is Reason.BAD_CREDENTIALS
             without_secrets(found, token)
             without_secrets(found, base64.b64encode(f"user={'u' * 500}\x01auth=Bearer {token}".encode()).decode())

@@ -113,11 +113,11 @@ async def refused(servers: Postfix, listener: str, token: str, username: str = U
     """How a token is refused that must be."""
     found = await failure(ask(servers, listener, BearerToken(username, token)))
     assert found.stage is Stage.AUTH, servers.logs()
-    assert found.reason is Reason.TOKEN_REFUSED, f"{found.message}\n{servers.logs()}"
+    assert found.reason is Reason.TOKEN_EXPIRED, f"{found.explained}\n{servers.logs()}"
     assert (found.code, found.enhanced_code) == (535, "5.7.8")
     # What Dovecot says by OAUTHBEARER and by XOAUTH2, whatever is wrong with the token.
-    assert re.search('after the challenge "status (invalid_token|401, scope mail, schemes bearer)"', found.message)
-    assert token[-20:] not in found.message
+    assert re.search('after the challenge "status (invalid_token|401, scope mail, schemes bearer)"', found.explained)
+    assert token[-20:] not in found.explained
     return found
 
 
@@ -191,13 +191,13 @@ async def test_an_introspected_token_that_is_wrong(
 @pytest.mark.parametrize(
     ("listener", "reason", "code"),
     [
-        ("start_tls", Reason.TOKEN_REFUSED, 535),  # Postfix has one answer to everything, and no challenge here
-        ("implicit", Reason.TOKEN_REFUSED, 535),
+        ("start_tls", Reason.BAD_CREDENTIALS, 535),  # Postfix has one answer to everything, and no challenge here
+        ("implicit", Reason.BAD_CREDENTIALS, 535),
         ("dovecot_start_tls", Reason.SERVER_TEMPORARY, 454),
         ("dovecot_implicit", Reason.SERVER_TEMPORARY, 454),
     ],
 )
-async def test_an_endpoint_that_fails_needs_no_person(
+async def test_an_endpoint_that_fails_is_temporary_where_the_server_says_so(
     asking_servers: Postfix,
     endpoint: Introspection,
     listener: str,
@@ -209,5 +209,5 @@ async def test_an_endpoint_that_fails_needs_no_person(
     token = f"opaque-{secrets.token_urlsafe(24)}"
     found = await failure(ask(asking_servers, listener, BearerToken(USERNAME, token)))
     assert (found.stage, found.reason, found.code) == (Stage.AUTH, reason, code)
-    assert "challenge" not in found.message
-    assert not found.reason.needs_person
+    assert "challenge" not in found.explained
+    assert found.is_transient == (code == 454)

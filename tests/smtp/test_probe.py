@@ -102,8 +102,10 @@ async def test_a_wrong_password_is_tried_once(mode: TlsMode, mechanisms: tuple[s
         assert (found.code, found.enhanced_code) == (535, "5.7.8")
         assert found.message == (
             f'AUTH: {LOOPBACK}:{server.port} refused the login with 535 5.7.8 "Authentication credentials invalid". '
-            "Check the user name and the password."
+            "User name, password or token refused."
         )
+        assert found.remedy.startswith("Check the user name and the Secret's value")
+        assert found.docs == "docs/troubleshooting.md#badcredentials"
         assert len(server.attempts) == 1
         assert server.connections == 1
 
@@ -264,7 +266,7 @@ async def test_the_egress_policy_holds_for_probes() -> None:
                 asked = request(server.port, host=host, level=level)
                 found = await failure(asked, policy=EgressPolicy.parse(smtp_ports=str(server.port)))
                 assert (found.stage, found.reason) == (Stage.CONNECT, Reason.EGRESS_DENIED)
-                assert "a loopback address" in found.message
+                assert "a loopback address" in found.explained
         assert server.connections == 0
 
 
@@ -290,7 +292,7 @@ class TestCertificates:
         async with serve(mode, tls) as server:
             found = await failure(request(server.port, tls_mode=mode))
             assert found.reason is Reason.CERTIFICATE_UNTRUSTED
-            assert "caBundle" in found.message
+            assert "caBundle" in found.explained
 
     @MODES
     async def test_the_server_name_decides_what_the_certificate_must_say(self, mode: TlsMode, tls: Certificate) -> None:
@@ -300,7 +302,7 @@ class TestCertificates:
             wrong = request(server.port, **trust(mode, tls), tls_server_name="other.acme.example")
             found = await failure(wrong)
             assert (found.stage, found.reason) == (Stage.TLS, Reason.CERTIFICATE_NAME_MISMATCH)
-            assert "other.acme.example" in found.message
+            assert "other.acme.example" in found.explained
 
     @MODES
     async def test_the_host_decides_without_a_server_name(self, mode: TlsMode) -> None:

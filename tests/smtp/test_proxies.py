@@ -69,7 +69,7 @@ async def test_a_proxy_that_wants_another_login_is_told_apart(
         spec = proxy.spec(protocol, given)
         found = await failure(request(server.port, proxy=spec), policy=listed(proxy.port))
         assert (found.stage, found.reason) == (Stage.PROXY, Reason.PROXY_AUTH_REQUIRED)
-        assert spec.url in found.message
+        assert spec.url in found.explained
         assert server.connections == 0
         assert_no_secret(found)
 
@@ -85,7 +85,7 @@ async def test_a_server_that_the_proxy_cannot_reach_is_the_proxys_failure(tmp_pa
 def assert_no_secret(found: ProbeFailure) -> None:
     encoded = base64.b64encode(f"{PROXY_LOGIN.username}:{PROXY_LOGIN.password}".encode()).decode()
     for secret in (PROXY_LOGIN.password, WRONG.password, encoded):
-        assert secret not in found.message
+        assert secret not in found.explained
 
 
 async def read_head(peer: Peer) -> bytes:
@@ -181,8 +181,8 @@ async def test_what_a_proxy_does_wrong_is_its_failure(
     async with scripted_proxy(converse) as port:
         asked = request(2525, timeout=BRIEF, proxy=Proxy(protocol, LOOPBACK, port, PROXY_LOGIN))
         found = await failure(asked, policy=listed(port))
-    assert (found.stage, found.reason, text in found.message) == (Stage.PROXY, reason, True), found
-    assert "Secret words" not in found.message
+    assert (found.stage, found.reason, text in found.explained) == (Stage.PROXY, reason, True), found
+    assert "Secret words" not in found.explained
     assert_no_secret(found)
 
 
@@ -193,7 +193,7 @@ async def test_a_proxy_that_wants_a_login_when_there_is_none(protocol: ProxyProt
     async with scripted_proxy(converse) as port:
         found = await failure(request(2525, proxy=Proxy(protocol, LOOPBACK, port)), policy=listed(port))
     assert found.reason is Reason.PROXY_AUTH_REQUIRED
-    assert "wants a user name" in found.message
+    assert "wants a user name" in found.explained
 
 
 async def test_a_proxy_that_is_not_there() -> None:
@@ -201,9 +201,10 @@ async def test_a_proxy_that_is_not_there() -> None:
         port = closed.getsockname()[1]
     found = await failure(request(2525, proxy=Proxy(HTTP, LOOPBACK, port)), policy=listed(port))
     assert (found.stage, found.reason) == (Stage.PROXY, Reason.PROXY_FAILURE)
-    assert found.message == (
+    assert found.explained == (
         f"Proxy: The proxy http://{LOOPBACK}:{port} made no connection to {LOOPBACK}:2525: it refused the connection. "
-        "Check connection.proxy, and that the proxy lets this server's addresses and port through."
+        "Check connection.proxy, and that the proxy lets this server's addresses and port through. "
+        "See docs/troubleshooting.md#proxyfailure."
     )
 
 
@@ -319,7 +320,7 @@ async def test_the_egress_policy_holds_for_the_proxy_and_for_what_is_behind_it(c
         asked = request(2525, host=case.host, level=case.level, proxy=Proxy(SOCKS5, LOOPBACK, port))
         found = await failure(asked, policy=case.policy(port))
     assert (found.stage, found.reason) == (case.stage, Reason.EGRESS_DENIED)
-    assert case.text in found.message
+    assert case.text in found.explained
     assert not seen
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from mailsettings.api.conditions import Reason
 from mailsettings.core.causes import clues, document, fallback, glossary
-from mailsettings.core.causes.catalog import CATALOG, DOCUMENT, link
+from mailsettings.core.causes.catalog import CATALOG, DOCUMENT, Retry, link
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.clues import LOGINS, MAX_LENGTH, PROVIDERS, STAGES, Failure, read
 from mailsettings.core.causes.engine import RULES, Basis, diagnose
-from mailsettings.core.causes.reasons import CAUSES
+from mailsettings.core.causes.reasons import CAUSES, REASONS
 from mailsettings.core.causes.records import to_document
 from mailsettings.core.causes.rule import Rule
 from mailsettings.core.rules import first
@@ -134,13 +134,27 @@ def test_every_cause_says_what_to_do_and_has_a_section(cause: Cause) -> None:
     assert page == document.render()
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_reasons_mean_the_cause_of_their_name(reason: Reason) -> None:
-    """But for the one that tells of the refresh token."""
-    if reason is Reason.TOKEN_EXPIRED:
-        assert CAUSES[reason] is Cause.REFRESH_TOKEN_EXPIRED
-    elif reason.value in [*Cause]:
-        assert CAUSES[reason].value == reason.value
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.value in [*Cause]])
+def test_reasons_mean_the_cause_of_their_name_and_need_a_person_where_trying_again_changes_nothing(
+    reason: Reason,
+) -> None:
+    assert CAUSES[reason].value == reason.value
+    assert REASONS[CAUSES[reason]] is reason
+    if reason is not Reason.CONSENT_REQUIRED:  # a person is waited for, as is right
+        assert reason.needs_person == (CATALOG[CAUSES[reason]].retry is Retry.NO)
+
+
+TOKEN_ENDPOINTS: Final = {
+    *(Cause.REFRESH_TOKEN_REVOKED, Cause.CLIENT_SECRET_INVALID, Cause.CLIENT_SECRET_EXPIRED, Cause.CLIENT_ID_UNKNOWN),
+    *(Cause.REDIRECT_URI_MISMATCH, Cause.TENANT_NOT_FOUND, Cause.WRONG_ACCOUNT_TYPE, Cause.INVALID_SCOPE),
+    *(Cause.GRANT_NOT_ALLOWED, Cause.CODE_REUSED_OR_EXPIRED, Cause.PKCE_MISMATCH, Cause.DOMAIN_WIDE_DELEGATION_MISSING),
+}
+"""What only an identity provider can know; conditions have had other names for it."""
+
+
+def test_conditions_have_a_name_for_every_cause_and_it_is_the_causes_own() -> None:
+    assert set(REASONS) == set(Cause)
+    assert {cause for cause, reason in REASONS.items() if cause.value != reason.value} == TOKEN_ENDPOINTS
 
 
 OF_THE_OPERATOR: Final = {
@@ -149,7 +163,7 @@ OF_THE_OPERATOR: Final = {
     *(Reason.CONFIG_MAP_NOT_FOUND, Reason.CONFIG_MAP_KEY_MISSING, Reason.SYSTEM_CREDENTIALS_UNRESOLVED),
     *(Reason.TOKEN_NOT_STORED, Reason.FEDERATION_UNAVAILABLE, Reason.TOKEN_REQUEST_REFUSED),
     *(Reason.PROVIDER_ANSWER_INVALID, Reason.SECRET_NOT_OWNED, Reason.DELIVERY_REFUSED, Reason.RELAY_NEEDED),
-    *(Reason.SUSPENDED, Reason.EGRESS_DENIED, Reason.SERVER_REFUSED),
+    *(Reason.SUSPENDED, Reason.EGRESS_DENIED),
     *(Reason.SETTINGS_NOT_FOUND, Reason.RECIPIENT_NOT_ALLOWED, Reason.TOO_MANY_TESTS, Reason.MAIL_LIMIT_REACHED),
     Reason.INTERRUPTED,
 }

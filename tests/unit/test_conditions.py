@@ -17,7 +17,13 @@ PENDING = unknown(Reason.PROBE_PENDING, "being tested")
 
 findings = st.dictionaries(
     st.sampled_from([T.ACCEPTED, T.CREDENTIALS_RESOLVED, T.PROBE_SUCCEEDED, T.DELIVERED]),
-    st.builds(Finding, st.sampled_from([True, False, None]), st.sampled_from(list(Reason)), st.just("text")),
+    st.builds(
+        Finding,
+        st.sampled_from([True, False, None]),
+        st.sampled_from(list(Reason)),
+        st.just("text"),
+        st.sampled_from([True, False, None]),
+    ),
     min_size=1,
 )
 
@@ -31,7 +37,10 @@ def test_ready_is_true_exactly_if_everything_is(found: dict[ConditionType, Findi
 @given(findings)
 def test_stalled_means_that_only_a_person_can_mend_it(found: dict[ConditionType, Finding]) -> None:
     summary = summarize(found)
-    needs_person = any(f.status is False and f.reason.needs_person for f in found.values())
+    needs_person = any(
+        f.status is False and (f.reason.needs_person if f.is_transient is None else not f.is_transient)
+        for f in found.values()
+    )
     assert (T.STALLED in summary) == needs_person
     assert not (T.STALLED in summary and summary[T.READY].holds)
     assert not (T.STALLED in summary and T.RECONCILING in summary)

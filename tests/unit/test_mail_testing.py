@@ -156,6 +156,9 @@ def test_mail_goes_to_the_recipient_in_mode_send_only() -> None:
         Source.TENANT,
     )
     assert probe_request(asked, settings, ProbeMode.CONNECT, described_as="it", cluster="here").mail is None
+    office = resolved(connection={"host": "smtp.acme.example"}, provider="Office365")
+    of_office = probe_request(asked, office, ProbeMode.SEND, described_as="it", cluster="here")
+    assert (request.provider, of_office.provider) == ("Custom", "Office365")
 
 
 def states(finding: Any) -> dict[str, bool | None]:
@@ -175,7 +178,7 @@ def test_conditions_at_the_end() -> None:
 
 
 def test_end_is_reported_within_the_bounds_of_the_schema() -> None:
-    failure = ProbeFailure(Stage.AUTH, Reason.BAD_CREDENTIALS, "no", 535, "5.7.8")
+    failure = ProbeFailure(Stage.AUTH, Reason.BAD_CREDENTIALS, "No.", 535, "5.7.8", "Do.", "docs/a.md#b")
     result = ProbeResult(
         timedelta(milliseconds=41.4),
         failure,
@@ -195,14 +198,17 @@ def test_end_is_reported_within_the_bounds_of_the_schema() -> None:
         "cause": "BadCredentials",
         "code": 535,
         "enhancedCode": "5.7.8",
-        "message": "no",
+        "message": "No.",
+        "remedy": "Do.",
+        "docs": "docs/a.md#b",
+        "transient": False,
     }
     assert status["stages"] == [{"name": "auth", "duration": "29ms"}]
     assert status["server"] == {"mechanisms": ["PLAIN"]}
     assert status["messageID"] == "<1@acme.example>"
     assert len(status["dialogue"]) == MAX_DIALOGUE_LINES
     assert {len(line) for line in status["dialogue"]} == {MAX_LINE}
-    assert verdict(ProbeMode.SEND, result, now=NOW) == failed(Reason.BAD_CREDENTIALS, "no")
+    assert verdict(ProbeMode.SEND, result, now=NOW) == failed(Reason.BAD_CREDENTIALS, "No. Do. See docs/a.md#b.")
 
 
 def test_passing_test_warns_of_a_certificate_that_ends_soon() -> None:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from mailsettings.api.conditions import Reason
 from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.identity import Family
+from mailsettings.core.causes.catalog import link
+from mailsettings.core.causes.cause import Cause
 from mailsettings.core.oauth2 import faults
 from mailsettings.core.oauth2.answers import read_token_answer
 from mailsettings.core.oauth2.faults import (
@@ -98,7 +100,7 @@ def fault_of(failure: Failure, request: Asked) -> TokenFault:
     return diagnose(failure, request, deadline=DEADLINE)
 
 
-AGAIN = "Begin the consent again."
+AGAIN = "Begin the consent again"
 
 ROWS: list[tuple[Failure, Asked, Reason, bool, str]] = [
     # The person has not finished, or not in time
@@ -294,7 +296,7 @@ ROWS: list[tuple[Failure, Asked, Reason, bool, str]] = [
     (microsoft("invalid_grant", 50057), MS_REFRESH, R.ACCOUNT_UNUSABLE, False, "enable it"),
     (described("invalid_grant", "Account has been deleted"), GOOGLE, R.ACCOUNT_UNUSABLE, False, "cannot be used"),
     # The refresh token
-    (microsoft("invalid_grant", 700082), MS_REFRESH, R.TOKEN_EXPIRED, False, "not used for too long"),
+    (microsoft("invalid_grant", 700082), MS_REFRESH, R.REFRESH_TOKEN_EXPIRED, False, "not used for too long"),
     (microsoft("invalid_grant", 50173), MS_REFRESH, R.TOKEN_REVOKED, False, "refreshTokenSecretRef"),
     (microsoft("invalid_grant", 99999), MS_REFRESH, R.TOKEN_REVOKED, False, "no longer takes"),
     (
@@ -305,7 +307,7 @@ ROWS: list[tuple[Failure, Asked, Reason, bool, str]] = [
         "publishing status is Testing",
     ),
     (described("invalid_grant", "It has expired, being revoked"), CUSTOM, R.TOKEN_REVOKED, False, "has revoked"),
-    (described("invalid_grant", "Token is not active"), CUSTOM, R.TOKEN_EXPIRED, False, "past its date"),
+    (described("invalid_grant", "Token is not active"), CUSTOM, R.REFRESH_TOKEN_EXPIRED, False, "past its date"),
     (answered({"error": "invalid_grant"}), CUSTOM, R.TOKEN_REVOKED, False, "Authorize again"),
     # Scopes, and the rest
     (microsoft("invalid_scope", 70011), MS_APP, R.SCOPE_INVALID, False, "Leave auth.oauth2.scopes out"),
@@ -313,6 +315,29 @@ ROWS: list[tuple[Failure, Asked, Reason, bool, str]] = [
     (answered({"error": "invalid_scope"}), CUSTOM, R.SCOPE_INVALID, False, "Check auth.oauth2.scopes"),
     (answered({"error": "invalid_request"}), CUSTOM, R.TOKEN_REQUEST_REFUSED, False, "invalid_request"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("failure", "request_", "cause"),
+    [
+        (described("invalid_grant", "Redirect URI does not match"), CUSTOM_CODE, Cause.REDIRECT_URI_MISMATCH),
+        (answered({"error": "unauthorized_client"}, 401), SERVICE, Cause.DOMAIN_WIDE_DELEGATION_MISSING),
+        (microsoft("invalid_client", 7000222), MS_APP, Cause.CLIENT_SECRET_EXPIRED),
+        (microsoft("invalid_grant", 700082), MS_REFRESH, Cause.REFRESH_TOKEN_EXPIRED),
+        (Failure(K.NAME_NOT_FOUND), CUSTOM, Cause.DNS_NOT_FOUND),
+        (Failure(K.REFUSED), CUSTOM, Cause.CONNECTION_REFUSED),
+        (Failure(K.DEADLINE), CUSTOM, Cause.CONNECTION_TIMEOUT),
+    ],
+)
+def test_each_failure_leads_to_the_page_of_its_cause(failure: Failure, request_: Asked, cause: Cause) -> None:
+    fault = fault_of(failure, request_)
+    assert fault.docs == link(cause)
+    assert fault.remedy
+    assert fault.message == f"{fault.happened} {fault.remedy} See {link(cause)}."
+
+
+def test_what_tells_of_the_operator_itself_has_no_page() -> None:
+    assert fault_of(Failure(K.ASSERTION, detail="no such file"), CUSTOM).docs == ""
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What becomes of a token: kept, renewed, told."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -121,6 +122,17 @@ def test_outage_does_not_take_a_refusal_back() -> None:
     assert not decided(stored(), told).finding.holds
 
 
+def test_failure_says_what_to_do_and_where_more_is_told() -> None:
+    refused = replace(REVOKED, remedy="Do.")
+    told = failure(refused)
+    assert told.remedy == "Do."
+    assert told.docs == "docs/troubleshooting.md#refreshtokenrevoked"
+    said = "Revoked. Do. See docs/troubleshooting.md#refreshtokenrevoked."
+    assert decided(stored(), told).finding.message == said == refused.message
+    still = failure(UNREACHABLE, before=told)
+    assert (still.message, still.remedy, still.docs) == (told.message, told.remedy, told.docs)
+
+
 def test_refusal_after_an_outage_is_told() -> None:
     assert failure(REVOKED, before=failure(UNREACHABLE, ago=HOUR)).cause == "TokenRevoked"
 
@@ -156,7 +168,7 @@ def test_failure_is_meant_until_something_changes() -> None:
     assert still_meant(told.model_copy(update={"cause": "Gone"}), None, subject(), DIGEST) is None
 
 
-def probed(token: str, failures: int = 1, reason: Reason = Reason.TOKEN_REFUSED) -> ProbeStatus:
+def probed(token: str, failures: int = 1, reason: Reason = Reason.BAD_CREDENTIALS, stage: str = "auth") -> ProbeStatus:
     return ProbeStatus(
         mode=ProbeMode.AUTHENTICATE,
         last_probe_time="2026-11-22T16:39:00Z",
@@ -165,7 +177,7 @@ def probed(token: str, failures: int = 1, reason: Reason = Reason.TOKEN_REFUSED)
         fingerprint="x",
         generation=1,
         token=token,
-        failure=ProbeFailureStatus(stage="auth", cause=reason, message=""),
+        failure=ProbeFailureStatus(stage=stage, cause=reason, message=""),
     )
 
 
@@ -173,6 +185,9 @@ def test_refused_token_is_renewed_once() -> None:
     token = stored()
     assert is_refused(token, probed(token.serial))
     assert due(decided(token, urgency=Urgency.REFUSED)) <= NOW
+    for refusal in (Reason.TOKEN_EXPIRED, Reason.WRONG_TOKEN_SCOPE_OR_AUDIENCE, Reason.MAILBOX_NOT_PERMITTED):
+        assert is_refused(token, probed(token.serial, reason=refusal))
+    assert not is_refused(token, probed(token.serial, stage="mail"))
     assert not is_refused(token, probed("another"))
     assert not is_refused(token, probed(token.serial, failures=2))
     assert not is_refused(token, probed(token.serial, reason=Reason.CONNECTION_TIMEOUT))

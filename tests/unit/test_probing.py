@@ -13,6 +13,7 @@ from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding
 from mailsettings.core.probe import Certificate, ProbeFailure, ProbeResult, ServerFacts, Stage, StageTime
 from mailsettings.core.probing import FinishedProbe, ProbeSubject, due_at, probe_subject, record, remembered, verdict
+from mailsettings.core.schedule import FIRST_RETRY, FIRST_RETRY_AFTER_REFUSAL, JITTER
 from mailsettings.core.sender_dns import Sender
 from tests.unit.builders import resolved
 
@@ -127,6 +128,64 @@ def test_verdict_stands_while_only_a_secrets_content_has_changed() -> None:
 def test_verdict_of_a_failure_is_the_failures_reason() -> None:
     failure = found(subject(), record(finished(subject(), BAD), None))
     assert (failure.status, failure.reason, failure.message) == (False, Reason.BAD_CREDENTIALS, "refused")
+
+
+def test_verdict_says_what_to_do_and_where_more_is_told() -> None:
+    failure = replace(BAD, message="No.", remedy="Do.", docs="docs/a.md#b")
+    status = record(finished(subject(), failure), None)
+    assert status.document()["failure"] == {
+        "stage": "auth",
+        "cause": "BadCredentials",
+        "code": 535,
+        "enhancedCode": "5.7.8",
+        "message": "No.",
+        "remedy": "Do.",
+        "docs": "docs/a.md#b",
+        "transient": False,
+    }
+    assert found(subject(), status).message == "No. Do. See docs/a.md#b."
+
+
+@pytest.mark.parametrize("is_transient", [True, False])
+def test_what_may_pass_is_tried_sooner_and_stalls_nothing_whatever_its_reason(is_transient: bool) -> None:
+    """A host name that is wrong and name servers that do not answer have one cause."""
+    failure = ProbeFailure(Stage.RESOLVE, Reason.DNS_NOT_FOUND, "No.", is_transient=is_transient)
+    status = record(finished(subject(), failure), None)
+    assert found(subject(), status).needs_person is not is_transient
+    first_retry = FIRST_RETRY if is_transient else FIRST_RETRY_AFTER_REFUSAL
+    due = due_at(subject(), status)
+    assert due is not None
+    assert first_retry * (1 - JITTER) - timedelta(seconds=1) <= due - NOW <= first_retry
+
+
+@pytest.mark.parametrize(
+    ("reason", "stage", "token", "is_lenient"),
+    [
+        (Reason.BAD_CREDENTIALS, Stage.AUTH, "serial", True),
+        (Reason.WRONG_TOKEN_SCOPE_OR_AUDIENCE, Stage.AUTH, "serial", True),
+        (Reason.MAILBOX_NOT_PERMITTED, Stage.AUTH, "serial", True),
+        (Reason.SMTP_AUTH_DISABLED_MAILBOX, Stage.AUTH, "serial", False),
+        (Reason.SENDER_NOT_ALLOWED, Stage.MAIL, "serial", False),
+        (Reason.BAD_CREDENTIALS, Stage.AUTH, None, False),
+    ],
+)
+def test_a_refused_token_needs_a_person_only_if_a_renewed_one_is_refused_too(
+    reason: Reason, stage: Stage, token: str | None, is_lenient: bool
+) -> None:
+    tested = replace(subject(), token=token)
+    failure = ProbeFailure(stage, reason, "No.")
+    once = record(finished(tested, failure), passed_status(tested))
+    twice = record(finished(tested, failure), once)
+    assert [found(tested, status).needs_person for status in (once, twice)] == [not is_lenient, True]
+    assert (due_at(replace(tested, token="another"), once) is None) == is_lenient
+    assert due_at(replace(tested, token="another"), twice) is not None
+
+
+def test_the_provider_is_part_of_what_is_tested() -> None:
+    """By it the same words of a server mean something else."""
+    custom, office = subject(), subject(connection={"host": "smtp.acme.example"}, provider="Office365")
+    assert (custom.request.provider, office.request.provider) == ("Custom", "Office365")
+    assert custom.fingerprint != office.fingerprint
 
 
 def seen(*days: int, **facts: Any) -> ProbeStatus:

@@ -48,8 +48,8 @@ class ConditionType(StrEnum):
 class Reason(StrEnum):
     """Why a condition has its status; also the reason of the event that announces it.
 
-    A failed probe's reasons bear the names that mail failures commonly go by where one of those fits; the rest are this
-    operator's own.
+    A failed probe's reasons bear the names of the causes in docs/troubleshooting.md; the few others are this operator's
+    own. `needs_person` says of a cause what its remedy does: that trying again changes nothing before that.
     """
 
     doc: str
@@ -145,7 +145,11 @@ class Reason(StrEnum):
         "The provider no longer takes the refresh token: it was revoked, replaced, or ended by a changed password.",
         True,
     )
-    TOKEN_EXPIRED = ("TokenExpired", "The refresh token is past its date, or was not used for too long.", True)
+    REFRESH_TOKEN_EXPIRED = (
+        "RefreshTokenExpired",
+        "The refresh token is past its date, or was not used for too long.",
+        True,
+    )
     REFRESH_TOKEN_MISSING = (
         "RefreshTokenMissing",
         "The consent gave no refresh token, so that mail could be sent for an hour or so only.",
@@ -223,11 +227,20 @@ class Reason(StrEnum):
         "The operator's egress policy forbids this address or port.",
         True,
     )
-    DNS_NOT_FOUND = ("DnsNotFound", "The host name cannot be resolved.", True)
-    DNS_TEMPORARY = ("DnsTemporary", "The name servers did not answer.")
+    DNS_NOT_FOUND = (
+        "DnsNotFound",
+        "The host name cannot be resolved: it is wrong, which a person has to mend, or the name servers do not answer.",
+    )
     CONNECTION_REFUSED = ("ConnectionRefused", "The host answers, but nothing listens on that port.")
-    CONNECTION_TIMEOUT = ("ConnectionTimeout", "The host or the server did not answer in time.")
-    CONNECTION_LOST = ("ConnectionLost", "The connection broke, or could not be made for want of a route.")
+    CONNECTION_TIMEOUT = (
+        "ConnectionTimeout",
+        "The host or the server did not answer in time, or took too long for the probe as a whole.",
+    )
+    PORT_BLOCKED = (
+        "PortBlocked",
+        "The network has no way to the host, or does not let mail out on that port.",
+        True,
+    )
 
     # ProbeSucceeded and Authorized: failed at the proxy
     PROXY_FAILURE = (
@@ -252,8 +265,7 @@ class Reason(StrEnum):
         True,
     )
     START_TLS_NOT_OFFERED = ("StartTlsNotOffered", "The server does not offer STARTTLS, which is required.", True)
-    TLS_PROTOCOL_VERSION = ("TlsProtocolVersion", "Client and server share no TLS version.", True)
-    TLS_HANDSHAKE_FAILED = ("TlsHandshakeFailed", "The TLS handshake failed for another cause.")
+    TLS_PROTOCOL_VERSION = ("TlsProtocolVersion", "Client and server share no TLS version or cipher.", True)
     CERTIFICATE_UNTRUSTED = ("CertificateUntrusted", "The certificate's issuer is not trusted.", True)
     CERTIFICATE_NAME_MISMATCH = ("CertificateNameMismatch", "The certificate is for another name.", True)
     CERTIFICATE_EXPIRED = ("CertificateExpired", "The certificate is past its date, or not yet valid.", True)
@@ -267,20 +279,81 @@ class Reason(StrEnum):
         True,
     )
     AUTH_REQUIRED = ("AuthRequired", "The server wants a login, and the settings have none.", True)
-    BAD_CREDENTIALS = ("BadCredentials", "The server refused the user name or the password.", True)
-    # Waiting can help: a renewed token may be taken, and rights that were granted take a while to hold everywhere.
-    TOKEN_REFUSED = ("TokenRefused", "The server refused the OAuth2 access token; the message says what to check.")
+    BAD_CREDENTIALS = ("BadCredentials", "The server refused the user name, the password or the access token.", True)
+    APP_PASSWORD_REQUIRED = (
+        "AppPasswordRequired",
+        "The provider wants an app password; the account's own will not do.",
+        True,
+    )
+    BASIC_AUTH_DISABLED = (
+        "BasicAuthDisabled",
+        "The provider or the directory takes no user name and password any more; use auth.oauth2.",
+        True,
+    )
+    SMTP_AUTH_DISABLED_TENANT = (
+        "SmtpAuthDisabledTenant",
+        "Exchange Online: authenticated SMTP is off for the whole directory (tenant).",
+        True,
+    )
+    SMTP_AUTH_DISABLED_MAILBOX = (
+        "SmtpAuthDisabledMailbox",
+        "Exchange Online: authenticated SMTP is off for the mailbox.",
+        True,
+    )
+    SECURITY_DEFAULTS = ("SecurityDefaults", "Entra's security defaults stand against the login.", True)
+    ACCOUNT_BLOCKED = (
+        "AccountBlocked",
+        "The account is locked, disabled, suspended or not activated, or has to sign in at the provider's page.",
+        True,
+    )
+    # Of a token these become lasting only when a renewed one has been refused too.
+    WRONG_TOKEN_SCOPE_OR_AUDIENCE = (
+        "WrongTokenScopeOrAudience",
+        "The access token is for another resource, or its scopes do not cover SMTP.",
+        True,
+    )
+    MAILBOX_NOT_PERMITTED = (
+        "MailboxNotPermitted",
+        "The login or the token is good, but has no right to that mailbox, or there is no such mailbox.",
+        True,
+    )
+    TOKEN_EXPIRED = ("TokenExpired", "The server holds the access token to be past its time; it is renewed by itself.")
     TOKEN_UNUSABLE = (
         "TokenUnusable",
-        "The access token cannot be sent to this server: it is too long, or no token at all.",
+        "The access token cannot be sent to any server: it is too long, or no token at all.",
+        True,
+    )
+    CLOCK_SKEW = ("ClockSkew", "The server holds a time in the token to be wrong: a clock is.", True)
+    SENDER_NOT_VERIFIED = (
+        "SenderNotVerified",
+        "The provider wants the sender's address or domain verified, or has the account in a sandbox.",
+        True,
+    )
+    SENDER_DOMAIN_AUTH_FAILED = (
+        "SenderDomainAuthFailed",
+        "SPF, DKIM or DMARC of the sender's domain does not pass.",
         True,
     )
     RECIPIENT_REJECTED = ("RecipientRejected", "The server does not take the test mail's recipient.", True)
-    CONTENT_REJECTED = ("ContentRejected", "The server refused the test mail itself.", True)
-    SERVER_TEMPORARY = ("ServerTemporary", "The server asks to try again later (a 4xx reply).")
-    SERVER_REFUSED = ("ServerRefused", "The server refused the session or a command (a 5xx reply).", True)
-    PROTOCOL_ERROR = ("ProtocolError", "What answers does not speak SMTP as RFC 5321 has it.", True)
-    PROBE_TIMEOUT = ("ProbeTimeout", "The probe as a whole took too long, though no single step did.")
+    RELAY_DENIED = ("RelayDenied", "The server does not relay to the recipient's domain for this session.", True)
+    RATE_LIMITED = ("RateLimited", "Too many messages, logins or recipients in a short time.")
+    QUOTA_EXCEEDED = ("QuotaExceeded", "The quota of a day, a month or the plan is used up.")
+    TOO_MANY_CONNECTIONS = ("TooManyConnections", "Too many connections at once.")
+    MESSAGE_TOO_LARGE = ("MessageTooLarge", "The test mail is over the server's size limit.", True)
+    CONTENT_REJECTED = ("ContentRejected", "A filter of the server refused the test mail itself.", True)
+    GREYLISTED = ("Greylisted", "The server defers on first contact; a later try is accepted.")
+    IP_BLOCKED = ("IpBlocked", "The server refuses the address that the cluster sends from.", True)
+    MAILBOX_FULL = ("MailboxFull", "The recipient's mailbox, or that of the login, is over its quota.")
+    SERVER_TEMPORARY = (
+        "ServerTemporary",
+        "The server has a temporary failure: it asks to try again later, or closes the connection.",
+    )
+    SERVER_MISCONFIGURED = ("ServerMisconfigured", "The server's own set-up is broken.")
+    PROTOCOL_ERROR = (
+        "ProtocolError",
+        "What answers does not speak SMTP as RFC 5321 has it, or holds that of what it was told.",
+        True,
+    )
     PROBE_BROKEN = ("ProbeBroken", "The operator itself failed during the probe; its log says where.")
 
     # Complete, Succeeded
@@ -304,3 +377,8 @@ class Reason(StrEnum):
     # Ready, Reconciling
     READY = ("Ready", "The application can send mail; the message says how far that was tested.")
     PROGRESSING = ("Progressing", "A change is being acted on.")
+
+
+def explained(happened: str, remedy: str | None, docs: str | None) -> str:
+    """A condition's message: what happened, what to do, and where more is told of it."""
+    return " ".join(filter(None, (happened, remedy, f"See {docs}." if docs else None)))

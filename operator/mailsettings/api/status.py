@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from mailsettings.api.conditions import explained
 from mailsettings.api.probe import ProbeMode
 
 Count = Annotated[int, Field(ge=0, json_schema_extra={"format": "int32"})]
@@ -81,20 +82,36 @@ class Binding(StatusModel):
     """The Secret's name."""
 
 
-class ProbeFailureStatus(StatusModel):
+class FailureStatus(StatusModel):
+    """Why something failed, and what to do about it."""
+
+    cause: str
+    """The condition's reason: the cause by the name that docs/troubleshooting.md has it under, where it is one."""
+    message: str
+    """What happened."""
+    remedy: str | None = None
+    """What to do."""
+    docs: str | None = None
+    """Where the documentation tells of the cause; absent where it tells of the operator itself."""
+    transient: bool = False
+    """Whether it may pass without anybody's doing."""
+
+    @property
+    def explained(self) -> str:
+        """All of it in the words of a condition."""
+        return explained(self.message, self.remedy, self.docs)
+
+
+class ProbeFailureStatus(FailureStatus):
     """Why the last probe failed."""
 
     stage: str
     """The step of the SMTP dialogue: resolve, proxy, connect, greeting, tls, ehlo, auth, mail, rcpt or data; or token,
     where an access token had to be got first."""
-    cause: str
-    """The ProbeSucceeded condition's reason."""
     code: Count | None = None
     """The server's reply code, where it answered."""
     enhanced_code: str | None = None
     """The server's enhanced status code (RFC 3463), where it gave one."""
-    message: str
-    """What happened and what to do."""
 
 
 class StageStatus(StatusModel):
@@ -188,13 +205,9 @@ class TokenState(StrEnum):
     REVOKED = "Revoked"
 
 
-class OAuth2Failure(StatusModel):
+class OAuth2Failure(FailureStatus):
     """Why the token could not be renewed, and what has to survive a restart of the operator."""
 
-    cause: str
-    """The Authorized condition's reason."""
-    message: str
-    """What happened and what to do."""
     transient: bool
     """Whether the token is as good as before: the provider could not be asked."""
     time: Time

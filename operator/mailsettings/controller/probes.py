@@ -222,8 +222,14 @@ class ProbeRunner:
             key = next(iter(job.wanted_by), None)
             self._logger.error("the probe of %s broke: %s", key, described(error))  # noqa: TRY400
             where = f"{request.server.host}:{request.server.port}"
-            message = f"The operator itself failed while it tested {where}; its log says where. It is tried again."
-            return ProbeResult(timedelta(), ProbeFailure(Stage.CONNECT, Reason.PROBE_BROKEN, message))
+            failure = ProbeFailure(
+                Stage.CONNECT,
+                Reason.PROBE_BROKEN,
+                f"The operator itself failed while it tested {where}; its log says where.",
+                remedy="It is tried again.",
+                is_transient=True,
+            )
+            return ProbeResult(timedelta(), failure)
 
 
 def _tells(tested: ProbeSubject, other: ProbeSubject) -> bool:

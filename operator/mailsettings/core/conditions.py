@@ -20,7 +20,7 @@ Findings = Mapping[ConditionType, Finding]
 def summarize(findings: Findings) -> Findings:
     """The findings with `Ready` and, where they apply, `Stalled` and `Reconciling`."""
     summary = {**findings, ConditionType.READY: _ready(findings)}
-    stalled = next(((k, f) for k, f in findings.items() if f.status is False and f.reason.needs_person), None)
+    stalled = next(((k, f) for k, f in findings.items() if f.needs_person), None)
     if stalled is not None:
         kind, finding = stalled
         summary[ConditionType.STALLED] = passed(finding.reason, f"{kind}: {finding.message}")

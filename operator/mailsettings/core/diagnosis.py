@@ -1,4 +1,9 @@
-"""From what went wrong to what a person should do: one pure function over an ordered table of rules."""
+"""From what went wrong in a probe to its cause and to what a person should do. Pure.
+
+What the probe has seen for certain is judged by its kind, in one table of rules. What a server says is judged by
+`core/causes`, the only place that knows what servers' words mean; `core/remedies.py` says what to do about it in the
+fields of these settings.
+"""
 
 import re
 import unicodedata
@@ -8,10 +13,16 @@ from typing import Final
 
 from mailsettings.api.conditions import Reason
 from mailsettings.api.providers import TlsMode
+from mailsettings.core.causes import engine
+from mailsettings.core.causes.catalog import CATALOG, link
+from mailsettings.core.causes.cause import Cause
+from mailsettings.core.causes.clues import Failure
+from mailsettings.core.causes.reasons import REASONS, docs_of
 from mailsettings.core.probe import ProbeFailure, ProbeRequest, Stage
 from mailsettings.core.redact import redact
-from mailsettings.core.rules import decisive, is_in, pattern, sentences
-from mailsettings.core.sasl import Challenge, Mechanism, initial_response, parse_challenge
+from mailsettings.core.remedies import About, remedy_of
+from mailsettings.core.rules import first, is_in
+from mailsettings.core.sasl import Challenge, Mechanism, decoded_challenge, initial_response, parse_challenge
 from mailsettings.core.server import BearerToken
 
 
@@ -40,7 +51,7 @@ class FaultKind(StrEnum):
     LOST = "lost"
     """The other side closed or reset the connection."""
     TLS_BYTES = "tls-bytes"
-    """Where a greeting was due, bytes of a TLS record came."""
+    """Where a greeting was due, bytes of a TLS record came, or a TLS client's first message was answered with them."""
     PLAIN_BYTES = "plain-bytes"
     """Where a TLS record was due, other bytes came."""
     TLS_VERSION = "tls-version"
@@ -100,11 +111,19 @@ class _Case:
     request: ProbeRequest
     enhanced_code: str | None
     said: str = field(repr=False)
-    """The server's text on one line, without the enhanced code. For matching only: it may hold secrets."""
+    """All that is to be judged, as it was said. It may hold secrets."""
     text: str
     """The same fit to be shown: without secrets, bounded."""
     challenge: str
     """What the error challenge says, likewise; empty without one that can be read."""
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the server itself says that a later try may go well. Source: RFC 5321 §4.2.1, RFC 3463 §2.
+
+        Exchange Online says `451 5.7.3`, by which it does not mean that.
+        """
+        return (self.fault.code or 0) // 100 == 4 and not (self.enhanced_code or "").startswith("5")
 
     @property
     def by_token(self) -> bool:
@@ -123,6 +142,8 @@ class _Case:
             "tls": server.tls_mode.value,
             "version": server.tls_min_version,
             "name": server.tls_server_name or server.host,
+            "refused": "deferred" if self.is_temporary else "refused",
+            "login": "access token" if self.by_token else "login",
             "timeout": f"{server.timeout.total_seconds():g}s",
             "sender": self.request.mail.sender if self.request.mail else "the sender",
             "recipient": self.request.mail.recipient if self.request.mail else "the recipient",
@@ -147,20 +168,17 @@ class _Rule:
     happened: str
     """A sentence with the placeholders of `_Case.words`."""
     remedy: str
-    """What to do, likewise; may be empty."""
+    """What to do, likewise."""
     kinds: frozenset[FaultKind] | None = None
     stages: frozenset[Stage] | None = None
     codes: frozenset[int] | None = None
-    """Reply codes; sources: RFC 5321 §4.2, RFC 4954 §6, RFC 3207 §4."""
-    enhanced: re.Pattern[str] | None = None
-    """Matches the whole enhanced code; sources: RFC 3463, RFC 4954 §6."""
-    text: re.Pattern[str] | None = None
-    """Found in the server's text, whatever its case."""
+    """Reply codes; source: RFC 5321 §4.2."""
     ports: frozenset[int] | None = None
     tls: frozenset[TlsMode] | None = None
-    has_login: bool | None = None
     by_token: bool | None = None
     challenged: bool | None = None
+    is_transient: bool | None = None
+    """None: as the reason says."""
 
     def holds(self, case: _Case) -> bool:
         """Whether every condition does."""
@@ -171,9 +189,6 @@ class _Rule:
             and is_in(fault.code, self.codes)
             and is_in(server.port, self.ports)
             and is_in(server.tls_mode, self.tls)
-            and (self.enhanced is None or self.enhanced.fullmatch(case.enhanced_code or "") is not None)
-            and (self.text is None or self.text.search(case.said) is not None)
-            and self.has_login in (None, case.request.credentials is not None)
             and self.by_token in (None, case.by_token)
             and self.challenged in (None, bool(case.challenge))
         )
@@ -182,18 +197,56 @@ class _Rule:
 def diagnose(fault: Fault, request: ProbeRequest) -> ProbeFailure:
     """What a fault means for the person who wrote the settings.
 
-    The message holds no secret, no time and no counter: the same fault gives the same message each time, so that the
-    status is not written for nothing.
+    The texts hold no secret, no time and no counter: the same fault gives the same texts each time, so that the status
+    is not written for nothing.
     """
     case = _case(fault, request)
-    rule = decisive(_RULES, case)
+    rule = first(_RULES, case)
+    return _said(case) if rule is None else _seen(case, rule)
+
+
+def _seen(case: _Case, rule: _Rule) -> ProbeFailure:
+    """What the probe itself has found."""
+    remedy = rule.remedy.format_map(case.words)
+    is_transient = not rule.reason.needs_person if rule.is_transient is None else rule.is_transient
+    return _failure(case, rule.reason, rule.happened, remedy, docs_of(rule.reason), is_transient=is_transient)
+
+
+def _said(case: _Case) -> ProbeFailure:
+    """What the server says, or OpenSSL of it."""
+    fault, request = case.fault, case.request
+    found = engine.diagnose(Failure(case.said, fault.stage, request.known_provider, _login(request)))
+    cause = found.cause
+    if fault.kind is FaultKind.TLS_OTHER and found.basis is engine.Basis.STAGE:
+        cause = Cause.TLS_PROTOCOL_VERSION
+    reason = REASONS[cause]
+    about = About(cause, fault.stage, request, case.said)
+    doubt = "" if found.basis is engine.Basis.RULE else "Probably: "
+    happened = f"{_HAPPENED[fault.stage]} {doubt}{CATALOG[cause].title}."
+    if fault.kind is FaultKind.TLS_OTHER:
+        happened = "The TLS handshake with {where} failed: {detail}."
+    is_transient = not reason.needs_person or case.is_temporary
+    return _failure(case, reason, happened, remedy_of(about), link(cause), is_transient=is_transient)
+
+
+def _failure(case: _Case, reason: Reason, happened: str, remedy: str, docs: str, *, is_transient: bool) -> ProbeFailure:
+    stage = case.fault.stage
     return ProbeFailure(
-        stage=fault.stage,
-        reason=rule.reason,
-        message=f"{_LABELS[fault.stage]}: {sentences(rule.happened, rule.remedy, case.words)}",
-        code=fault.code,
+        stage=stage,
+        reason=reason,
+        message=f"{_LABELS[stage]}: {happened.format_map(case.words)}",
+        code=case.fault.code,
         enhanced_code=case.enhanced_code,
+        remedy=remedy,
+        docs=docs,
+        is_transient=is_transient,
     )
+
+
+def _login(request: ProbeRequest) -> str:
+    if request.credentials is None:
+        return "none"
+    return "oauth2" if isinstance(request.credentials, BearerToken) else "basic"
 
 
 def _case(fault: Fault, request: ProbeRequest) -> _Case:
@@ -201,9 +254,19 @@ def _case(fault: Fault, request: ProbeRequest) -> _Case:
     # again afterwards, for a server that had already lost them itself.
     enhanced_code, text = _parse_text(_scrubbed(fault.text, request))
     text = _shortened(_scrubbed(text, request), MAX_REPLY_LENGTH)
-    # What a reply means must not hang on the login: a user may be called "relay".
-    _, said = _parse_text(fault.text)
-    return _Case(fault, request, enhanced_code, said, text, _parse_challenge(fault.challenge, request))
+    return _Case(fault, request, enhanced_code, _judged(fault), text, _parse_challenge(fault.challenge, request))
+
+
+def _judged(fault: Fault) -> str:
+    """What the engine is asked about: the reply as it is on the wire, with the challenge before it as text.
+
+    Nothing is scrubbed from it: a user may be called "relay", and "Relay access denied" has to stay what it is.
+    """
+    if fault.kind is not FaultKind.REPLY:
+        return fault.detail
+    challenge = decoded_challenge(fault.challenge)
+    lines = [f"{fault.code} {line}".rstrip() for line in fault.text.splitlines() or [""]]
+    return "\n".join(filter(None, (challenge, *lines)))
 
 
 def _where(host: str, port: int) -> str:
@@ -285,6 +348,7 @@ def _shortened(text: str, length: int) -> str:
 
 
 _LABELS: Final = {
+    Stage.TOKEN: "Token",
     Stage.RESOLVE: "DNS",
     Stage.PROXY: "Proxy",
     Stage.CONNECT: "Connect",
@@ -297,6 +361,7 @@ _LABELS: Final = {
     Stage.DATA: "DATA",
 }
 _STEPS: Final = {
+    Stage.TOKEN: "the request for a token",
     Stage.RESOLVE: "the look-up of its name",
     Stage.PROXY: "the connect through the proxy",
     Stage.CONNECT: "the connect",
@@ -308,6 +373,22 @@ _STEPS: Final = {
     Stage.RCPT: "the recipient address",
     Stage.DATA: "the test mail",
 }
+
+
+_HAPPENED: Final = {
+    Stage.TOKEN: "{where} answered {reply}.",
+    Stage.RESOLVE: "{where} answered {reply}.",
+    Stage.PROXY: "{where} answered {reply}.",
+    Stage.CONNECT: "{where} answered {reply}.",
+    Stage.GREETING: "{where} {refused} the session with {reply}.",
+    Stage.TLS: "{where} {refused} STARTTLS with {reply}.",
+    Stage.EHLO: "{where} {refused} EHLO with {reply}.",
+    Stage.AUTH: "{where} {refused} the {login} with {reply}.",
+    Stage.MAIL: "{where} {refused} the sender {sender} with {reply}.",
+    Stage.RCPT: "{where} {refused} the recipient {recipient} with {reply}.",
+    Stage.DATA: "{where} {refused} the test mail with {reply}.",
+}
+"""By the step that the server refused."""
 
 
 def _one(*kinds: FaultKind) -> frozenset[FaultKind]:
@@ -324,15 +405,7 @@ def _codes(*codes: int | range) -> frozenset[int]:
 
 _PLAIN_FIRST: Final = frozenset({TlsMode.DISABLED, TlsMode.START_TLS})
 _IMPLICIT: Final = frozenset({TlsMode.IMPLICIT})
-_DISABLED: Final = frozenset({TlsMode.DISABLED})
-_ENVELOPE: Final = _at(Stage.MAIL, Stage.RCPT, Stage.DATA)
-_TEMPORARY: Final = _codes(range(400, 500))
-_PERMANENT: Final = _codes(range(500, 600))
-_CHECK_TOKEN: Final = (
-    "Check that the token is for this very mailbox and bears the scope and audience that the mail server wants, and "
-    "that the provider lets this account and application use SMTP."
-)
-_WANTS_TLS: Final = pattern(r"STARTTLS|\bTLS\b|encrypt|secure connection")
+_NOT_REFUSALS: Final = _codes(range(200, 400))
 
 _BEFORE_AND_AT_CONNECT: Final = (
     _Rule(
@@ -364,9 +437,10 @@ _BEFORE_AND_AT_CONNECT: Final = (
         "There is no address for the name {host}.",
         "Check connection.host; inside the cluster write the full name of the Service.",
         kinds=_one(FaultKind.NAME_NOT_FOUND),
+        is_transient=False,
     ),
     _Rule(
-        Reason.DNS_TEMPORARY,
+        Reason.DNS_NOT_FOUND,
         "The name servers gave no answer for {host}.",
         "It is tried again; if it lasts, check the cluster's DNS.",
         kinds=_one(FaultKind.NAME_TEMPORARY),
@@ -378,10 +452,11 @@ _BEFORE_AND_AT_CONNECT: Final = (
         kinds=_one(FaultKind.REFUSED),
     ),
     _Rule(
-        Reason.CONNECTION_LOST,
+        Reason.PORT_BLOCKED,
         "{where} cannot be reached: {detail}.",
-        "Check connection.host, NetworkPolicies and the network's routes.",
+        "Check connection.host, NetworkPolicies and the network's routes; many networks let no mail out on port 25.",
         kinds=_one(FaultKind.UNREACHABLE),
+        is_transient=True,
     ),
     _Rule(
         Reason.CONNECTION_TIMEOUT,
@@ -399,7 +474,7 @@ _BEFORE_AND_AT_CONNECT: Final = (
         stages=_at(Stage.CONNECT),
     ),
     _Rule(
-        Reason.PROBE_TIMEOUT,
+        Reason.CONNECTION_TIMEOUT,
         "The probe of {where} took too long as a whole and was ended during {step}.",
         "The server is slow at every step; lower connection.timeout to learn at which.",
         kinds=_one(FaultKind.DEADLINE),
@@ -466,10 +541,10 @@ _AT_TLS: Final = (
         kinds=_one(FaultKind.CA_BUNDLE),
     ),
     _Rule(
-        Reason.TLS_HANDSHAKE_FAILED,
-        "The TLS handshake with {where} failed: {detail}.",
-        "",
-        kinds=_one(FaultKind.TLS_OTHER, FaultKind.PLAIN_BYTES),
+        Reason.SERVER_MISCONFIGURED,
+        "{where} agreed to STARTTLS and then went on in the clear: {detail}.",
+        "Whoever runs the server reads its log; something on the way may change what is said, too.",
+        kinds=_one(FaultKind.PLAIN_BYTES),
     ),
     _Rule(
         Reason.CONNECTION_TIMEOUT,
@@ -497,85 +572,10 @@ _LOST_OR_LATE: Final = (
         kinds=_one(FaultKind.TIMEOUT),
     ),
     _Rule(
-        Reason.CONNECTION_LOST,
+        Reason.SERVER_TEMPORARY,
         "{where} closed the connection instead of answering {step}.",
-        "If it lasts, the server's log says why; a firewall on the way may do it too.",
+        "It is tried again. If it lasts, the server's log says why; a firewall on the way may do it too.",
         kinds=_one(FaultKind.LOST),
-    ),
-)
-
-_AT_AUTH_BY_TOKEN: Final = (
-    _Rule(
-        Reason.TOKEN_UNUSABLE,
-        "{where} holds the login to be too long: {reply}.",
-        "Google says so where the user name is a service account's own address: set it to the mailbox. Otherwise the "
-        "token is longer than this server takes.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_PERMANENT,
-        text=pattern(r"(?:line|response|command|token|argument).{0,10} too long"),
-        by_token=True,
-    ),
-    _Rule(
-        Reason.TOKEN_UNUSABLE,
-        "{where} holds the login to be too long: {reply}.",
-        "The token is longer than this server takes.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_PERMANENT,
-        enhanced=re.compile(r"5\.5\.6"),  # RFC 4954 §6
-        by_token=True,
-    ),
-    _Rule(
-        Reason.TOKEN_REFUSED,
-        "{where} refused the access token with {reply}.",
-        "At Microsoft check that the scope is SMTP.Send of outlook.office.com, or for an application SMTP.SendAsApp of "
-        "outlook.office365.com with a service principal and mailbox permission in Exchange; that the user name is no "
-        "shared mailbox; and that SMTP AUTH is enabled for it.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_codes(535),
-        enhanced=re.compile(r"5\.7\.3"),
-        by_token=True,
-    ),
-    _Rule(
-        Reason.TOKEN_REFUSED,
-        "{where} refused the access token with {reply}.",
-        "The token is too close to its end for this server, which wants about ten minutes; a new one will do.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_PERMANENT,
-        enhanced=re.compile(r"5\.5\.127"),  # Microsoft's High Volume Email
-        by_token=True,
-    ),
-    _Rule(
-        Reason.TOKEN_REFUSED,
-        "{where} refused the access token with {reply}.",
-        _CHECK_TOKEN,
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_codes(534, 535),
-        by_token=True,
-    ),
-    _Rule(
-        Reason.TOKEN_REFUSED,
-        "{where} refused the access token with {reply}.",
-        _CHECK_TOKEN,
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_PERMANENT,
-        enhanced=re.compile(r"5\.7\.8"),
-        by_token=True,
-    ),
-    _Rule(
-        Reason.TOKEN_REFUSED,
-        "{where} refused the access token with {reply}.",
-        _CHECK_TOKEN,
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_codes(334) | _PERMANENT,
-        by_token=True,
-        challenged=True,
     ),
 )
 
@@ -612,190 +612,22 @@ _AT_AUTH: Final = (
         "Have the provider issue a usual one: with fewer claims, groups or scopes if it is too long.",
         kinds=_one(FaultKind.TOKEN_UNSENDABLE),
     ),
-    _Rule(
-        Reason.START_TLS_EXPECTED,
-        "{where} demands STARTTLS first: {reply}.",
-        "Set connection.tls.mode to StartTLS.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.EHLO, Stage.AUTH, Stage.MAIL, Stage.RCPT),
-        codes=_codes(451, 454, 523, 530, 538, 550, 554),
-        text=_WANTS_TLS,
-        tls=_DISABLED,
-    ),
-    _Rule(
-        Reason.START_TLS_EXPECTED,
-        "{where} demands encryption for the login: {reply}.",  # RFC 4954 §6
-        "Set connection.tls.mode to StartTLS.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_codes(523, 538),
-        tls=_DISABLED,
-    ),
-    _Rule(
-        Reason.BAD_CREDENTIALS,
-        "{where} does not take this password: {reply}.",
-        "The account needs an app password or another way to log in; the server's text says which.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_codes(534),
-        by_token=False,
-    ),
-    _Rule(
-        Reason.SERVER_REFUSED,
-        "{where} does not admit this way to log in: {reply}.",
-        "The {secret} may be right; have the provider or its administrator enable SMTP AUTH.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_codes(535, 550),
-        text=pattern(r"\bdisabled\b|security defaults|did not meet the criteria|not supported"),
-    ),
-    *_AT_AUTH_BY_TOKEN,
-    _Rule(
-        Reason.BAD_CREDENTIALS,
-        "{where} refused the login with {reply}.",
-        "Check the user name and the password.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_codes(535),
-    ),
-    _Rule(
-        Reason.BAD_CREDENTIALS,
-        "{where} refused the login with {reply}.",
-        "Check the user name and the password.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_PERMANENT,
-        enhanced=re.compile(r"5\.7\.8"),
-    ),
-    _Rule(
-        Reason.AUTH_NOT_OFFERED,
-        "{where} does not take a login here: {reply}.",
-        "Use the server's submission port (587 or 465), or remove auth if it wants no login.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_codes(500, 502, 503),
-    ),
-    _Rule(
-        Reason.AUTH_MECHANISM_UNSUPPORTED,
-        "{where} offered a login mechanism and then refused it with {reply}.",
-        "The server's own settings for AUTH need mending.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.AUTH),
-        codes=_codes(504),
-    ),
 )
 
-_AT_ENVELOPE: Final = (
-    _Rule(
-        Reason.AUTH_REQUIRED,
-        "{where} wants a login first: {reply}.",
-        "Set auth.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.EHLO, *_ENVELOPE),
-        codes=_codes(530),
-        has_login=False,
-    ),
-    _Rule(
-        Reason.AUTH_REQUIRED,
-        "{where} wants a login first: {reply}.",
-        "Set auth.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_ENVELOPE,
-        codes=_PERMANENT,
-        text=pattern(r"authenticat|log ?in first|not logged in"),
-        has_login=False,
-    ),
-    _Rule(
-        Reason.AUTH_REQUIRED,
-        "{where} does not count this session as logged in: {reply}.",
-        "Check which account the server expects.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_ENVELOPE,
-        codes=_codes(530),
-    ),
-    _Rule(
-        Reason.SENDER_NOT_ALLOWED,
-        "{where} does not let this login send as {sender}: {reply}.",
-        "Set mailFrom to an address that the login may use, or have the right granted.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_ENVELOPE,
-        codes=_PERMANENT,
-        text=pattern(
-            r"send ?as\b|sender address rejected|not owned by|verified sender|sender identity|"
-            r"sender.{0,40}not (?:allowed|authorized|permitted|verified)"
-        ),
-    ),
-    _Rule(
-        Reason.RECIPIENT_REJECTED,
-        "{where} does not relay to {recipient} for a session without a login: {reply}.",
-        "Set auth, or have the server admit the cluster's addresses.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.RCPT),
-        codes=_TEMPORARY | _PERMANENT,
-        text=pattern(r"\brelay"),
-        has_login=False,
-    ),
-    _Rule(
-        Reason.RECIPIENT_REJECTED,
-        "{where} does not relay to {recipient}: {reply}.",
-        "Use another probe.recipient, or have the server relay for this login.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.RCPT),
-        codes=_TEMPORARY | _PERMANENT,
-        text=pattern(r"\brelay(?:ing)?\b.{0,20}(?:denied|not|prohibited)|unable to relay"),
-    ),
-    _Rule(
-        Reason.SERVER_TEMPORARY,
-        "{where} asks to try again later: {reply}.",
-        "It is tried again.",
-        kinds=_one(FaultKind.REPLY),
-        codes=_TEMPORARY,
-    ),
-    _Rule(
-        Reason.SENDER_NOT_ALLOWED,
-        "{where} refused the sender {sender}: {reply}.",
-        "Set mailFrom to an address that the server accepts.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.MAIL),
-        codes=_codes(501, *range(550, 556)),
-    ),
-    _Rule(
-        Reason.RECIPIENT_REJECTED,
-        "{where} refused the recipient {recipient}: {reply}.",
-        "Check probe.recipient.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.RCPT),
-        codes=_codes(501, *range(550, 556)),
-    ),
-    _Rule(
-        Reason.CONTENT_REJECTED,
-        "{where} refused the test mail: {reply}.",
-        "The server's text says why.",
-        kinds=_one(FaultKind.REPLY),
-        stages=_at(Stage.DATA),
-        codes=_PERMANENT,
-    ),
-)
-
-_OTHERWISE: Final = (
-    _Rule(
-        Reason.SERVER_REFUSED,
-        "{where} refused {step} with {reply}.",
-        "The server's text says why.",
-        kinds=_one(FaultKind.REPLY),
-        codes=_PERMANENT,
-    ),
+_NO_SMTP: Final = (
     _Rule(
         Reason.PROTOCOL_ERROR,
         "{where} answered {step} with {reply}, which has no place there.",
         "Check that a mail server listens on that port.",
         kinds=_one(FaultKind.REPLY),
-        codes=_codes(range(200, 400)),
+        codes=_NOT_REFUSALS,
+        challenged=False,
     ),
     _Rule(
         Reason.PROTOCOL_ERROR,
         "What {where} answered to {step} is not SMTP.",
         "Check that a mail server listens on that port.",
+        kinds=_one(FaultKind.GARBAGE),
     ),
 )
 
@@ -804,7 +636,6 @@ _RULES: Final = (
     *_AT_TLS,
     *_LOST_OR_LATE,
     *_AT_AUTH,
-    *_AT_ENVELOPE,
-    *_OTHERWISE,
+    *_NO_SMTP,
 )
-"""The first that holds decides; the last holds always."""
+"""The first that holds decides; where none does, something was said that has to be understood."""

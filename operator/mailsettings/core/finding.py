@@ -13,6 +13,14 @@ class Finding:
     """None: not known yet."""
     reason: Reason
     message: str
+    is_transient: bool | None = None
+    """Whether a failure may pass without anybody's doing; None: as the reason says."""
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether the check failed and waiting cannot help."""
+        is_transient = not self.reason.needs_person if self.is_transient is None else self.is_transient
+        return self.status is False and not is_transient
 
     @property
     def holds(self) -> bool:
@@ -25,9 +33,9 @@ def passed(reason: Reason, message: str) -> Finding:
     return Finding(True, reason, message)
 
 
-def failed(reason: Reason, message: str) -> Finding:
+def failed(reason: Reason, message: str, *, is_transient: bool | None = None) -> Finding:
     """The check failed."""
-    return Finding(False, reason, message)
+    return Finding(False, reason, message, is_transient)
 
 
 def unknown(reason: Reason, message: str) -> Finding:

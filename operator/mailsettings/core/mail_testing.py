@@ -165,6 +165,7 @@ def probe_request(
         level=settings.effective.source,
         credentials=settings.credentials,
         mail=mail,
+        provider=settings.effective.provider,
         sender=sender_of(settings) if checks_sender else None,
         wish=None if mode is ProbeMode.CONNECT else wish,
     )
@@ -186,7 +187,7 @@ INTERRUPTED: Final = failed(
 def verdict(mode: ProbeMode, result: ProbeResult, *, now: datetime) -> Finding:
     """What the end of the dialogue means."""
     if result.failure is not None:
-        return failed(result.failure.reason, result.failure.message)
+        return failed(result.failure.reason, result.failure.explained)
     warning = certificate_warning(probed_server(result.server), format_time(now))
     return passed(Reason.TEST_PASSED, f"{PASSED[mode]}{warning}{warned(result.warnings)}")
 

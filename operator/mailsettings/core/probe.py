@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
-from mailsettings.api.conditions import Reason
+from mailsettings.api.conditions import Reason, explained
 from mailsettings.api.probe import ProbeMode
+from mailsettings.api.providers import CUSTOM, PROVIDERS
 from mailsettings.core.oauth2.request import TokenRequest
 from mailsettings.core.sender_dns import Sender
 from mailsettings.core.server import BearerToken, Credentials, Server, Source
@@ -69,6 +71,19 @@ class ProbeRequest:
     """Whose domain is looked at in DNS, if the probe passes; None: nobody's."""
     wish: TokenWish | None = None
     """In place of `credentials`: they have to be got first."""
+    provider: str = CUSTOM
+    """Whose server it is, as the settings say: providers mean different things by the same words."""
+
+    @property
+    def known_provider(self) -> str:
+        """Whose server it is, also where the settings say Custom and name a known host."""
+        host = self.server.host.lower().removesuffix(".")
+        return self.provider if self.provider != CUSTOM else _PROVIDERS_BY_HOST.get(host, CUSTOM)
+
+
+_PROVIDERS_BY_HOST: Final = {
+    endpoint.host: name for name, provider in PROVIDERS.items() for endpoint in provider.endpoints.values()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +93,22 @@ class ProbeFailure:
     stage: Stage
     reason: Reason
     message: str
-    """One or two sentences: what happened, and what to do."""
+    """What happened."""
     code: int | None = None
     """The SMTP reply code, where the server answered."""
     enhanced_code: str | None = None
     """The enhanced status code, `5.7.8`. Source: RFC 3463."""
+    remedy: str = ""
+    """What to do."""
+    docs: str = ""
+    """Where the documentation tells of it; empty: it tells of the operator itself."""
+    is_transient: bool = False
+    """Whether it may pass without anybody's doing."""
+
+    @property
+    def explained(self) -> str:
+        """All of it in the words of a condition."""
+        return explained(self.message, self.remedy, self.docs)
 
 
 class Speaker(StrEnum):

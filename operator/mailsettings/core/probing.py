@@ -27,6 +27,7 @@ from mailsettings.core.probe import (
     StageTime,
     TestMail,
 )
+from mailsettings.core.refusals import is_first_refusal
 from mailsettings.core.schedule import delay_until_next_probe
 from mailsettings.core.sender_dns import Sender
 
@@ -112,6 +113,7 @@ def probe_subject(
         level=settings.effective.source,
         credentials=settings.credentials,
         mail=mail,
+        provider=settings.effective.provider,
         sender=sender_of(settings) if checks_sender else None,
     )
     content = asdict(request)
@@ -181,12 +183,7 @@ def is_asked_for(subject: ProbeSubject, status: ProbeStatus | None) -> bool:
 
 def _deserves_retry(subject: ProbeSubject, status: ProbeStatus) -> bool:
     """Whether a token was refused that should have been good, and another one has been got since: one more try."""
-    return (
-        status.failure is not None
-        and status.failure.cause == Reason.TOKEN_REFUSED
-        and status.consecutive_failures == 1
-        and status.token != subject.token
-    )
+    return is_first_refusal(status) and status.token != subject.token
 
 
 def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
@@ -195,17 +192,10 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
     subject = finished.subject
     failures = 0 if failure is None else 1 + (before.consecutive_failures if before else 0)
     ended_at = format_time(finished.ended_at)
-    delay = delay_until_next_probe(
-        subject.interval,
-        consecutive_failures=failures,
-        reason=failure.reason if failure else None,
-        seed=subject.uid,
-    )
-    return ProbeStatus(
+    status = ProbeStatus(
         mode=subject.request.mode,
         last_probe_time=ended_at,
         last_success_time=ended_at if failure is None else (before.last_success_time if before else None),
-        next_probe_time=format_time(finished.ended_at + delay),
         duration=milliseconds(finished.result.duration),
         consecutive_failures=failures,
         last_handled_request=subject.requested_at or (before.last_handled_request if before else None),
@@ -218,6 +208,16 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
         stages=stage_statuses(finished.result),
         warnings=list(finished.result.warnings) or None,
     )
+    if status.failure is not None and is_first_refusal(status):
+        lenient = status.failure.model_copy(update={"transient": True})
+        status = status.model_copy(update={"failure": lenient})
+    delay = delay_until_next_probe(
+        subject.interval,
+        consecutive_failures=failures,
+        needs_person=status.failure is not None and not status.failure.transient,
+        seed=subject.uid,
+    )
+    return status.model_copy(update={"next_probe_time": format_time(finished.ended_at + delay)})
 
 
 def stage_statuses(result: ProbeResult) -> list[StageStatus] | None:
@@ -279,6 +279,9 @@ def failure_status(failure: ProbeFailure) -> ProbeFailureStatus:
         code=failure.code,
         enhanced_code=failure.enhanced_code,
         message=failure.message,
+        remedy=failure.remedy or None,
+        docs=failure.docs or None,
+        transient=failure.is_transient,
     )
 
 
@@ -296,7 +299,8 @@ def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool 
     if is_of_another_spec and not suspend:
         return _PENDING
     if status.failure is not None:
-        return failed(Reason(status.failure.cause), status.failure.message)
+        failure = status.failure
+        return failed(Reason(failure.cause), failure.explained, is_transient=failure.transient)
     warning = certificate_warning(status.server, status.last_probe_time)
     return passed(Reason.PROBE_PASSED, f"{PASSED[status.mode]}{warning}{warned(status.warnings)}")
 

@@ -1,7 +1,7 @@
-"""What tables of rules have in common: the first rule that holds decides, and its sentences tell of the case."""
+"""What tables of rules have in common: the first rule that holds decides."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
 CaseT_contra = TypeVar("CaseT_contra", contravariant=True)
@@ -35,8 +35,3 @@ def is_in(value: object, values: frozenset[object] | None) -> bool:
 def pattern(text: str) -> re.Pattern[str]:
     """An expression for texts of others, whatever the case of their letters."""
     return re.compile(text, re.IGNORECASE)
-
-
-def sentences(happened: str, remedy: str, words: Mapping[str, str]) -> str:
-    """What happened and what to do, with the case's words in the places of the placeholders."""
-    return f"{happened} {remedy}".rstrip().format_map(words)

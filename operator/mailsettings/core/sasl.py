@@ -133,6 +133,11 @@ def parse_challenge(text: str) -> Challenge | None:
     return None if challenge == Challenge() else challenge
 
 
+def decoded_challenge(text: str) -> str:
+    """The JSON of an error challenge; empty: it is none."""
+    return json.dumps(_json_object("".join(text.split()))) if parse_challenge(text) is not None else ""
+
+
 def _check(login: BearerToken) -> None:
     if _ACCESS_TOKEN.fullmatch(login.access_token) is None:
         raise UnsendableError("it is empty or holds characters that no access token may have")

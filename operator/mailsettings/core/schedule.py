@@ -4,8 +4,6 @@ import hashlib
 from datetime import timedelta
 from typing import Final
 
-from mailsettings.api.conditions import Reason
-
 JITTER: Final = 0.1
 """How far, as a share, a due time is moved ahead, so that probes of many objects do not meet."""
 
@@ -20,19 +18,19 @@ def share(seed: str) -> float:
 
 
 def delay_until_next_probe(
-    interval: timedelta, *, consecutive_failures: int, reason: Reason | None, seed: str
+    interval: timedelta, *, consecutive_failures: int, needs_person: bool, seed: str
 ) -> timedelta:
     """The time from the end of one probe to the next.
 
     Args:
         interval: the time between probes that pass.
         consecutive_failures: how many probes in a row have failed, the last one included.
-        reason: why the last probe failed; None: it passed.
+        needs_person: whether waiting cannot mend why the last probe failed.
         seed: what the jitter depends on, such as the object's uid.
     """
     delay = interval
     if consecutive_failures > 0:
-        first = FIRST_RETRY_AFTER_REFUSAL if reason and reason.needs_person else FIRST_RETRY
+        first = FIRST_RETRY_AFTER_REFUSAL if needs_person else FIRST_RETRY
         doublings = min(consecutive_failures - 1, 20)
         delay = min(interval, first * 2**doublings)
     return delay * (1 - JITTER * share(f"{seed}/{consecutive_failures}"))

@@ -50,6 +50,8 @@ passes all three checks. Widely used mail clients introduce themselves with this
 QUIT_TIMEOUT: Final = timedelta(seconds=2)
 """How long the answer to QUIT is waited for at most: the verdict is known by then."""
 
+TLS_ANSWER_TIMEOUT: Final = timedelta(seconds=1)
+"""How long an answer to TLS is waited for at most, where a server has sent no greeting in its time."""
 
 MAX_MECHANISMS: Final = 16
 """Of those that a server offers, so many are kept."""
@@ -78,13 +80,13 @@ async def probe(
     dialogue = _Dialogue(request, policy, ehlo_name, clock)
     fault = await _fault_of(dialogue, deadline)
     duration = clock.elapsed
+    # Servers decide how much there is to be understood, and searched for secrets: not in the event loop.
     return ProbeResult(
         duration,
-        None if fault is None else diagnose(fault, request),
+        None if fault is None else await asyncio.to_thread(diagnose, fault, request),
         stages=clock.stages,
         server=dialogue.facts,
         message_id=dialogue.message_id,
-        # Servers decide how much there is to be searched for secrets: not in the event loop.
         dialogue=await asyncio.to_thread(shown, dialogue.said, request),
     )
 
@@ -411,10 +413,18 @@ class _Dialogue:
             await self._greet_over_tls(client)
             return
         self.stage = Stage.GREETING
-        async with asyncio.timeout(self._server.timeout.total_seconds()):
-            if _looks_like_tls(await network.peek(connection, 2)):
-                raise _FaultFoundError(FaultKind.TLS_BYTES)
-            await client.connect()
+        has_begun = False
+        try:
+            async with asyncio.timeout(self._server.timeout.total_seconds()):
+                first = await network.peek(connection, 2)
+                has_begun = True
+                if _looks_like_tls(first):
+                    raise _FaultFoundError(FaultKind.TLS_BYTES)
+                await client.connect()
+        except TimeoutError:
+            if not has_begun and await _waits_for_tls(connection, _certified_name(self._server)):
+                raise _FaultFoundError(FaultKind.TLS_BYTES) from None
+            raise
 
     async def _greet_over_tls(self, client: _Client) -> None:
         self.stage = Stage.TLS
@@ -538,6 +548,20 @@ async def _authenticate(client: _Client, exchange: sasl.Exchange) -> None:
         raise _TokenRefusedError(reply, challenge)
 
 
+async def _waits_for_tls(connection: socket.socket, name: str) -> bool:
+    """Whether a server that says nothing answers a TLS client's first message with TLS. Nothing else is sent to it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+    try:
+        async with asyncio.timeout(TLS_ANSWER_TIMEOUT.total_seconds()):
+            await asyncio.get_running_loop().sock_sendall(connection, outgoing.read())
+            return _looks_like_tls(await network.peek(connection, 2))
+    except OSError:  # TimeoutError is one
+        return False
+
+
 def _certified_name(server: Server) -> str:
     """The name for SNI and for the certificate, neither of which knows the final dot of an absolute name."""
     return (server.tls_server_name or server.host).removesuffix(".")
@@ -597,6 +621,12 @@ def _of_tls(error: ssl.SSLError, stage: Stage) -> Fault:
     return Fault(stage, _TLS_FAULTS.get(reason, FaultKind.TLS_OTHER), detail=reason.replace("_", " ").lower())
 
 
+def _of_unreachable(error: network.ConnectionUnreachable, stage: Stage) -> Fault:
+    if isinstance(error.__cause__, ConnectionResetError):  # there is a way, and somebody at its end
+        return Fault(stage, FaultKind.LOST)
+    return Fault(stage, FaultKind.UNREACHABLE, detail=str(error).lower())
+
+
 def _of_kind(kind: FaultKind) -> Callable[[Any, Stage], Fault]:
     return lambda _error, stage: Fault(stage, kind)
 
@@ -640,10 +670,7 @@ _FAULTS: Final[tuple[tuple[type[Exception], Callable[[Any, Stage], Fault]], ...]
     (network.ProxyError, lambda error, _stage: Fault(Stage.PROXY, FaultKind.PROXY_FAILURE, detail=str(error))),
     (network.ConnectionRefused, _of_kind(FaultKind.REFUSED)),
     (network.ConnectionTimeout, _of_kind(FaultKind.TIMEOUT)),
-    (
-        network.ConnectionUnreachable,
-        lambda error, stage: Fault(stage, FaultKind.UNREACHABLE, detail=str(error).lower()),
-    ),
+    (network.ConnectionUnreachable, _of_unreachable),
     (_TokenRefusedError, _of_token),
     (aiosmtplib.SMTPResponseException, _of_reply),
     (ssl.SSLCertVerificationError, _of_certificate),

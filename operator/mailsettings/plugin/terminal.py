@@ -97,6 +97,12 @@ class Terminal:
         return f"\x1b[{style.value}m{text}\x1b[0m"
 
 
+def advice_lines(remedy: str | None, docs: str | None) -> list[str]:
+    """What to do and where more is told, as every command has it."""
+    lines = [f"What to do: {remedy}"] if remedy else []
+    return [*lines, f"More: {docs}"] if docs else lines
+
+
 def _columns(environment: Mapping[str, str]) -> int:
     """As `shutil.get_terminal_size` has it, whose module takes long to import, for the compression in it."""
     given = environment.get("COLUMNS", "")

@@ -83,6 +83,7 @@ CATALOG: Final[dict[Cause, Entry]] = {
         "Check `connection.proxy`: protocol, host and port. The proxy must allow CONNECT to the mail server's port; "
         "HTTP proxies often allow 443 only.",
         _ADMIN,
+        _LATER,
     ),
     Cause.PROXY_AUTH_REQUIRED: Entry(
         "The proxy wants a login",
@@ -148,7 +149,7 @@ CATALOG: Final[dict[Cause, Entry]] = {
         _TENANT,
     ),
     Cause.BAD_CREDENTIALS: Entry(
-        "User name or password refused",
+        "User name, password or token refused",
         "Check the user name and the Secret's value for a wrong account, an old password, quotes or a line break at "
         "the end. SendGrid's user name is `apikey`; Amazon SES has SMTP credentials of its own.",
         _TENANT,

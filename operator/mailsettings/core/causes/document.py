@@ -25,6 +25,10 @@ $ kubectl mailsettings explain SmtpAuthDisabledTenant
 
 Where no rule knows the words, the cause is what the codes of the reply, or else the step that failed, most often mean,
 and the diagnosis says so.
+
+The conditions of settings have these causes as their reasons, with the remedy and a link to its section in the message;
+where only codes were known, the message says *Probably*. Causes that only an identity provider can name have other
+reasons there, all in [reference.md](reference.md#reasons).
 """
 
 _MOVES: Final = {

@@ -15,6 +15,7 @@ _AUTH: Final = frozenset({"auth"})
 _MAIL: Final = frozenset({"mail_from"})
 _RCPT: Final = frozenset({"rcpt"})
 _DATA: Final = frozenset({"data"})
+_SESSION: Final = frozenset({"greeting", "connect", "ehlo"})
 
 
 def _enhanced(pattern: str, cause: Cause, stages: frozenset[str] | None = None, source: str = _RFC3463) -> Rule:
@@ -61,6 +62,7 @@ BY_ENHANCED_CODE: Final[tuple[Rule, ...]] = (
     _enhanced(r"5\.5\.4", Cause.AUTH_MECHANISM_UNSUPPORTED, _AUTH),
     _enhanced(r"5\.5\.[0-9]+", Cause.PROTOCOL_ERROR),
     _enhanced(r"5\.7\.[0-9]+", Cause.BAD_CREDENTIALS, _AUTH),
+    _enhanced(r"5\.7\.[0-9]+", Cause.IP_BLOCKED, _SESSION),
     _enhanced(r"5\.7\.[0-9]+", Cause.SENDER_NOT_ALLOWED, _MAIL),
     _enhanced(r"5\.7\.[0-9]+", Cause.RELAY_DENIED, _RCPT),
     _enhanced(r"5\.7\.[0-9]+", Cause.CONTENT_REJECTED),
@@ -97,7 +99,7 @@ BY_REPLY_CODE: Final[tuple[Rule, ...]] = (
     _reply(Cause.RELAY_DENIED, 551, stages=_RCPT),
     _reply(Cause.RECIPIENT_REJECTED, 550, 553, 554, 556, stages=_RCPT),
     _reply(Cause.CONTENT_REJECTED, 550, 553, 554, 556, stages=_DATA),
-    _reply(Cause.IP_BLOCKED, 521, 550, 554, 556, stages=frozenset({"greeting", "connect", "ehlo"})),
+    _reply(Cause.IP_BLOCKED, 521, 550, 554, 556, stages=_SESSION),
     _reply(Cause.RECIPIENT_REJECTED, 511, 550, 551, 553, 556),
     _reply(Cause.CONTENT_REJECTED, 554, 541, 571),
 )

@@ -1,22 +1,21 @@
-"""Which cause a condition's reason means. A reason that is missing here means none: it tells of the operator itself."""
+"""Which cause a condition's reason means, and the other way round."""
 
 from typing import Final
 
 from mailsettings.api.conditions import Reason
+from mailsettings.core.causes.catalog import link
 from mailsettings.core.causes.cause import Cause
 
+_OF_THE_SAME_NAME: Final = {Reason(cause): cause for cause in Cause if cause in {*map(str, Reason)}}
+
 CAUSES: Final[dict[Reason, Cause]] = {
-    Reason.SENDER_NOT_ALLOWED: Cause.SENDER_NOT_ALLOWED,
     Reason.CA_BUNDLE_INVALID: Cause.CERTIFICATE_UNTRUSTED,
     # Authorized
-    Reason.CONSENT_REQUIRED: Cause.CONSENT_REQUIRED,
     Reason.CONSENT_DENIED: Cause.CONSENT_REQUIRED,
     Reason.CONSENT_EXPIRED: Cause.CODE_REUSED_OR_EXPIRED,
-    Reason.ADMIN_CONSENT_REQUIRED: Cause.ADMIN_CONSENT_REQUIRED,
     Reason.WRONG_ACCOUNT: Cause.WRONG_ACCOUNT_TYPE,
     Reason.ACCOUNT_UNUSABLE: Cause.ACCOUNT_BLOCKED,
     Reason.TOKEN_REVOKED: Cause.REFRESH_TOKEN_REVOKED,
-    Reason.TOKEN_EXPIRED: Cause.REFRESH_TOKEN_EXPIRED,
     Reason.REFRESH_TOKEN_MISSING: Cause.CONSENT_REQUIRED,
     Reason.CLIENT_UNKNOWN: Cause.CLIENT_ID_UNKNOWN,
     Reason.CLIENT_AUTH_INVALID: Cause.CLIENT_SECRET_INVALID,
@@ -24,36 +23,38 @@ CAUSES: Final[dict[Reason, Cause]] = {
     Reason.CLIENT_NOT_PERMITTED: Cause.GRANT_NOT_ALLOWED,
     Reason.DIRECTORY_NOT_FOUND: Cause.TENANT_NOT_FOUND,
     Reason.SCOPE_INVALID: Cause.INVALID_SCOPE,
-    Reason.CONDITIONAL_ACCESS: Cause.CONDITIONAL_ACCESS,
-    Reason.PROXY_FAILURE: Cause.PROXY_FAILURE,
-    Reason.PROXY_AUTH_REQUIRED: Cause.PROXY_AUTH_REQUIRED,
     Reason.PROVIDER_UNREACHABLE: Cause.CONNECTION_TIMEOUT,
     Reason.PROVIDER_UNTRUSTED: Cause.CERTIFICATE_UNTRUSTED,
     Reason.PROVIDER_UNAVAILABLE: Cause.SERVER_TEMPORARY,
     Reason.PROVIDER_THROTTLED: Cause.RATE_LIMITED,
     # ProbeSucceeded
-    Reason.DNS_NOT_FOUND: Cause.DNS_NOT_FOUND,
-    Reason.DNS_TEMPORARY: Cause.DNS_NOT_FOUND,
-    Reason.CONNECTION_REFUSED: Cause.CONNECTION_REFUSED,
-    Reason.CONNECTION_TIMEOUT: Cause.CONNECTION_TIMEOUT,
-    Reason.CONNECTION_LOST: Cause.SERVER_TEMPORARY,
-    Reason.IMPLICIT_TLS_EXPECTED: Cause.IMPLICIT_TLS_EXPECTED,
-    Reason.START_TLS_EXPECTED: Cause.START_TLS_EXPECTED,
-    Reason.START_TLS_NOT_OFFERED: Cause.START_TLS_NOT_OFFERED,
-    Reason.TLS_PROTOCOL_VERSION: Cause.TLS_PROTOCOL_VERSION,
-    Reason.TLS_HANDSHAKE_FAILED: Cause.TLS_PROTOCOL_VERSION,
-    Reason.CERTIFICATE_UNTRUSTED: Cause.CERTIFICATE_UNTRUSTED,
-    Reason.CERTIFICATE_NAME_MISMATCH: Cause.CERTIFICATE_NAME_MISMATCH,
-    Reason.CERTIFICATE_EXPIRED: Cause.CERTIFICATE_EXPIRED,
-    Reason.AUTH_NOT_OFFERED: Cause.AUTH_NOT_OFFERED,
-    Reason.AUTH_MECHANISM_UNSUPPORTED: Cause.AUTH_MECHANISM_UNSUPPORTED,
-    Reason.AUTH_REQUIRED: Cause.AUTH_REQUIRED,
-    Reason.BAD_CREDENTIALS: Cause.BAD_CREDENTIALS,
-    Reason.TOKEN_REFUSED: Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE,
     Reason.TOKEN_UNUSABLE: Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE,
-    Reason.RECIPIENT_REJECTED: Cause.RECIPIENT_REJECTED,
-    Reason.CONTENT_REJECTED: Cause.CONTENT_REJECTED,
-    Reason.SERVER_TEMPORARY: Cause.SERVER_TEMPORARY,
-    Reason.PROTOCOL_ERROR: Cause.PROTOCOL_ERROR,
-    Reason.PROBE_TIMEOUT: Cause.CONNECTION_TIMEOUT,
+    **_OF_THE_SAME_NAME,
 }
+"""A reason that is missing here means none: it tells of the operator itself."""
+
+REASONS: Final[dict[Cause, Reason]] = {
+    **{cause: reason for reason, cause in _OF_THE_SAME_NAME.items()},
+    # Those that an identity provider gives, and a mail server only repeats.
+    Cause.REFRESH_TOKEN_REVOKED: Reason.TOKEN_REVOKED,
+    Cause.CLIENT_SECRET_INVALID: Reason.CLIENT_AUTH_INVALID,
+    Cause.CLIENT_SECRET_EXPIRED: Reason.CLIENT_AUTH_EXPIRED,
+    Cause.CLIENT_ID_UNKNOWN: Reason.CLIENT_UNKNOWN,
+    Cause.REDIRECT_URI_MISMATCH: Reason.CLIENT_NOT_PERMITTED,
+    Cause.TENANT_NOT_FOUND: Reason.DIRECTORY_NOT_FOUND,
+    Cause.WRONG_ACCOUNT_TYPE: Reason.WRONG_ACCOUNT,
+    Cause.INVALID_SCOPE: Reason.SCOPE_INVALID,
+    Cause.GRANT_NOT_ALLOWED: Reason.CLIENT_NOT_PERMITTED,
+    Cause.CODE_REUSED_OR_EXPIRED: Reason.CONSENT_EXPIRED,
+    Cause.PKCE_MISMATCH: Reason.CONSENT_EXPIRED,
+    Cause.DOMAIN_WIDE_DELEGATION_MISSING: Reason.CLIENT_NOT_PERMITTED,
+}
+"""What a condition calls each cause."""
+
+
+_OTHER_DOCS: Final = {Reason.EGRESS_DENIED: "docs/security.md#egress-policy"}
+
+
+def docs_of(reason: Reason) -> str:
+    """Where the documentation tells what to do; empty: the reason tells of the operator itself."""
+    return link(CAUSES[reason]) if reason in CAUSES else _OTHER_DOCS.get(reason, "")

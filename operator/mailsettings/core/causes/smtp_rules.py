@@ -355,6 +355,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
             r"sender address",
             r"recipient address",
             r"temporar",
+            r"credentials for relay",
         ),
     ),
     says(

@@ -15,8 +15,11 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
-from mailsettings.api.conditions import Reason
+from mailsettings.api.conditions import Reason, explained
 from mailsettings.api.identity import Family
+from mailsettings.core.causes.catalog import link
+from mailsettings.core.causes.cause import Cause
+from mailsettings.core.causes.reasons import docs_of
 from mailsettings.core.oauth2.request import (
     DEVICE_INTERVAL,
     AuthorizationCode,
@@ -35,7 +38,7 @@ from mailsettings.core.oauth2.request import (
     TokenRequest,
 )
 from mailsettings.core.redact import MARK, redact
-from mailsettings.core.rules import decisive, is_in, pattern, sentences
+from mailsettings.core.rules import decisive, is_in, pattern
 
 
 class FailureKind(StrEnum):
@@ -111,14 +114,28 @@ class TokenFault:
     """Why there is no token, in texts that hold no secret."""
 
     reason: Reason
-    message: str
-    """What happened, and what to do; the same for the same fault each time."""
+    happened: str
+    """A sentence, the same for the same fault each time."""
     retry_after: timedelta | None = None
     """How long the provider asks to be left alone; with `slow_down` the new interval between two requests."""
     error: str = ""
     """The OAuth error code, where the provider gave one."""
     is_transient: bool = False
     """Whether it tells nothing against the grant: a token that still lives stays good, and the call is repeated."""
+    remedy: str = ""
+    """What to do, where `happened` does not say it already."""
+    cause: Cause | None = None
+    """The cause, where it is another than the reason means."""
+
+    @property
+    def docs(self) -> str:
+        """Where the documentation tells of it; empty: it tells of the operator itself."""
+        return link(self.cause) if self.cause is not None else docs_of(self.reason)
+
+    @property
+    def message(self) -> str:
+        """All of it in the words of a condition."""
+        return explained(self.happened, self.remedy, self.docs)
 
 
 MAX_TEXT_LENGTH: Final = 300
@@ -293,10 +310,12 @@ def _judged(case: _Case) -> TokenFault:
     rule = decisive(RULES, case)
     return TokenFault(
         reason=rule.reason,
-        message=sentences(rule.happened, rule.remedy, case.words),
+        happened=rule.happened.format_map(case.words),
         retry_after=case.retry_after,
         error=case.redacted(case.failure.error),
         is_transient=not rule.reason.needs_person if rule.is_transient is None else rule.is_transient,
+        remedy=rule.remedy.format_map(case.words),
+        cause=rule.cause,
     )
 
 
@@ -383,6 +402,8 @@ class Rule:
     """Found in the provider's description."""
     is_transient: bool | None = None
     """None: as the reason says."""
+    cause: Cause | None = None
+    """What the documentation has it under; None: as the reason says."""
 
     def holds(self, case: _Case) -> bool:
         """Whether every condition does."""
@@ -432,9 +453,12 @@ _CLIENT_ERRORS: Final = _set("invalid_client", "unauthorized_client", "invalid_r
 _TARGET_ERRORS: Final = _set("invalid_scope", "invalid_resource", "invalid_target", "invalid_request", "invalid_grant")
 """What is asked for is refused."""
 
-_BEGIN_AGAIN: Final = "Begin the consent again."
+_CONSENT_COMMAND: Final = "`kubectl mailsettings authorize NAME`"
+_BEGIN_AGAIN: Final = f"Begin the consent again: {_CONSENT_COMMAND}."
 _REGISTER: Final = "Add {redirect_uri}, exactly as it is written here, to the client's redirect URIs. " + _BEGIN_AGAIN
-_AUTHORIZE: Final = "Authorize again, or store a new refresh token where refreshTokenSecretRef points."
+_AUTHORIZE: Final = (
+    f"Authorize again ({_CONSENT_COMMAND}), or store a new refresh token where refreshTokenSecretRef points."
+)
 _LATER: Final = "{later}."
 
 _WITHOUT_ANSWER: Final = (
@@ -475,18 +499,21 @@ _WITHOUT_ANSWER: Final = (
         "There is no address for the identity provider's name {where}.",
         f"Check {{uri_field}} and the cluster's DNS. {_LATER}",
         kinds=_kinds(FailureKind.NAME_NOT_FOUND),
+        cause=Cause.DNS_NOT_FOUND,
     ),
     Rule(
         Reason.PROVIDER_UNREACHABLE,
         "The name servers gave no answer for the identity provider {where}.",
         f"{_LATER[:-1]}; if it lasts, check the cluster's DNS.",
         kinds=_kinds(FailureKind.NAME_TEMPORARY),
+        cause=Cause.DNS_NOT_FOUND,
     ),
     Rule(
         Reason.PROVIDER_UNREACHABLE,
         "The identity provider {where} refused the connection.",
         f"{_LATER[:-1]}; if it lasts, check {{uri_field}} and the firewalls on the way.",
         kinds=_kinds(FailureKind.REFUSED),
+        cause=Cause.CONNECTION_REFUSED,
     ),
     Rule(
         Reason.PROVIDER_UNREACHABLE,
@@ -601,7 +628,7 @@ _WAITING: Final = (
     Rule(
         Reason.CONSENT_DENIED,
         "The consent was declined: {said}.",
-        "Authorize again and accept.",
+        f"Authorize again and accept: {_CONSENT_COMMAND}.",
         grants=_DEVICE,
         errors=_set("authorization_declined"),
         is_transient=False,
@@ -814,6 +841,7 @@ _CLIENT: Final = (
         families=_GOOGLE,
         grants=_SERVICE_ACCOUNT,
         errors=_set("unauthorized_client", "access_denied", "invalid_scope"),
+        cause=Cause.DOMAIN_WIDE_DELEGATION_MISSING,
     ),
     Rule(
         Reason.CLIENT_AUTH_INVALID,
@@ -831,6 +859,7 @@ _REDIRECT_URI: Final = (
         _REGISTER,
         grants=_CODE,
         errors=_set("redirect_uri_mismatch", "invalid_redirect_uri", "redirect_mismatch"),
+        cause=Cause.REDIRECT_URI_MISMATCH,
     ),
     Rule(
         Reason.CLIENT_NOT_PERMITTED,
@@ -840,6 +869,7 @@ _REDIRECT_URI: Final = (
         families=_MICROSOFT,
         grants=_CODE,
         codes=_codes(50011, 500112, 500113),
+        cause=Cause.REDIRECT_URI_MISMATCH,
     ),
     Rule(
         Reason.CLIENT_NOT_PERMITTED,
@@ -849,6 +879,7 @@ _REDIRECT_URI: Final = (
         families=_MICROSOFT,
         grants=_CODE,
         codes=_codes(9002326, 9002327),
+        cause=Cause.REDIRECT_URI_MISMATCH,
     ),
     Rule(
         Reason.CLIENT_NOT_PERMITTED,
@@ -857,6 +888,7 @@ _REDIRECT_URI: Final = (
         grants=_CODE,
         errors=_set("invalid_grant", "invalid_request", "unauthorized_client"),
         text=pattern(r"redirect[ _]?ur[il]"),
+        cause=Cause.REDIRECT_URI_MISMATCH,
     ),
 )
 
@@ -908,7 +940,7 @@ _CONSENT: Final = (
     Rule(
         Reason.CONSENT_REQUIRED,
         "Nobody has consented to this client and these scopes yet: {said}.",
-        "Authorize, with the account that mail is sent as.",
+        f"Authorize, with the account that mail is sent as: {_CONSENT_COMMAND}.",
         families=_MICROSOFT,
         errors=_GRANT_ERRORS | _CLIENT_ERRORS,
         codes=_codes(65001, 650056),
@@ -916,7 +948,7 @@ _CONSENT: Final = (
     Rule(
         Reason.CONSENT_DENIED,
         "The consent was declined: {said}.",
-        "Authorize again and accept.",
+        f"Authorize again and accept: {_CONSENT_COMMAND}.",
         families=_MICROSOFT,
         codes=_codes(65004),
         is_transient=False,
@@ -932,13 +964,13 @@ _CONSENT: Final = (
     Rule(
         Reason.CONSENT_REQUIRED,
         "Nobody has consented to this client and these scopes yet: {said}.",
-        "Authorize, with the account that mail is sent as.",
+        f"Authorize, with the account that mail is sent as: {_CONSENT_COMMAND}.",
         errors=_set("consent_required"),
     ),
     Rule(
         Reason.CONSENT_REQUIRED,
         "Nobody has consented to this client and these scopes yet: {said}.",
-        "Authorize, with the account that mail is sent as.",
+        f"Authorize, with the account that mail is sent as: {_CONSENT_COMMAND}.",
         suberrors=_set("consent_required"),
     ),
 )
@@ -1017,7 +1049,7 @@ _ACCOUNT: Final = (
 
 _REFRESH_TOKEN: Final = (
     Rule(
-        Reason.TOKEN_EXPIRED,
+        Reason.REFRESH_TOKEN_EXPIRED,
         "The refresh token is past its date or was not used for too long: {said}.",
         _AUTHORIZE,
         families=_MICROSOFT,
@@ -1052,7 +1084,7 @@ _REFRESH_TOKEN: Final = (
         text=pattern(r"revoked|reuse|already (?:been )?used|invalidated"),
     ),
     Rule(
-        Reason.TOKEN_EXPIRED,
+        Reason.REFRESH_TOKEN_EXPIRED,
         "The refresh token is past its date: {said}.",
         _AUTHORIZE,
         grants=_REFRESH,
@@ -1114,7 +1146,7 @@ _OTHERWISE: Final = (
     Rule(
         Reason.CONSENT_DENIED,
         "The consent was declined: {said}.",
-        "Authorize again and accept.",
+        f"Authorize again and accept: {_CONSENT_COMMAND}.",
         errors=_set("access_denied"),
         is_transient=False,
     ),

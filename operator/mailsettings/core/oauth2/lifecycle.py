@@ -19,6 +19,7 @@ from mailsettings.core.oauth2.renewal import is_fresh, renew_at, retry_delay
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import TokenSubject
 from mailsettings.core.oauth2.terms import ConsentPage
+from mailsettings.core.refusals import is_first_refusal
 
 MAX_SLEEP: Final = timedelta(days=7)
 """A due time further away was not set by this clock."""
@@ -147,14 +148,14 @@ def _finding(
     """A provider that is down tells nothing against a token that still lives; one that refuses does."""
     live = stored is not None and stored.is_live(now)
     if failure is not None and not (live and failure.transient):
-        return failed(Reason(failure.cause), failure.message)
+        return failed(Reason(failure.cause), failure.explained)
     if awaited is not None and not subject.can_renew(stored):
         return awaited
     if not live:
         what = "A first token is being fetched" if stored is None else "The token has run out and is being renewed"
         return unknown(Reason.TOKEN_PENDING, f"{what} for {subject.oauth2.username}.")
     if failure is not None:
-        return passed(Reason.AUTHORIZED, f"The token still lives, but its renewal is delayed. {failure.message}")
+        return passed(Reason.AUTHORIZED, f"The token still lives, but its renewal is delayed. {failure.explained}")
     return passed(Reason.AUTHORIZED, f"A live token for {subject.oauth2.username} is held; it is renewed in time.")
 
 
@@ -254,10 +255,12 @@ def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digest
         # Rounded up: the provider may have said how long to wait.
         delay = retry_delay(fault, consecutive_failures=failures, seed=seed) + timedelta(seconds=1)
         retry_at, token = format_time(finished.ended_at + delay), finished.token
-    told = (before.cause, before.message) if before is not None and stays else (str(fault.reason), fault.message)
+    told = before if before is not None and stays else None
     return OAuth2Failure(
-        cause=told[0],
-        message=told[1],
+        cause=told.cause if told else str(fault.reason),
+        message=told.message if told else fault.happened,
+        remedy=(told.remedy if told else fault.remedy) or None,
+        docs=(told.docs if told else fault.docs) or None,
         transient=fault.is_transient and not stays,
         time=format_time(finished.ended_at),
         retry_at=retry_at,
@@ -290,14 +293,7 @@ def is_refused(stored: StoredToken | None, probe: ProbeStatus | None) -> bool:
     Only then is it renewed ahead of its time: were it for every refusal, a mailbox that lacks a right would have its
     token renewed for ever.
     """
-    return (
-        stored is not None
-        and probe is not None
-        and probe.failure is not None
-        and probe.failure.cause == Reason.TOKEN_REFUSED
-        and probe.consecutive_failures == 1
-        and probe.token == stored.serial
-    )
+    return stored is not None and probe is not None and is_first_refusal(probe) and probe.token == stored.serial
 
 
 def oauth2_status(

@@ -30,7 +30,14 @@ def with_token(request: ProbeRequest, wish: TokenWish, token: Token) -> ProbeReq
 
 def without_token(fault: TokenFault, took: timedelta) -> ProbeResult:
     """The end of a probe that has got no token."""
-    failure = ProbeFailure(Stage.TOKEN, fault.reason, fault.message)
+    failure = ProbeFailure(
+        Stage.TOKEN,
+        fault.reason,
+        fault.happened,
+        remedy=fault.remedy,
+        docs=fault.docs,
+        is_transient=fault.is_transient,
+    )
     return ProbeResult(took, failure, stages=(StageTime(Stage.TOKEN, took),))
 
 

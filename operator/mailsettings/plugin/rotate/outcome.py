@@ -95,7 +95,7 @@ def unanswered(document: Json, waited: str) -> Outcome:
     status, authorized = _oauth2(document), _condition(document, ConditionType.AUTHORIZED)
     told = f" {authorized['message']}" if authorized is not None and authorized["status"] != "True" else ""
     if status is not None and status.failure is not None:
-        told = f" {status.failure.message} It is tried again at {status.failure.retry_at}."
+        told = f" {status.failure.explained} It is tried again at {status.failure.retry_at}."
     rest = "The request stays; if nothing happens, the operator does not run."
     message = f"The token was not renewed within {waited}.{told} {rest}"
     return Outcome(renewed=False, reason="TimedOut", message=message, status=status)
@@ -104,7 +104,7 @@ def unanswered(document: Json, waited: str) -> Outcome:
 def _handled(status: OAuth2Status) -> Outcome:
     failure = status.failure
     if failure is not None:
-        message = f"{failure.message} It is tried again at {failure.retry_at}."
+        message = f"{failure.explained} It is tried again at {failure.retry_at}."
         return Outcome(renewed=False, reason=failure.cause, message=message, status=status)
     until = f"; it runs out at {status.access_token_expires_at}" if status.access_token_expires_at else ""
     message = f"The token for {status.account} was renewed{until}."

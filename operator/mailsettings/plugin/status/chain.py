@@ -11,7 +11,12 @@ from pydantic import ValidationError
 from mailsettings.api import names
 from mailsettings.api.conditions import ConditionType
 from mailsettings.api.spec import MailServerSettingsSpec
-from mailsettings.api.status import ClusterMailServerSettingsStatus, Condition, MailServerSettingsStatus
+from mailsettings.api.status import (
+    ClusterMailServerSettingsStatus,
+    Condition,
+    FailureStatus,
+    MailServerSettingsStatus,
+)
 from mailsettings.core.clock import parse_time
 
 Json = Mapping[str, Any]
@@ -38,9 +43,13 @@ class Link:
     reason: str = ""
     """The condition's, or empty."""
     message: str = ""
-    """What happened and what to do; for a link that is good, what to know, or empty."""
+    """What happened, and what to do unless `remedy` says that; for a link that is good, what to know, or empty."""
     detail: str = ""
     """In a few words: which one, since when."""
+    remedy: str = ""
+    """What to do, where `message` does not say it already."""
+    docs: str = ""
+    """Where the documentation tells of the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,12 +269,24 @@ def _links(document: Json, status: _Status, now: datetime) -> Iterator[Link]:
         what = "The operator has not acted on the settings as they are now"
         yield Link("operator", State.WAITING, "NotObserved", f"{what}. If it stays so, the operator does not run.")
     details = {"token": _token(status, now), "probe": _probe(status, now)}
+    failures = {
+        "token": status.oauth2.failure if status.oauth2 else None,
+        "probe": status.probe.failure if status.probe else None,
+    }
     for kind, name in _NAMES.items():
         condition = _condition(status, kind)
         if condition is not None:
             state = _STATES.get(condition.status, State.WAITING)
             message = _told(condition, status) if state is State.GOOD else condition.message
-            yield Link(name, state, condition.reason, message, details.get(name, ""))
+            link = Link(name, state, condition.reason, message, details.get(name, ""))
+            yield _with_failure(link, failures.get(name))
+
+
+def _with_failure(link: Link, failure: FailureStatus | None) -> Link:
+    """What failed, what to do and where more is told, each for itself."""
+    if failure is None or link.state is not State.FAILED or failure.cause != link.reason:
+        return link
+    return replace(link, message=failure.message, remedy=failure.remedy or "", docs=failure.docs or "")
 
 
 def _told(condition: Condition, status: _Status) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mailsettings.plugin.status.chain import Chain, Link, Node, State
-from mailsettings.plugin.terminal import Style
+from mailsettings.plugin.terminal import Style, advice_lines
 
 Line = tuple[str, Style | None]
 
@@ -76,8 +76,9 @@ def _link(link: Link, failing: Link | None, branch: str, under: str, columns: in
         for index, line in enumerate(lines):
             lead = head if index == 0 else under.ljust(len(head))
             yield f"{lead}{line}", style
-    for line in _wrapped(link.message, f"{under}  ", columns):
-        yield line, style
+    for text in (link.message, *advice_lines(link.remedy, link.docs)):
+        for line in _wrapped(text, f"{under}  ", columns):
+            yield line, style
 
 
 def _wrapped(text: str, indent: str, columns: int) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mailsettings.plugin.terminal import advice_lines
+
 Json = Mapping[str, Any]
 
 _FIELDS: Final = ("mode", "duration", "stages", "server", "failure", "messageID", "warnings", "dialogue")
@@ -48,6 +50,14 @@ def document_of(test: Json) -> dict[str, Any]:
         "message": state.message,
         **{field: status[field] for field in _FIELDS if field in status},
     }
+
+
+def said_of(test: Json) -> list[str]:
+    """How it ended: what happened, what to do and where more is told."""
+    state, failure = state_of(test), (test.get("status") or {}).get("failure")
+    if state.succeeded or failure is None or failure.get("cause") != state.reason:
+        return [f"{state.reason}: {state.message}"]
+    return [f"{state.reason}: {failure['message']}", *advice_lines(failure.get("remedy"), failure.get("docs"))]
 
 
 def title_of(test: Json) -> str:

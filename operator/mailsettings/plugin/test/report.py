@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mailsettings.plugin.terminal import Style, Terminal
-from mailsettings.plugin.test.outcome import stage_lines, state_of, summary_lines, title_of
+from mailsettings.plugin.test.outcome import said_of, stage_lines, state_of, summary_lines, title_of
 
 Json = Mapping[str, Any]
 
@@ -30,8 +30,8 @@ def show_rest(terminal: Terminal, test: Json, *, whole: bool) -> None:
 def tell_verdict(terminal: Terminal, test: Json, *, for_program: bool) -> None:
     """The verdict; for a program only that it failed, and that not on standard output."""
     state = state_of(test)
-    text = f"{state.reason}: {state.message}"
-    if not state.succeeded:
-        terminal.say(text, Style.BAD)
-    elif not for_program:
-        terminal.tell(text, Style.GOOD)
+    for text in said_of(test):
+        if not state.succeeded:
+            terminal.say(text, Style.BAD)
+        elif not for_program:
+            terminal.tell(text, Style.GOOD)
