@@ -36,6 +36,7 @@ class OperatorProcess:
         environment: Mapping[str, str] | None = None,
         *,
         program: Sequence[str] = ("-m", "mailsettings"),
+        liveness: str = "none",
     ) -> None:
         """Nothing is started yet.
 
@@ -44,10 +45,12 @@ class OperatorProcess:
             folder: for its kubeconfig and its log.
             environment: its configuration, beside the permission to connect to loopback.
             program: what Python runs; tests put one there that breaks at a certain place.
+            liveness: where it answers health checks.
         """
+        self._liveness = liveness
         self._program = program
         self.log = folder / "operator.log"
-        self._kubeconfig = cluster.service_account(
+        self.kubeconfig = cluster.service_account(
             namespace=NAMESPACE, name=SERVICE_ACCOUNT, target=folder / "operator.kubeconfig"
         )
         self._environment = {"MAILSETTINGS_EGRESS_ALLOW": LOOPBACK, **(environment or {})}
@@ -65,9 +68,9 @@ class OperatorProcess:
             OperatorError: it ended, or took longer than `timeout` seconds.
         """
         python = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), sys.executable]
-        command = [*python, *self._program, "run", "--liveness", "none"]
+        command = [*python, *self._program, "run", "--liveness", self._liveness]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), **self._environment}
-        environment["KUBECONFIG"] = str(self._kubeconfig)
+        environment["KUBECONFIG"] = str(self.kubeconfig)
         with self.log.open("ab") as log:
             begin = log.tell()
             self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

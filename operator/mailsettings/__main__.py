@@ -44,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         "--liveness",
         default=DEFAULT_LIVENESS,
         metavar="URL",
-        help="where to answer liveness checks, or 'none' (default: %(default)s)",
+        help="where to answer liveness checks, and at /readyz beside it readiness checks; or 'none'\n"
+        "(default: %(default)s)",
     )
     run.set_defaults(command=_run)
     relay = commands.add_parser(
@@ -115,7 +116,8 @@ def _config() -> Config | None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mailsettings.controller.logs import causes, set_up_logging  # noqa: PLC0415 - kopf takes long to import
+    from mailsettings.controller.leadership import LeaseLostError  # noqa: PLC0415 - kopf takes long to import
+    from mailsettings.controller.logs import causes, set_up_logging  # noqa: PLC0415
     from mailsettings.controller.run import run  # noqa: PLC0415
     from mailsettings.edges.errors import described  # noqa: PLC0415
 
@@ -126,6 +128,8 @@ def _run(options: argparse.Namespace) -> int:
     liveness = None if options.liveness == "none" else options.liveness
     try:
         asyncio.run(run(config, liveness=liveness))
+    except LeaseLostError:  # the log says why
+        return 1
     except Exception as error:  # noqa: BLE001 - the last word of the process, whatever it is about
         for cause in causes(error):
             print(f"mailsettings-operator: {described(cause)}", file=sys.stderr)  # noqa: T201

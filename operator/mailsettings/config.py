@@ -13,6 +13,7 @@ from mailsettings.api import names
 from mailsettings.api.identity import Cloud
 from mailsettings.api.scalars import HTTPS_URI_PATTERN, SCOPE_PATTERN, NamespaceName
 from mailsettings.core.egress import EgressPolicy
+from mailsettings.core.lease import Terms
 
 PREFIX: Final = "MAILSETTINGS_"
 
@@ -104,6 +105,12 @@ class Config(BaseModel):
     """Where clients find the relay, as HOST:PORT. When empty its Service: mailsettings-relay.NAMESPACE.svc:587."""
     relay_audit_recipients: bool = False
     """Have the relay's audit lines name recipients in full, not only how many there are."""
+    leader_election: bool = False
+    """Act only while holding the Lease mailsettings-operator: for several replicas, as in the manifests."""
+    lease_seconds: Annotated[int, Field(ge=3, le=300)] = 15
+    """How long the Lease lasts: so long after a crash of the active replica another one takes over."""
+    pod_name: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9.-]*$")] = ""
+    """What this replica calls itself in the Lease, in claims and in events. When empty, the name of its host."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
@@ -113,6 +120,11 @@ class Config(BaseModel):
     def probe_deadline(self) -> timedelta:
         """How long a whole probe may take."""
         return timedelta(seconds=self.probe_deadline_seconds)
+
+    @property
+    def lease_terms(self) -> Terms | None:
+        """Under which terms the Lease is held; None: nobody is elected."""
+        return Terms(self.lease_seconds) if self.leader_election else None
 
     @property
     def oauth2_deadline(self) -> timedelta:

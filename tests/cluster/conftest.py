@@ -5,7 +5,6 @@ There is one operator for the whole cluster, so all tests that need it are kept 
 
 import contextlib
 import secrets
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,7 +26,7 @@ from tests.support.identity_provider import (
     key_pair,
 )
 from tests.support.kube import Kube
-from tests.support.listening import LOOPBACK
+from tests.support.listening import LOOPBACK, free_port
 from tests.support.own_cluster import OwnCluster
 from tests.support.plugin import Person as Somebody
 from tests.support.plugin import bind, install
@@ -54,15 +53,6 @@ def installed(control_plane: Cluster) -> Cluster:
 @pytest.fixture
 def kube(installed: Cluster) -> Kube:
     return Kube(installed.api())
-
-
-def free_port() -> int:
-    """A port on which nothing listens, and which no connection is given: those get ports above 32767 on Linux."""
-    while True:
-        with socket.socket() as holder, contextlib.suppress(OSError):
-            port = 20000 + secrets.randbelow(12000)
-            holder.bind((LOOPBACK, port))
-            return port
 
 
 @pytest.fixture(scope="session")

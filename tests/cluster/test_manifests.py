@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from dev.cluster import Cluster, load
+from mailsettings.__main__ import DEFAULT_LIVENESS
 from mailsettings.api import crd, names
 from mailsettings.api.providers import OFFICE365, PROVIDERS
 from mailsettings.config import Config
+from mailsettings.controller.renewals import STORE_GRACE
+from mailsettings.core.lease import Terms
+from mailsettings.edges.health import READY_PATH
 from tests.support.client import DRY_RUN, MERGE_PATCH, Answer, Client
 from tests.support.components import REVOKE_TOKENS, revoke_tokens
 from tests.support.waiting import eventually
@@ -45,6 +50,8 @@ OPERATOR_RIGHTS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("", "secrets"): (*_READ, "create", "patch", "delete"),
     ("events.k8s.io", "events"): ("create",),
 }
+LEASE_RIGHTS: Final = {("coordination.k8s.io", "leases", verb) for verb in ("get", "watch", "patch", "create")}
+"""In its own namespace; all but the last of its own Lease only."""
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +125,7 @@ alone = pytest.mark.xdist_group("operator")
 @pytest.mark.parametrize("place", [SYSTEM, "default", "kube-system"])
 def test_operator_has_exactly_the_rights_it_needs(client: Client, place: str) -> None:
     wanted = {(group, resource, verb) for (group, resource), verbs in OPERATOR_RIGHTS.items() for verb in verbs}
+    wanted |= LEASE_RIGHTS if place == SYSTEM else set()
     anybody = rights(client, "system:serviceaccount:default:default", place)
     found = eventually(lambda: rights(client, OPERATOR, place) - anybody, lambda found: found >= wanted)
     assert found == wanted
@@ -156,11 +164,25 @@ def test_operator_has_exactly_the_rights_it_needs(client: Client, place: str) ->
         ("escalate", "clusterroles", "rbac.authorization.k8s.io"),
         ("bind", "clusterroles", "rbac.authorization.k8s.io"),
         ("delete", "validatingadmissionpolicies", "admissionregistration.k8s.io"),
+        ("patch", "leases", "coordination.k8s.io"),
+        ("delete", "leases", "coordination.k8s.io"),
     ],
 )
 def test_operator_may_not(client: Client, verb: str, resource: str, group: str) -> None:
     assert not may(client, OPERATOR, verb, resource, group)
     assert not may(client, OPERATOR, verb, resource, group, namespace=SYSTEM)
+
+
+@pytest.mark.parametrize(("name", "allowed"), [(names.LEASE_NAME, True), ("kube-scheduler", False)])
+def test_operator_may_touch_one_lease(client: Client, name: str, allowed: bool) -> None:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases"
+    client.call("POST", path, {"metadata": {"name": name}, "spec": {}})
+    patch = {"metadata": {"labels": {"a": "b"}}}
+
+    def attempt() -> Answer:
+        return client.call("PATCH", f"{path}/{name}", patch, query=DRY_RUN, user=OPERATOR, content_type=MERGE_PATCH)
+
+    assert eventually(attempt, lambda answer: answer.accepted is allowed).status == (200 if allowed else 403)
 
 
 def binding(role: str, user: str) -> dict[str, Any]:
@@ -374,6 +396,46 @@ def test_relays_service_and_budget_lead_to_its_pods(client: Client) -> None:
     for selector in (service["selector"], budget["selector"]["matchLabels"]):
         assert selector.items() <= template["metadata"]["labels"].items()
     assert manifest("Deployment", RELAY)["spec"]["replicas"] > budget["minAvailable"]
+
+
+# --- replicas ---
+
+
+def test_replicas_elect_one_of_them_and_know_their_names() -> None:
+    deployment = manifest("Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    values = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+    paths = {
+        entry["name"]: entry["valueFrom"]["fieldRef"]["fieldPath"] for entry in container["env"] if "valueFrom" in entry
+    }
+    assert deployment["spec"]["replicas"] == 2
+    assert Config.from_environment(values).lease_terms is not None
+    assert paths["MAILSETTINGS_POD_NAME"] == "metadata.name"
+    assert "strategy" not in deployment["spec"], "a new one is there before an old one goes"
+
+
+def test_end_of_a_replica_waits_for_what_it_has_begun() -> None:
+    pod_spec = manifest("Deployment")["spec"]["template"]["spec"]
+    config = Config()
+    lasts = Terms(config.lease_seconds).margin_s * 2 + (config.oauth2_deadline + STORE_GRACE).total_seconds()
+    assert pod_spec["terminationGracePeriodSeconds"] >= lasts
+
+
+def test_disruption_budget_is_of_the_operators_pods(client: Client) -> None:
+    budget = manifest("PodDisruptionBudget")
+    labels = manifest("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert budget["spec"]["selector"]["matchLabels"] == labels
+    path = f"/apis/policy/v1/namespaces/{SYSTEM}/poddisruptionbudgets/{budget['metadata']['name']}"
+    assert client.call("GET", path).body["spec"]["maxUnavailable"] == 1
+
+
+def test_health_checks_ask_for_what_is_answered() -> None:
+    (container,) = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
+    live = urlsplit(DEFAULT_LIVENESS)
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    for probe, path in (("livenessProbe", live.path), ("startupProbe", live.path), ("readinessProbe", READY_PATH)):
+        asked = container[probe]["httpGet"]
+        assert (asked["path"], ports[asked["port"]]) == (path, live.port)
 
 
 # --- the consent pages ---

@@ -15,9 +15,10 @@ from dev.cluster import Cluster
 from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
 from mailsettings.core.mails import MAX_MAILS
-from tests.cluster.conftest import free_port, server_spec
+from tests.cluster.conftest import server_spec
 from tests.support.history import settings_changes
 from tests.support.kube import MERGE_PATCH, Json, Kube, condition, path, reason_of, resource_version
+from tests.support.listening import free_port
 from tests.support.proxies import PROXY_LOGIN, RealProxy
 from tests.support.smtp_server import (
     PASSWORD,

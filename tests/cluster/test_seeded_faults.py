@@ -24,11 +24,11 @@ from dev.cluster import Cluster
 from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
 from mailsettings.core.causes.cause import Cause
-from tests.cluster.conftest import free_port, server_spec
+from tests.cluster.conftest import server_spec
 from tests.cluster.test_oauth2 import give_secret, oauth2_spec
 from tests.support.identity_provider import ACCOUNT, DIRECTORY, IdentityProvider, identity_provider, key_pair
 from tests.support.kube import Json, Kube, condition, reason_of
-from tests.support.listening import LOOPBACK
+from tests.support.listening import LOOPBACK, free_port
 from tests.support.proxies import Converse, scripted_proxy
 from tests.support.smtp_server import (
     PASSWORD,

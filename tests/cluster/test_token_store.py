@@ -18,7 +18,7 @@ from mailsettings.core.oauth2.request import Token
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.edges.kubeconfig import access_by_kubeconfig
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_path
-from mailsettings.edges.token_store import CLOCK_SKEW, Claim, ClaimError, TokenPlace, TokenStore
+from mailsettings.edges.token_store import CLOCK_SKEW, TAKEOVER, Claim, ClaimError, TokenPlace, TokenStore
 from tests.support.kube import Kube
 from tests.unit.test_oauth2_fingerprint import subject
 
@@ -116,6 +116,19 @@ async def test_clocks_that_differ_let_no_two_renew_at_once(
     await other.claim(place, serial=None, lasts=LASTS)
 
 
+async def test_ended_claim_is_respected_for_a_moment_after_a_takeover(
+    store: TokenStore, other: TokenStore, place: TokenPlace, clock: Clock
+) -> None:
+    await store.claim(place, serial=None, lasts=LASTS)
+    clock.ahead = 10 * LASTS
+    other.taken_over()
+    with pytest.raises(ClaimError) as caught:
+        await other.claim(place, serial=None, lasts=LASTS)
+    assert caught.value.until is not None
+    clock.ahead += TAKEOVER + timedelta(seconds=1)
+    await other.claim(place, serial=None, lasts=LASTS)
+
+
 async def test_own_claim_that_has_ended_needs_no_allowance(store: TokenStore, place: TokenPlace, clock: Clock) -> None:
     await store.claim(place, serial=None, lasts=LASTS)
     clock.ahead = LASTS + timedelta(seconds=1)
@@ -179,10 +192,10 @@ async def test_api_server_that_goes_away_loses_no_token(
     held = await store.claim(place, serial=None, lasts=LASTS)
     merge, troubles = api.merge, iter(TROUBLES)
 
-    async def troubled(path: str, patch: Json) -> Json:
+    async def troubled(path: str, patch: Json, **options: bool) -> Json:
         trouble = next(troubles, None)
         if trouble is None or applied:
-            answer = await merge(path, patch)
+            answer = await merge(path, patch, **options)
         if trouble is not None:
             raise trouble
         return answer
@@ -210,7 +223,7 @@ async def test_write_that_fails_for_what_is_written_is_not_tried_again(
 ) -> None:
     held = await store.claim(place, serial=None, lasts=LASTS)
 
-    async def unwritable(_path: str, _patch: Json) -> Json:
+    async def unwritable(_path: str, _patch: Json, **_: bool) -> Json:
         raise ValueError("of what is written")
 
     monkeypatch.setattr(api, "merge", unwritable)

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import secrets
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -10,6 +12,15 @@ LOOPBACK: Final = "127.0.0.1"
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """What a server does with one connection. It closes nothing; that the client has left is no error of it."""
+
+
+def free_port() -> int:
+    """A port on which nothing listens, and which no connection is given: those get ports above 32767 on Linux."""
+    while True:
+        with socket.socket() as holder, contextlib.suppress(OSError):
+            port = 20000 + secrets.randbelow(12000)
+            holder.bind((LOOPBACK, port))
+            return port
 
 
 class _Admission(asyncio.Protocol):

@@ -73,7 +73,7 @@ async def test_the_handlers_pass_on_what_is_news_only(key: Key, plural: str) -> 
         lambda _key, _seconds: None,
         operator_namespace="mailsettings-system",
     )
-    handlers = registry(triggers, echoes, Barrier([]), login=lambda **_: None)
+    handlers = registry(triggers, echoes, Barrier(), login=lambda **_: None)
     (handler,) = (each for each in handlers._watching.get_all_handlers() if each.id == plural)
     place = {"name": key.name, "namespace": key.namespace} if key.namespace else {"name": key.name}
 

@@ -33,6 +33,9 @@ OPERATOR_KEY_TYPE: Final = f"{GROUP}/operator-key"
 
 OPERATOR_KEY_NAME: Final = "mailsettings-operator-key"
 
+LEASE_NAME: Final = "mailsettings-operator"
+"""The Lease, in the operator's namespace, whose holder is the one of several replicas that acts."""
+
 TOKEN_TYPE: Final = f"{GROUP}/oauth2-token"
 TOKEN_PREFIX: Final = "oauth2-"
 

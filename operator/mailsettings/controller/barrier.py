@@ -1,53 +1,67 @@
-"""The start: nothing is decided before everything that exists has been seen once.
+"""The start, and a takeover: nothing is decided before everything that exists has been seen, as it is now.
 
 Half of the picture looks like deletions: a tenant whose system settings have not been listed yet would lose its
-Secret. kopf's own way to wait for a full listing, an index, wakes every waiting object for each new one, which at 1,000
-objects took nine seconds of CPU; so the uids are taken from the listings of the watches beside it, and crossed off as
-kopf's events arrive.
+Secret. An old picture brings back what another replica has just changed. kopf's own way to wait for a full listing, an
+index, wakes every waiting object for each new one, which at 1,000 objects took nine seconds of CPU; so the versions are
+listed once beside it and crossed off as kopf's events arrive.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
+from typing import Final
 
-from mailsettings.controller.keys import Kind
+RECHECK_SECONDS: Final = 2.0
+"""How often to look whether what is still missing has been deleted in the meantime."""
+
+Versions = dict[str, int]
+"""Resource versions by uid. Those of one object are numbers that grow (Kubernetes, API Concepts, Resource versions)."""
 
 
 class Barrier:
-    """Opens when every object that existed at the start has been seen."""
+    """Opens when every object that exists has been seen in its present version, or in a later one."""
 
-    def __init__(self, kinds: Iterable[Kind]) -> None:
-        """Closed.
-
-        Args:
-            kinds: what is to be seen.
-        """
-        self._unlisted = set(kinds)
-        self._missing: dict[Kind, set[str]] = {}
-        self._seen: set[str] = set()
+    def __init__(self) -> None:
+        self._seen: Versions | None = {}
+        """None: nobody will wait any more."""
+        self._missing: Versions = {}
         self._complete = asyncio.Event()
 
-    def listed(self, kind: Kind, uids: Iterable[str]) -> None:
-        """All objects of a kind that exist now. What was missing and is not among them any more is not awaited."""
-        if self._complete.is_set():
+    def saw(self, uid: str, version: int) -> None:
+        """This object has arrived in this version."""
+        if self._seen is None:
             return
-        self._unlisted.discard(kind)
-        self._missing[kind] = {*uids} - self._seen
-        self._open_if_complete()
+        self._seen[uid] = version
+        if self._missing.get(uid, version) <= version:
+            self._found(uid)
 
-    def saw(self, kind: Kind, uid: str) -> None:
-        """An event of this object has arrived, or it has been deleted."""
-        if self._complete.is_set():
-            return
-        self._seen.add(uid)
-        self._missing.get(kind, set()).discard(uid)
-        self._open_if_complete()
+    def gone(self, uid: str) -> None:
+        """This object exists no more."""
+        if self._seen is not None:
+            self._seen.pop(uid, None)
+            self._found(uid)
 
-    async def wait(self) -> None:
-        """Returns when all has been seen."""
-        await self._complete.wait()
+    async def wait(self, list_versions: Callable[[], Awaitable[Versions]]) -> None:
+        """Returns when everything has been seen that exists when this is called.
 
-    def _open_if_complete(self) -> None:
-        if not self._unlisted and not any(self._missing.values()):
+        Args:
+            list_versions: gives what exists now. It is called at once, and again while anything is missing.
+        """
+        listed, seen = await list_versions(), self._seen or {}
+        self._missing = {uid: version for uid, version in listed.items() if seen.get(uid, -1) < version}
+        self._complete.clear()
+        while self._missing:
+            try:
+                async with asyncio.timeout(RECHECK_SECONDS):
+                    await self._complete.wait()
+            except TimeoutError:
+                there = await list_versions()
+                self._missing = {uid: version for uid, version in self._missing.items() if uid in there}
+
+    def forget(self) -> None:
+        """Keeps no versions any more: nobody will wait again."""
+        self._seen = None
+
+    def _found(self, uid: str) -> None:
+        self._missing.pop(uid, None)
+        if not self._missing:
             self._complete.set()
-            self._seen.clear()
-            self._missing.clear()

@@ -163,12 +163,16 @@ class ConsentRunner:
         failure = FailedRenewal(attempt.subject, fault, datetime.now(UTC), of_consent=True)
         self._notify_finished(attempt.key, failure)
 
-    async def close(self) -> None:
-        """Lets codes that are being redeemed come to their end, for a limited time."""
+    async def close(self, *, grace: timedelta | None = None) -> None:
+        """Lets codes that are being redeemed come to their end, for a limited time.
+
+        Args:
+            grace: How long; None: as long as the operator's end may wait.
+        """
         self._closing.set()
         if self._running:
             tasks = [running.task for running in self._running.values()]
-            _, unfinished = await asyncio.wait(tasks, timeout=self._grace.total_seconds())
+            _, unfinished = await asyncio.wait(tasks, timeout=(grace or self._grace).total_seconds())
             for task in unfinished:
                 task.cancel()
 
@@ -237,7 +241,7 @@ class ConsentRunner:
         result = ConsentResult.of(fault, attempt.subject.oauth2.username)
         for pause in TELLING:
             try:
-                await self._consents.finish(attempt.held, result)
+                await self._consents.finish(attempt.held, result, fenced=False)
             except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
                 self._logger.warning("a result for %s is not written yet: %s", attempt.key, described(error))
                 await self._ends_within(attempt, pause)

@@ -47,7 +47,7 @@ def _watch_settings(
             triggers.deleted(kind, body)
         elif not echoes.is_outdated(body["metadata"]):
             triggers.settings_changed(kind, body)
-        barrier.saw(kind, body["metadata"]["uid"])
+        _note(barrier, event)
 
 
 def _watch_mail_tests(handlers: kopf.OperatorRegistry, triggers: Triggers, echoes: Echoes, barrier: Barrier) -> None:
@@ -59,4 +59,12 @@ def _watch_mail_tests(handlers: kopf.OperatorRegistry, triggers: Triggers, echoe
             triggers.deleted(Kind.TEST, body)
         elif not echoes.is_outdated(body["metadata"]):
             triggers.mail_test_changed(body)
-        barrier.saw(Kind.TEST, body["metadata"]["uid"])
+        _note(barrier, event)
+
+
+def _note(barrier: Barrier, event: kopf.RawEvent) -> None:
+    metadata = event["object"]["metadata"]
+    if event["type"] == "DELETED":
+        barrier.gone(metadata["uid"])
+    else:
+        barrier.saw(metadata["uid"], int(metadata["resourceVersion"]))

@@ -119,6 +119,10 @@ class MailTests:
         """A test."""
         return self._records.get(key.namespace, {}).get(key.name)
 
+    def keys(self) -> list[Key]:
+        """All tests."""
+        return [record.key for records in self._records.values() for record in records.values()]
+
     def put(self, record: MailTestRecord) -> bool:
         """Stores a test; whether it differs from what was stored."""
         before = self.get(record.key)

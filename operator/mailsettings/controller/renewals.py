@@ -118,13 +118,16 @@ class TokenRenewer:
         """Drops what is known of an object that is gone, or has no OAuth2 any more."""
         self._failed.pop(key, None)
 
-    async def close(self) -> None:
-        """Lets what has begun come to its end and be stored, for a limited time."""
+    async def close(self, *, grace: timedelta | None = None) -> None:
+        """Lets what has begun come to its end and be stored, for a limited time.
+
+        Args:
+            grace: How long; None: as long as the operator's end may wait.
+        """
         self._closing = True
         if self._running:
-            _, unfinished = await asyncio.wait(
-                self._running.values(), timeout=(self._deadline + STORE_GRACE).total_seconds()
-            )
+            limit = grace or self._deadline + STORE_GRACE
+            _, unfinished = await asyncio.wait(self._running.values(), timeout=limit.total_seconds())
             for task in unfinished:
                 task.cancel()
 

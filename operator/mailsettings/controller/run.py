@@ -3,8 +3,9 @@
 import asyncio
 import platform
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Final, TypeVar
 from uuid import uuid4
@@ -14,15 +15,16 @@ import kopf
 
 from mailsettings.api import names
 from mailsettings.config import Config
-from mailsettings.controller.barrier import Barrier
+from mailsettings.controller.barrier import Barrier, Versions
 from mailsettings.controller.consent_desk import ConsentDesk
 from mailsettings.controller.consents import ConsentRunner, ProviderCalls
 from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
-from mailsettings.controller.keys import RELAY_CERTIFICATE, RELAY_SWEEP, SWEEP, Key, Kind, cluster_key
+from mailsettings.controller.keys import RELAY_CERTIFICATE, RELAY_SWEEP, SWEEP, Key, Kind, cluster_key, namespace_key
 from mailsettings.controller.kopf_settings import kopf_settings
+from mailsettings.controller.leadership import Leadership, LeaseLostError
 from mailsettings.controller.leftovers import give_back
 from mailsettings.controller.login import Login, access, kubeconfig_path, login
 from mailsettings.controller.logs import LOGGER
@@ -48,14 +50,27 @@ from mailsettings.core.oauth2.request import (
     TokenRequest,
 )
 from mailsettings.core.oauth2.state import Flows
+from mailsettings.core.probe import ProbeRequest, ProbeResult, Progress
 from mailsettings.core.server import Source
 from mailsettings.edges.consent_server.app import application
 from mailsettings.edges.consent_server.server import serve
 from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.errors import described
 from mailsettings.edges.federation import federated_token
+from mailsettings.edges.fence import Fence
+from mailsettings.edges.health import Health
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path, endpoint_slices_path
-from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, deletions, in_short, watch, watch_objects
+from mailsettings.edges.lease import LeaseStore
+from mailsettings.edges.metadata_watch import (
+    Changed,
+    Deleted,
+    Listed,
+    Metadata,
+    deletions,
+    in_short,
+    watch,
+    watch_objects,
+)
 from mailsettings.edges.oauth2.tokens import authorize_device, obtain, revoke
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
@@ -74,6 +89,8 @@ _PATHS: Final = {
 T = TypeVar("T")
 TESTS_RUNNING_IN_NAMESPACE: Final = 2
 TESTS_WAITING_IN_NAMESPACE: Final = 20
+LAST_STORE: Final = timedelta(hours=1)
+"""How long a replica that has lost the Lease stays for the sake of tokens that only it has and could not store yet."""
 
 
 async def run(config: Config, *, liveness: str | None) -> None:
@@ -81,21 +98,24 @@ async def run(config: Config, *, liveness: str | None) -> None:
 
     Args:
         config: the operator's configuration.
-        liveness: where to answer liveness checks, such as `http://0.0.0.0:8080/healthz`; None: nowhere.
+        liveness: where to answer liveness checks, such as `http://0.0.0.0:8080/healthz`, and beside it, at `/readyz`,
+            readiness checks; None: nowhere.
 
     Raises:
         ApiError: the API server refused what the operator cannot do without.
-        OSError: there are no credentials.
+        LeaseLostError: another replica may act now.
+        OSError: there are no credentials, or nothing can listen where `liveness` says.
         kopf.LoginError: the credentials cannot be used.
         OperatorKeyError: the operator's own Secret cannot be used.
     """
-    credentials = login(kubeconfig_path())
-    async with KubernetesApi(access(credentials)) as api:
+    credentials, terms, ready = login(kubeconfig_path()), config.lease_terms, asyncio.Event()
+    fence = Fence(write_limit_s=terms.margin_s) if terms is not None else None
+    async with Health(liveness, ready.is_set) as health, KubernetesApi(access(credentials), fence=fence) as api:
         async with _stoppable() as stopped:
             await persistently(lambda: _wait_for_kinds(api))
             digest = Digester(await persistently(lambda: operator_key(api, config.namespace)))
         if not stopped.is_set():
-            await _Operator(api, config, digest).run(credentials, liveness)
+            await _Operator(api, config, digest, fence, ready).run(credentials, health)
 
 
 @asynccontextmanager
@@ -199,17 +219,31 @@ async def _revoke(config: Config, request: RevocationRequest, level: Source) -> 
     )
 
 
+def _version(metadata: Metadata) -> tuple[str, int]:
+    return metadata["uid"], int(metadata["resourceVersion"])
+
+
 class _Operator:
     """The parts, wired."""
 
-    def __init__(self, api: KubernetesApi, config: Config, digest: Digester) -> None:
+    def __init__(
+        self, api: KubernetesApi, config: Config, digest: Digester, fence: Fence | None, ready: asyncio.Event
+    ) -> None:
         self._api = api
         self._config = config
+        self._fence = fence
+        self._ready = ready
+        instance = config.pod_name or platform.node() or "unknown"
+        identity = f"{instance}_{uuid4().hex}"
+        self._leases = LeaseStore(api, config.namespace, names.LEASE_NAME)
+        self._leadership: Leadership | None = None
+        if config.lease_terms is not None and fence is not None:
+            self._leadership = Leadership(self._leases, config.lease_terms, fence, identity=identity, logger=LOGGER)
         self._store = Store()
         self._echoes = Echoes()
         self._queue = WorkQueue(self._reconcile, workers=config.workers, logger=LOGGER)
         self._probes = ProbeRunner(
-            partial(probe, obtain=partial(_obtain, config), policy=config.egress, deadline=config.probe_deadline),
+            self._probe,
             limit=config.probe_limit,
             notify=self._queue.add,
             logger=LOGGER,
@@ -222,7 +256,7 @@ class _Operator:
                 mails_per_hour=config.test_mails_per_hour,
             )
         )
-        tokens = TokenStore(api, config.namespace, holder=f"{platform.node()}/{uuid4().hex}", logger=LOGGER)
+        self._tokens = tokens = TokenStore(api, config.namespace, holder=identity, logger=LOGGER)
         self._renewals = TokenRenewer(
             tokens,
             partial(_obtain, config),
@@ -263,6 +297,7 @@ class _Operator:
             external_url=config.external_url,
             custom_cloud=config.oauth2_cloud,
         )
+        self._events = EventRecorder(api, instance, LOGGER)
         host, port = config.relay_at
         self._relay = Relay(
             BundleStore(api, config.relay_namespace, LOGGER),
@@ -288,7 +323,7 @@ class _Operator:
             consents=consents,
             consenting=self._consenting,
             flows=flows,
-            events=EventRecorder(api, platform.node() or "unknown", LOGGER),
+            events=self._events,
             echoes=self._echoes,
             enqueue=self._queue.add,
             enqueue_many=self._queue.add_many,
@@ -308,20 +343,22 @@ class _Operator:
         self._triggers = Triggers(
             self._store,
             self._mail_tests,
-            self._queue.add,
-            self._queue.add_many,
-            self._queue.add_after,
+            self._asked,
+            self._asked_of_many,
+            self._asked_after,
             operator_namespace=config.namespace,
             relay_namespace=config.relay_namespace,
             relay_secret_seen=self._relay_secret_seen,
         )
-        self._barrier = Barrier(_PATHS)
+        self._barrier = Barrier()
         self._namespaces_listed = asyncio.Event()
         self._secrets_listed = asyncio.Event()
         self._seen = asyncio.Event()
         self._serving = asyncio.Event()
+        self._acting = False
+        self._lost = asyncio.Event()
 
-    async def run(self, credentials: Login, liveness: str | None) -> None:
+    async def run(self, credentials: Login, health: Health) -> None:
         handlers = registry(self._triggers, self._echoes, self._barrier, login=credentials)
         async with asyncio.TaskGroup() as group:
             background = [
@@ -330,7 +367,7 @@ class _Operator:
                 group.create_task(self._watch_relay()),
                 group.create_task(self._watch_namespaces()),
                 *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _PATHS.items()),
-                group.create_task(self._work()),
+                group.create_task(self._lead()),
             ]
             if self._config.external_url:
                 background.append(group.create_task(self._serve_consent()))
@@ -339,22 +376,53 @@ class _Operator:
             @kopf.on.cleanup(registry=handlers)
             async def stop(**_: object) -> None:
                 LOGGER.info("stopping")
+                self._ready.clear()
+                await self._end_writes()
                 for task in background:
                     task.cancel()
                 await asyncio.wait(background)
-                parts = (self._probes, self._renewals, self._revocations, self._consenting)
-                await asyncio.gather(*(part.close() for part in parts))
+                await asyncio.gather(health.close(), self._probes.close(), self._revocations.close())
+                # What is left is done under claims of its own; nobody has to wait for that.
+                if self._leadership is not None:
+                    await self._leadership.release()
+                await asyncio.gather(self._renewals.close(), self._consenting.close())
 
             await kopf.operator(
                 registry=handlers,
                 settings=kopf_settings(),
                 standalone=True,
                 clusterwide=True,
-                liveness_endpoint=liveness,
+                stop_flag=self._lost,
             )
+        if self._lost.is_set():
+            raise LeaseLostError
+
+    def _asked(self, key: Key) -> None:
+        """The watches ask for something; while this replica does nothing they need not: see `_work`."""
+        if self._acting:
+            self._queue.add(key)
+
+    def _asked_of_many(self, keys: Iterable[Key]) -> None:
+        if self._acting:
+            self._queue.add_many(keys)
+
+    def _asked_after(self, key: Key, seconds: float) -> None:
+        if self._acting:
+            self._queue.add_after(key, seconds)
+
+    async def _probe(self, request: ProbeRequest, progress: Progress) -> ProbeResult:
+        if self._fence is not None:
+            self._fence.check()
+        obtain, config = partial(_obtain, self._config), self._config
+        return await probe(request, progress, obtain=obtain, policy=config.egress, deadline=config.probe_deadline)
 
     async def _reconcile(self, key: Key) -> None:
         await reconcile(self._services, key)
+
+    async def _list_versions(self) -> Versions:
+        """Of everything that kopf watches."""
+        listings = [await self._api.list_metadata(path, record=_version) for path in _PATHS.values()]
+        return dict(version for versions, _ in listings for version in versions)
 
     async def _watch_secrets(self) -> None:
         async for event in watch(self._api, core_collection_path("secrets"), LOGGER, record=secret_record):
@@ -383,7 +451,7 @@ class _Operator:
 
     def _relay_secret_seen(self, name: str, version: str) -> None:
         if name == names.RELAY_TLS_NAME:
-            self._queue.add(RELAY_CERTIFICATE)
+            self._asked(RELAY_CERTIFICATE)
         else:
             self._relay.changed(name, version)
 
@@ -395,10 +463,9 @@ class _Operator:
 
     async def _watch_deletions(self, kind: Kind, path: str) -> None:
         """Kopf says nothing of what is deleted while its watch is interrupted, as by a restart of the API server."""
-        listed = partial(self._barrier.listed, kind)
-        async for metadata in deletions(self._api, path, LOGGER, listed=listed):
+        async for metadata in deletions(self._api, path, LOGGER):
             self._triggers.deleted(kind, {"metadata": metadata})
-            self._barrier.saw(kind, metadata["uid"])
+            self._barrier.gone(metadata["uid"])
 
     def _consent_ended(self, key: Key, failure: FailedRenewal | None) -> None:
         if failure is not None:
@@ -416,16 +483,72 @@ class _Operator:
             LOGGER.error("MAILSETTINGS_CONSENT_LISTEN: nothing can listen on %s: %s", listen, error.strerror)
             raise
 
-    async def _work(self) -> None:
-        await self._barrier.wait()
+    async def _lead(self) -> None:
+        """Acts, once everything has been seen: while this replica holds the Lease, where there is an election."""
+        await self._see_everything()
         await self._secrets_listed.wait()
         await self._namespaces_listed.wait()
-        await persistently(self._relay.load)
-        self._queue.add(RELAY_CERTIFICATE)
         self._seen.set()
         if self._config.external_url:
             await self._serving.wait()
-        LOGGER.info("everything has been seen; reconciling")
+        self._ready.set()
+        if self._leadership is None:
+            LOGGER.info("everything has been seen; reconciling")
+            await self._work()
+            return
+        LOGGER.info("everything has been seen; waiting for the Lease")
+        await self._leadership.acquire()
+        LOGGER.info("the Lease is held")
+        async with asyncio.TaskGroup() as group:
+            work = [group.create_task(each) for each in (self._take_over(), self._announce("became leader"))]
+            why = await self._leadership.keep()
+            await self._end_writes()
+            for task in work:
+                task.cancel()
+        await self._retire(why)
+
+    async def _see_everything(self) -> None:
+        await self._barrier.wait(lambda: persistently(self._list_versions))
+
+    async def _take_over(self) -> None:
+        """Another replica may have written until a moment ago, so its last words are waited for."""
+        self._tokens.taken_over()
+        await self._see_everything()
+        LOGGER.info("everything has been seen again; reconciling")
+        await self._work()
+
+    async def _announce(self, what: str) -> None:
+        """In an event about the Lease."""
+        if self._leadership is not None and (held := self._leadership.held) is not None:
+            note = f"{held.lease.holder} {what}"
+            await self._events.announce_leader({**self._leases.place, "uid": held.uid}, note)
+
+    async def _end_writes(self) -> None:
+        """Lets no more writes begin, and those end that have begun."""
+        if self._fence is not None:
+            self._fence.shut()
+            await self._fence.wait_until_quiet()
+
+    async def _retire(self, why: str) -> None:
+        """Ends the process, since another one may act now.
+
+        Only a token that was got under a claim is stored first, and a consent that is being redeemed: nobody else has
+        them, and each is written only on the version that it was claimed on.
+        """
+        LOGGER.warning("the Lease is lost: %s; nothing more is begun here, and this process ends", why)
+        self._ready.clear()
+        await asyncio.gather(self._probes.close(), self._revocations.close())
+        await asyncio.gather(self._renewals.close(grace=LAST_STORE), self._consenting.close(grace=LAST_STORE))
+        await self._announce("stopped leading")
+        self._lost.set()
+
+    async def _work(self) -> None:
+        self._barrier.forget()
+        await persistently(self._relay.load)
+        self._acting = True
+        self._queue.add(RELAY_CERTIFICATE)
+        namespaces = map(namespace_key, self._store.namespaces)
+        self._queue.add_many((*self._store.settings_keys(), *namespaces, *self._mail_tests.keys()))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run())
             await self._queue.wait_until_idle()

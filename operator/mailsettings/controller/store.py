@@ -163,6 +163,10 @@ class Store:
         record = self.settings(key) if key is not None else None
         return record if record is not None and record.uid == uid else None
 
+    def settings_keys(self) -> list[Key]:
+        """All settings objects, those of the cluster first: what tenants get depends on them."""
+        return sorted(self._keys.values(), key=lambda key: key.kind is not Kind.CLUSTER)
+
     def put_settings(self, record: SettingsRecord) -> bool:
         """Stores an object; whether it differs from what was stored."""
         before = self.settings(record.key)

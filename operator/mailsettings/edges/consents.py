@@ -61,7 +61,7 @@ class ConsentStore:
     async def create_callback(
         self, flow: str, *, uid: str, source: str, values: Mapping[ConsentKey, str]
     ) -> HeldConsent | None:
-        """Keeps the answer to one attempt in a browser; None: there is one already.
+        """Keeps the answer to one attempt in a browser; None: there is one already. Any replica may do it.
 
         Args:
             flow: The attempt.
@@ -84,8 +84,9 @@ class ConsentStore:
             "type": names.CONSENT_TYPE,
             "data": _encoded(values),
         }
+        path = core_collection_path("secrets", self._namespace)
         try:
-            return self._held(await self._api.create(core_collection_path("secrets", self._namespace), body))
+            return self._held(await self._api.create(path, body, fenced=False))
         except ApiError as error:
             if error.is_conflict:
                 return None
@@ -135,8 +136,13 @@ class ConsentStore:
         taken = {str(key): None for key in _ANSWER}
         return await self._merge(held, {**taken, **_encoded({ConsentKey.REDEEMED_AT: format_time(now)})})
 
-    async def finish(self, held: HeldConsent, result: ConsentResult) -> None:
+    async def finish(self, held: HeldConsent, result: ConsentResult, *, fenced: bool = True) -> None:
         """Writes what has become of it; nothing is done if it is gone.
+
+        Args:
+            held: The Secret.
+            result: What has become of it.
+            fenced: Whether only the replica that holds the Lease may do it. Not so after `take`: then no other knows.
 
         Raises:
             ApiError: The API server refused.
@@ -145,7 +151,7 @@ class ConsentStore:
         # Not guarded: whoever waits for the result may have written, and the result stands.
         patch = {"data": {**used, **_encoded({ConsentKey.RESULT: result.text()})}}
         try:
-            await self._api.merge(core_path("secrets", held.namespace, held.name), patch)
+            await self._api.merge(core_path("secrets", held.namespace, held.name), patch, fenced=fenced)
         except ApiError as error:
             if not error.is_not_found:
                 raise

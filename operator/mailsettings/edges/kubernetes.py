@@ -8,6 +8,7 @@ import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -33,6 +34,7 @@ from mailsettings.edges.api_server import (
     settings_path,
     settings_status_path,
 )
+from mailsettings.edges.fence import Fence
 
 __all__ = [
     "APPLY",
@@ -99,15 +101,17 @@ class Access:
 class KubernetesApi:
     """A connection to the API server. Close it, or use it with `async with`."""
 
-    def __init__(self, access: Access, *, field_manager: str = names.FIELD_MANAGER) -> None:
+    def __init__(self, access: Access, *, field_manager: str = names.FIELD_MANAGER, fence: Fence | None = None) -> None:
         """Opens nothing yet.
 
         Args:
             access: where to and with what.
             field_manager: who is said to write.
+            fence: is asked right before each write; None: nobody is.
         """
         self._access = access
         self._field_manager = field_manager
+        self._fence = fence
         self._proxy = access.proxy or _environment_proxy(access.server)
         self._session: aiohttp.ClientSession | None = None
 
@@ -152,13 +156,19 @@ class KubernetesApi:
             raise
         return found
 
-    async def create(self, path: str, body: Json) -> Json:
+    async def create(self, path: str, body: Json, *, fenced: bool = True) -> Json:
         """Creates an object in the collection at a path.
+
+        Args:
+            path: the collection's.
+            body: the object.
+            fenced: whether only the replica that holds the Lease may do it.
 
         Raises:
             ApiError: the API server refused.
         """
-        return await self._request("POST", path, body=body, query={"fieldManager": self._field_manager})
+        query = {"fieldManager": self._field_manager}
+        return await self._request("POST", path, body=body, query=query, fenced=fenced)
 
     async def apply(self, path: str, body: Json, *, force: bool) -> Json:
         """Applies an object server-side under the connection's field manager.
@@ -174,18 +184,19 @@ class KubernetesApi:
         query = {"fieldManager": self._field_manager, "force": "true" if force else "false"}
         return await self._request("PATCH", path, body=_yaml(body), query=query, content=APPLY)
 
-    async def merge(self, path: str, patch: Json) -> Json:
+    async def merge(self, path: str, patch: Json, *, fenced: bool = True) -> Json:
         """Changes an object by a JSON merge patch, in which null removes a field.
 
         Args:
             path: the object's.
             patch: what is to change; a `metadata.resourceVersion` in it guards the write.
+            fenced: whether only the replica that holds the Lease may do it.
 
         Raises:
             ApiError: the API server refused.
         """
-        query = {"fieldManager": self._field_manager}
-        return await self._request("PATCH", path, body=patch, query=query, content="application/merge-patch+json")
+        query, content = {"fieldManager": self._field_manager}, "application/merge-patch+json"
+        return await self._request("PATCH", path, body=patch, query=query, content=content, fenced=fenced)
 
     async def remove(self, path: str, pointers: Iterable[str], *, resource_version: str) -> Json:
         """Removes fields of an object, whoever manages them, without coming to manage anything.
@@ -343,12 +354,27 @@ class KubernetesApi:
         query: Mapping[str, str] | None = None,
         content: str = "application/json",
         accept: str = "application/json",
+        fenced: bool = True,
     ) -> Json:
-        response = await self._send(method, path, body=body, query=query, content=content, accept=accept)
-        async with response:
-            await _raise_for_status(response)
-            document: Json = json.loads(await response.read())
-            return document
+        if self._fence is None or not fenced or method == "GET":
+            response = await self._send(method, path, body=body, query=query, content=content, accept=accept)
+            return await _document(response)
+        limit_s = self._fence.write_limit_s
+        # The API server itself gives up after so long, so that nothing that was begun in time is done too late.
+        query = {**(query or {}), "timeout": f"{limit_s:g}s"}
+        limits = aiohttp.ClientTimeout(total=limit_s)
+        with self._fence.writing():
+            asked = _WRITES_BEHIND.set(self._fence)
+            try:
+                response = await self._send(
+                    method, path, body=body, query=query, content=content, accept=accept, timeout=limits
+                )
+                return await _document(response)
+            except aiohttp.ClientError:
+                self._fence.check()  # it may have been the last look that has ended the connection
+                raise
+            finally:
+                _WRITES_BEHIND.reset(asked)
 
     async def _send(
         self,
@@ -374,7 +400,8 @@ class KubernetesApi:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:  # it belongs to the event loop that it is made in
             connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=self._access.context or True)
-            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER)
+            traces = [_last_looks()] if self._fence is not None else []
+            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER, trace_configs=traces)
         return self._session
 
 
@@ -384,6 +411,33 @@ def _environment_proxy(server: str) -> str | None:
     if proxy_bypass(parts.netloc):
         return None
     return getproxies().get(parts.scheme)
+
+
+_WRITES_BEHIND: Final[ContextVar[Fence | None]] = ContextVar("writes_behind", default=None)
+"""The fence of the write that the present task has begun."""
+
+
+def _last_looks() -> aiohttp.TraceConfig:
+    """Asks the fence once more right before aiohttp hands headers and body, which go together, to the system.
+
+    Before that a write waits for its connection and, before Python 3.12, for a turn of the event loop.
+    """
+
+    async def look(*_: object) -> None:
+        fence = _WRITES_BEHIND.get()
+        if fence is not None:
+            fence.check()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_chunk_sent.append(look)
+    return trace
+
+
+async def _document(response: aiohttp.ClientResponse) -> Json:
+    async with response:
+        await _raise_for_status(response)
+        document: Json = json.loads(await response.read())
+        return document
 
 
 _NOT_IN_YAML: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")

@@ -7,7 +7,7 @@ Secret's content passes through the operator unless settings refer to it.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -125,17 +125,8 @@ async def _watch(feed: _Feed[T], what: str, logger: logging.Logger) -> AsyncIter
         retry = min(LAST_RETRY_SECONDS, retry * 2)
 
 
-async def deletions(
-    api: KubernetesApi, path: str, logger: logging.Logger, *, listed: Callable[[Iterable[str]], None] = lambda _: None
-) -> AsyncIterator[Metadata]:
-    """The metadata, in short, of every object that goes, also of those that go while the watch is interrupted.
-
-    Args:
-        api: the API server.
-        path: of the collection.
-        logger: is told of trouble.
-        listed: is told the uids of everything there is, whenever that is listed.
-    """
+async def deletions(api: KubernetesApi, path: str, logger: logging.Logger) -> AsyncIterator[Metadata]:
+    """The metadata, in short, of every object that goes, also of those that go while the watch is interrupted."""
     known: dict[str, Metadata] = {}
     async for event in watch(api, path, logger, record=in_short):
         match event:
@@ -143,7 +134,6 @@ async def deletions(
                 present = {metadata["uid"]: metadata for metadata in items}
                 gone = [metadata for uid, metadata in known.items() if uid not in present]
                 known = present
-                listed(present)
                 for metadata in gone:
                     yield metadata
             case Changed(metadata):

@@ -48,7 +48,7 @@ async def _create(api: KubernetesApi, namespace: str, path: str) -> Json:
         "data": {_DATA_KEY: base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode("ascii")},
     }
     try:
-        return await api.create(core_collection_path("secrets", namespace), body)
+        return await api.create(core_collection_path("secrets", namespace), body, fenced=False)
     except ApiError as error:
         if not error.is_conflict:
             raise

@@ -5,6 +5,8 @@ cluster object, even if the operator is gone; what becomes an orphan otherwise i
 
 Two refreshes of one token at once may end with none: some providers take the use of a replaced refresh token for a
 theft. So a refresh begins with a claim on the Secret, and its result is stored on the version that the claim has made.
+The claim is what counts for that, not the Lease: what was begun under a claim is brought to its end also by a replica
+that has lost the Lease meanwhile, since only it has the new refresh token.
 """
 
 import asyncio
@@ -30,6 +32,12 @@ LAST_RETRY_SECONDS: Final = 5.0
 
 CLOCK_SKEW: Final = timedelta(seconds=5)
 """How far the clocks of two replicas may differ: only so long after its deadline is another's claim taken for ended."""
+
+TAKEOVER: Final = timedelta(seconds=10)
+"""For how long after a takeover another's claim is respected although it has ended: twice `LAST_RETRY_SECONDS`.
+
+That replica may have an answer which it could not store while the API server was away.
+"""
 
 _TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """The API server could not be asked, or its answer was cut off."""
@@ -129,6 +137,11 @@ class TokenStore:
         self._holder = holder
         self._logger = logger
         self._now = now
+        self._taken_over_at: datetime | None = None
+
+    def taken_over(self) -> None:
+        """Another replica may have acted until a moment ago."""
+        self._taken_over_at = self._now()
 
     async def read(self, uid: str) -> HeldToken | None:
         """What is held for an object.
@@ -174,7 +187,11 @@ class TokenStore:
         now = self._now()
         if claim.deadline - now > lasts + CLOCK_SKEW:
             return None
-        ends_at = claim.deadline if claim.holder == self._holder else claim.deadline + CLOCK_SKEW
+        ends_at = claim.deadline
+        if claim.holder != self._holder:
+            ends_at += CLOCK_SKEW
+            if self._taken_over_at is not None:
+                ends_at = max(ends_at, self._taken_over_at + TAKEOVER)
         return ends_at if ends_at > now else None
 
     async def may_begin(self, place: TokenPlace, held: HeldToken, *, takes: timedelta) -> bool:
@@ -217,7 +234,7 @@ class TokenStore:
         base = held
         while True:
             try:
-                await self._patch(place.uid, base.resource_version, None, data=data)
+                await self._patch(place.uid, base.resource_version, None, data=data, fenced=False)
             except ApiError as error:
                 if not (error.is_conflict or error.is_not_found):
                     self._logger.warning("a renewed token is not stored yet: %s %s", error.status, error.reason)
@@ -265,9 +282,9 @@ class TokenStore:
     async def _put(self, place: TokenPlace, serial: str, data: dict[str, str]) -> None:
         held = await self.read(place.uid)
         if held is None:
-            await self._api.create(self._collection, {**self._manifest(place, None), "data": data})
+            await self._api.create(self._collection, {**self._manifest(place, None), "data": data}, fenced=False)
         elif held.serial != serial:
-            await self._patch(place.uid, held.resource_version, None, data=data)
+            await self._patch(place.uid, held.resource_version, None, data=data, fenced=False)
 
     async def _again(self, place: TokenPlace, held: HeldToken, token: StoredToken) -> HeldToken | None:
         """What there is after a conflict, to store upon; None: the new token is not wanted any more."""
@@ -282,7 +299,7 @@ class TokenStore:
     async def release(self, place: TokenPlace, held: HeldToken) -> None:
         """Lets go of a claim without a new token; if that fails it ends by its deadline."""
         try:
-            await self._patch(place.uid, held.resource_version, None)
+            await self._patch(place.uid, held.resource_version, None, fenced=False)
         except (ApiError, *_TROUBLE) as error:
             self._logger.debug("a claim was not released: %s", type(error).__name__)
 
@@ -326,14 +343,20 @@ class TokenStore:
         return found is None or found["metadata"]["uid"] != _owner_uid(metadata)
 
     async def _patch(
-        self, uid: str, resource_version: str, claim: Claim | None, *, data: dict[str, str] | None = None
+        self,
+        uid: str,
+        resource_version: str,
+        claim: Claim | None,
+        *,
+        data: dict[str, str] | None = None,
+        fenced: bool = True,
     ) -> HeldToken:
         annotations = {names.ANNOTATION_CLAIM: claim.text() if claim else None}
         patch: Json = {"metadata": {"resourceVersion": resource_version, "annotations": annotations}}
         if data is not None:
             annotations[names.ANNOTATION_DROPPED] = None
             patch["data"] = data
-        return _held(await self._api.merge(self._path(uid), patch))
+        return _held(await self._api.merge(self._path(uid), patch, fenced=fenced))
 
     def _manifest(self, place: TokenPlace, claim: Claim | None) -> Json:
         source = "/".join(filter(None, (place.kind, place.namespace, place.name)))
