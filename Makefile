@@ -145,6 +145,8 @@ kind: image ## Install into a kind cluster (needs Docker, kind and kubectl)
 	kubectl --context kind-$(KIND_CLUSTER) apply --server-side -k manifests
 	kubectl --context kind-$(KIND_CLUSTER) -n mailsettings-system \
 		set image deployment/mailsettings-operator '*=$(IMAGE)'
+	kubectl --context kind-$(KIND_CLUSTER) -n mailsettings-relay \
+		set image deployment/mailsettings-relay '*=$(IMAGE)'
 	kubectl --context kind-$(KIND_CLUSTER) -n mailsettings-system \
 		rollout status deployment/mailsettings-operator --timeout 180s
 

@@ -88,7 +88,7 @@ def _redirected(manifest: Manifest, endpoints: Endpoints) -> Manifest:
 
 
 def apply_operator_manifests(cluster: Cluster, folder: Path) -> int:
-    """Applies `manifests/` without the Deployment, in whose place the operator runs here; how many objects."""
+    """Applies `manifests/` without the Deployments, in whose place processes run here; how many objects."""
     manifests = [manifest for manifest in load(ROOT / "manifests") if manifest["kind"] != "Deployment"]
     return _apply(cluster, folder / "manifests.yaml", manifests)
 

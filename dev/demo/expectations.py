@@ -24,6 +24,7 @@ class Expectation:
 EXPECTATIONS: Final = (
     Expectation("", "default", "True", "Ready", "System", ""),
     Expectation("shop", "mail", "True", "Ready", "System", "mail-smtp"),
+    Expectation("news", "mail", "True", "Ready", "System", "mail-smtp"),
     Expectation("acme", "mail", "True", "Ready", "Tenant", "acme-mail"),
     Expectation("blog", "", "", "", "System", "default-smtp"),
     Expectation("lab", "mail", "False", "BadCredentials", "Tenant", "mail-smtp"),
@@ -32,6 +33,9 @@ EXPECTATIONS: Final = (
 
 CONSENTED: Final = Expectation("billing", "mail", "True", "Ready", "Tenant", "mail-smtp")
 """What needs a person's consent on top."""
+
+RELAYED: Final[Place] = ("news", "mail-smtp")
+"""The Secret of the tenant that inherits and sends through the relay."""
 
 INHERITING: Final[Place] = ("shop", "mail-smtp")
 """The Secret of the tenant that inherits, with which a mail is sent."""

@@ -16,6 +16,7 @@ from dev.demo.consent import ConsentDemo, Servers
 from dev.demo.examples import Endpoints, apply_examples, apply_operator_manifests
 from dev.demo.identity_provider import IdentityProvider
 from dev.demo.mail_server import LOGINS, Mail, MailServer
+from dev.demo.relay import relay_environment, running_relay
 from dev.demo.screen import Screen, mail_text, open_screen
 from dev.demo.state import State, observe
 from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorError, OperatorProcess
@@ -70,7 +71,12 @@ def run(*, once: bool, limit_s: float) -> None:
         screen.say(f"A mail server with {len(LOGINS)} logins listens on {HOST}:{server.port} (STARTTLS).")
         screen.say(f"An identity provider whose tokens it takes is at {provider.origin}.")
         screen.say(f"Applied {apply_operator_manifests(cluster, folder)} objects of manifests.")
-        with _running_operator(cluster, folder, authority, screen) as operator:
+        port = _free_port()
+        with (
+            _running_operator(cluster, folder, authority, screen, relay_port=port) as operator,
+            running_relay(cluster, folder, port),
+        ):
+            screen.say(f"The relay listens on {HOST}:{port} (STARTTLS).")
             endpoints = Endpoints(server.port, authority.certificate, provider.authorization_uri, provider.token_uri)
             screen.say(f"Applied {apply_examples(cluster, folder, endpoints)} objects of dev/examples.")
             screen.say(f"\nTo look at it with kubectl:\n  export KUBECONFIG={cluster.kubeconfig}")
@@ -117,7 +123,7 @@ def _check_is_free(api: Api) -> None:
 
 @contextmanager
 def _running_operator(
-    cluster: Cluster, folder: Path, authority: Authority, screen: Screen
+    cluster: Cluster, folder: Path, authority: Authority, screen: Screen, *, relay_port: int
 ) -> Iterator[OperatorProcess]:
     """The operator under its own ServiceAccount while the block runs, with its consent pages on a free port."""
     trusted = folder / "authority.pem"
@@ -127,6 +133,7 @@ def _running_operator(
         "MAILSETTINGS_OAUTH2_CA_FILE": str(trusted),
         "MAILSETTINGS_EXTERNAL_URL": f"http://{consent}",
         "MAILSETTINGS_CONSENT_LISTEN": consent,
+        **relay_environment(relay_port),
     }
     operator = OperatorProcess(cluster, folder, environment)
     try:
@@ -200,8 +207,9 @@ class _Demo:
         state = observe(self._api)
         self._screen.show(state, self._consent.sending(state))
         if not self._has_sent and not expectations.unmet(state):
-            self._screen.say(f"\nsend_mail.py sends with the Secret {'/'.join(expectations.INHERITING)}")
-            application.send_mail(self._api, expectations.INHERITING, application.RECIPIENT, self._folder)
+            for secret in (expectations.RELAYED, expectations.INHERITING):
+                self._screen.say(f"\nsend_mail.py sends with the Secret {'/'.join(secret)}")
+                application.send_mail(self._api, secret, application.RECIPIENT, self._folder)
             self._has_sent = True
         for mail in self._arrived():
             if self._consent.take(mail):

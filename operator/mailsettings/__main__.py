@@ -50,14 +50,19 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     relay = commands.add_parser(
         "relay",
-        help="run one submission relay, with its bundles in a folder",
+        help="run one submission relay",
         description="Takes mail from clients that log in, and passes it on to the mail server of their bundle,\n"
-        "until SIGTERM or SIGINT. Bundles are the files *.json of a folder; changed ones, and a changed certificate,\n"
-        "are read without a restart. Of the variables of 'run' those of the egress policy and of the log level hold.",
-        epilog="example:\n  mailsettings-operator relay --bundles bundles --certificate tls.crt --key tls.key",
+        "until SIGTERM or SIGINT. Bundles are Secrets of a namespace, which the operator writes, or the files\n"
+        "*.json of a folder; changed ones, and a changed certificate, are read without a restart.\n"
+        "Of the variables of 'run' those of the egress policy and of the log level hold.",
+        epilog="examples:\n"
+        "  mailsettings-operator relay --namespace mailsettings-relay --certificate tls.crt --key tls.key\n"
+        "  mailsettings-operator relay --bundles bundles --certificate tls.crt --key tls.key",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    relay.add_argument("--bundles", type=Path, required=True, metavar="DIRECTORY", help="where the bundles are")
+    source = relay.add_mutually_exclusive_group(required=True)
+    source.add_argument("--namespace", help="where the bundles are as Secrets")
+    source.add_argument("--bundles", type=Path, metavar="DIRECTORY", help="where the bundles are as files")
     relay.add_argument("--certificate", type=Path, required=True, metavar="FILE", help="the certificate, PEM")
     relay.add_argument("--key", type=Path, required=True, metavar="FILE", help="its key, PEM")
     relay.add_argument("--host", default="0.0.0.0", help="where to listen (default: %(default)s)")  # noqa: S104 - in a Pod
@@ -133,7 +138,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _relay(options: argparse.Namespace) -> int:
-    from mailsettings.edges.errors import described  # noqa: PLC0415 - only these commands need it
+    from mailsettings.edges.errors import described  # noqa: PLC0415
     from mailsettings.edges.relay import run as relay  # noqa: PLC0415
     from mailsettings.edges.relay.server import Options  # noqa: PLC0415
 
@@ -142,11 +147,21 @@ def _relay(options: argparse.Namespace) -> int:
         return 2
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING)
     logging.getLogger("mailsettings").setLevel(config.log_level)
+    source = options.bundles
+    if options.namespace:
+        # Only here: it loads kopf, whose logins the operator has too.
+        from mailsettings.controller.login import access, kubeconfig_path, login  # noqa: PLC0415
+
+        try:
+            source = relay.BundleSecrets(options.namespace, access(login(kubeconfig_path())))
+        except Exception as error:  # noqa: BLE001 - kopf's logins raise many kinds
+            print(f"mailsettings-operator: {described(error)}", file=sys.stderr)  # noqa: T201
+            return 1
     listeners = [
         relay.Listener(options.host, options.port, implicit_tls=False),
         relay.Listener(options.host, options.tls_port, implicit_tls=True),
     ]
-    place = relay.Place(options.bundles, options.certificate, options.key, listeners)
+    place = relay.Place(source, options.certificate, options.key, listeners)
     try:
         asyncio.run(relay.run(place, config.egress, Options()))
     except OSError as error:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mailsettings.api import names
 from mailsettings.api.identity import Cloud
-from mailsettings.api.scalars import HTTPS_URI_PATTERN, SCOPE_PATTERN
+from mailsettings.api.scalars import HTTPS_URI_PATTERN, SCOPE_PATTERN, NamespaceName
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.lease import Terms
 
@@ -99,6 +99,12 @@ class Config(BaseModel):
     """Where browsers reach the operator: https://consent.example.com. Only then are its consent pages served."""
     consent_listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] = "0.0.0.0:8081"
     """Where the consent pages are served: HTTP without TLS, which whatever stands in front has to add."""
+    relay_namespace: NamespaceName = names.RELAY_NAMESPACE
+    """The relay's namespace: where its Service, its certificate and what it is told are."""
+    relay_address: Annotated[str, Field(pattern=r"^$|^[A-Za-z0-9.-]+:[0-9]{1,5}$")] = ""
+    """Where clients find the relay, as HOST:PORT. When empty its Service: mailsettings-relay.NAMESPACE.svc:587."""
+    relay_audit_recipients: bool = False
+    """Have the relay's audit lines name recipients in full, not only how many there are."""
     leader_election: bool = False
     """Act only while holding the Lease mailsettings-operator: for several replicas, as in the manifests."""
     lease_seconds: Annotated[int, Field(ge=3, le=300)] = 15
@@ -159,6 +165,14 @@ class Config(BaseModel):
             smtp_ports=self.egress_smtp_ports,
             proxies=self.egress_proxies,
         )
+
+    @property
+    def relay_at(self) -> tuple[str, int]:
+        """Host and port of the relay."""
+        if not self.relay_address:
+            return f"{names.RELAY_SERVICE}.{self.relay_namespace}.svc", names.RELAY_PORT
+        host, _, port = self.relay_address.rpartition(":")
+        return host, int(port)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -238,6 +238,13 @@ _REFUSALS: Final = (
         "matchExpressions: In and NotIn",
         _tenants({"matchExpressions": [{"key": "team", "operator": "In"}]}),
     ),
+    Refusal("spec.tenants", "tenants.policy: only", {"tenants": {"delivery": "Credentials", "policy": {}}}),
+    Refusal(
+        "spec",
+        "output.delivery: with the system's",
+        {"mailFrom": None, "connection": None, "output": {"delivery": "Credentials"}},
+    ),
+    Refusal("spec", "policy: only", {"policy": {"sending": "Blocked"}}),
     Refusal("spec", "set exactly one of settingsRef", {"settings": SERVER}),
     Refusal("spec", "recipient: mode Send", {"mode": "Connect", "recipient": "a@acme.example"}),
     Refusal("spec.settings", "settings.connection.host", _brought(connection={"port": 25})),

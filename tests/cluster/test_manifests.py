@@ -60,16 +60,22 @@ def client(control_plane: Cluster) -> Client:
     return Client(control_plane.kubeconfig)
 
 
-def manifest(kind: str) -> dict[str, Any]:
-    (found,) = [entry for entry in load(MANIFESTS) if entry["kind"] == kind]
+def manifest(kind: str, name: str = "mailsettings-operator") -> dict[str, Any]:
+    (found,) = [entry for entry in load(MANIFESTS) if (entry["kind"], entry["metadata"]["name"]) == (kind, name)]
     return found
+
+
+RELAY: Final = names.RELAY_SERVICE
+RELAY_SYSTEM: Final = names.RELAY_NAMESPACE
+RELAY_USER: Final = f"system:serviceaccount:{RELAY_SYSTEM}:{RELAY}"
+DEPLOYMENTS: Final = ("mailsettings-operator", RELAY)
 
 
 # --- the files ---
 
 
 def test_kustomizations_list_every_file() -> None:
-    for folder in (MANIFESTS, MANIFESTS / "admission", REVOKE_TOKENS, ROOT / "crds"):
+    for folder in (MANIFESTS, MANIFESTS / "admission", MANIFESTS / "relay", REVOKE_TOKENS, ROOT / "crds"):
         content = yaml.safe_load((folder / "kustomization.yaml").read_text())
         listed = {(folder / entry).resolve() for entry in content["resources"]}
         there = {path for path in folder.glob("*.yaml") if path.name != "kustomization.yaml"}
@@ -310,25 +316,28 @@ def test_cluster_admin_role_manages_the_cluster_kind_only(client: Client) -> Non
 # --- the Pod ---
 
 
-def test_deployment_is_accepted_without_a_warning(client: Client) -> None:
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_deployment_is_accepted_without_a_warning(client: Client, name: str) -> None:
     """Pod Security only warns about a Deployment; a Pod it refuses."""
-    deployment = manifest("Deployment")
+    deployment = manifest("Deployment", name)
     deployment["metadata"]["name"] = "another"
-    path = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments"
+    path = f"/apis/apps/v1/namespaces/{deployment['metadata']['namespace']}/deployments"
     answer = client.call("POST", path, deployment, query=DRY_RUN | {"fieldValidation": "Strict"})
     assert (answer.status, answer.warnings) == (201, "")
 
 
-def pod(**changed: object) -> dict[str, Any]:
-    template = manifest("Deployment")["spec"]["template"]
+def pod(name: str = "mailsettings-operator", **changed: object) -> dict[str, Any]:
+    template = manifest("Deployment", name)["spec"]["template"]
     return {
         "metadata": {"name": "operator", "labels": template["metadata"]["labels"]},
         "spec": {**template["spec"], **changed},
     }
 
 
-def test_pod_passes_the_restricted_standard(client: Client) -> None:
-    answer = client.call("POST", f"/api/v1/namespaces/{SYSTEM}/pods", pod(), query=DRY_RUN)
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_pod_passes_the_restricted_standard(client: Client, name: str) -> None:
+    namespace = manifest("Deployment", name)["metadata"]["namespace"]
+    answer = client.call("POST", f"/api/v1/namespaces/{namespace}/pods", pod(name), query=DRY_RUN)
     assert (answer.status, answer.warnings) == (201, ""), answer.message
 
 
@@ -340,11 +349,53 @@ def test_lesser_pod_is_refused(client: Client, changed: dict[str, Any]) -> None:
     assert "PodSecurity" in answer.message
 
 
-def test_container_can_write_nowhere() -> None:
-    (container,) = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_container_can_write_nowhere(name: str) -> None:
+    (container,) = manifest("Deployment", name)["spec"]["template"]["spec"]["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert "volumeMounts" not in container
+    assert all(mount["readOnly"] for mount in container.get("volumeMounts", ()))
     assert {"cpu", "memory"} <= container["resources"]["limits"].keys() & container["resources"]["requests"].keys()
+
+
+# --- the relay ---
+
+
+@alone
+def test_relay_reads_its_own_namespace_and_has_tokens_checked_and_nothing_else(client: Client) -> None:
+    """Refresh tokens are in the operator's namespace, tenants' Secrets in theirs."""
+    reviews = ("authentication.k8s.io", "tokenreviews", "create")
+    places = {
+        RELAY_SYSTEM: {reviews, ("", "secrets", "list"), ("", "secrets", "watch")},
+        SYSTEM: {reviews},
+        "default": {reviews},
+    }
+    for place, wanted in places.items():
+        anybody = rights(client, "system:serviceaccount:default:default", place)
+        found = eventually(partial(_beyond, client, place, anybody), partial(wanted.__le__))
+        assert found == wanted
+
+
+def _beyond(client: Client, place: str, anybody: set[Right]) -> set[Right]:
+    return rights(client, RELAY_USER, place) - anybody
+
+
+def test_operator_sees_whether_the_relay_is_there(client: Client) -> None:
+    group = "discovery.k8s.io"
+    for verb in ("list", "watch"):
+        eventually(partial(may, client, OPERATOR, verb, "endpointslices", group, RELAY_SYSTEM))
+    assert not may(client, OPERATOR, "list", "endpointslices", group, "default")
+
+
+def test_relays_service_and_budget_lead_to_its_pods(client: Client) -> None:
+    template = manifest("Deployment", RELAY)["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    service = client.call("GET", f"/api/v1/namespaces/{RELAY_SYSTEM}/services/{RELAY}").body["spec"]
+    assert {each["port"]: ports[each["targetPort"]] for each in service["ports"]} == {587: 8587, 465: 8465}
+    budget = manifest("PodDisruptionBudget", RELAY)["spec"]
+    for selector in (service["selector"], budget["selector"]["matchLabels"]):
+        assert selector.items() <= template["metadata"]["labels"].items()
+    assert manifest("Deployment", RELAY)["spec"]["replicas"] > budget["minAvailable"]
 
 
 # --- replicas ---
@@ -391,7 +442,7 @@ def test_health_checks_ask_for_what_is_answered() -> None:
 
 
 def test_consent_service_leads_to_where_the_pages_are_served(client: Client) -> None:
-    service, template = manifest("Service"), manifest("Deployment")["spec"]["template"]
+    service, template = manifest("Service", "mailsettings-consent"), manifest("Deployment")["spec"]["template"]
     (container,) = template["spec"]["containers"]
     (port,) = service["spec"]["ports"]
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
@@ -485,7 +536,11 @@ def test_all_components_together_are_rendered(client: Client, tmp_path: Path) ->
     rendered = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     documents = list(yaml.safe_load_all(rendered.stdout))
     assert len(documents) == len(load(MANIFESTS))
-    (deployment,) = [document for document in documents if document["kind"] == "Deployment"]
+    (deployment,) = [
+        document
+        for document in documents
+        if document["kind"] == "Deployment" and document["metadata"]["name"] == "mailsettings-operator"
+    ]
     check_components(client, deployment, COMPONENTS)
 
 
@@ -641,6 +696,34 @@ def test_operator_creates_only_its_own_secrets(
         return client.call("POST", path, body, query=DRY_RUN, user=OPERATOR)
 
     # 409: the operator of another test has a key already; admission comes before that.
+    answer = eventually(create, lambda answer: (answer.accepted or answer.status == 409) == accepted)
+    assert accepted or REFUSED in answer.message
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "accepted"),
+    [
+        pytest.param(secret("bundle-1", names.BUNDLE_TYPE), RELAY_SYSTEM, True, id="a bundle"),
+        pytest.param(secret("bundle-1", names.BUNDLE_TYPE, labelled=False), RELAY_SYSTEM, False, id="no label"),
+        pytest.param(secret("other-1", names.BUNDLE_TYPE), RELAY_SYSTEM, False, id="a bundle of another name"),
+        pytest.param(secret("bundle-1", "Opaque"), RELAY_SYSTEM, False, id="a bundle's name, another type"),
+        pytest.param(secret("bundle-1", names.BUNDLE_TYPE), SYSTEM, False, id="a bundle elsewhere"),
+        pytest.param(secret(names.RELAY_TLS_NAME, "kubernetes.io/tls"), RELAY_SYSTEM, True, id="the certificate"),
+        pytest.param(secret("other", "kubernetes.io/tls"), RELAY_SYSTEM, False, id="another certificate"),
+        pytest.param(secret(names.RELAY_TLS_NAME, "kubernetes.io/tls"), SYSTEM, False, id="the certificate elsewhere"),
+        pytest.param(secret(names.RELAY_CA_NAME, names.RELAY_CA_TYPE), SYSTEM, True, id="the authority"),
+        pytest.param(secret(names.RELAY_CA_NAME, names.RELAY_CA_TYPE), RELAY_SYSTEM, False, id="the authority there"),
+    ],
+)
+def test_operator_creates_for_the_relay_only_what_is_its_own(
+    client: Client, body: dict[str, Any], place: str, accepted: bool
+) -> None:
+    if body["type"] == "kubernetes.io/tls":
+        body = {**body, "data": {"tls.crt": "", "tls.key": ""}}
+
+    def create() -> Answer:
+        return client.call("POST", f"/api/v1/namespaces/{place}/secrets", body, query=DRY_RUN, user=OPERATOR)
+
     answer = eventually(create, lambda answer: (answer.accepted or answer.status == 409) == accepted)
     assert accepted or REFUSED in answer.message
 

@@ -100,6 +100,9 @@ class TestDemo:
             r"^default \(cluster\) +True +Ready +System",
             r"^shop/mail +True +Ready +System +- +mail-smtp$",
             r"^acme/mail +True +Ready +Tenant +- +acme-mail$",
+            r"^news/mail +True +Ready +System +- +mail-smtp$",
+            r"^The relay listens on 127\.0\.0\.1:\d+ \(STARTTLS\)\.$",
+            r"^send_mail\.py sends with the Secret news/mail-smtp$",
             r"^blog \(no settings\) +- +- +System +- +default-smtp$",
             r"^lab/mail +False +BadCredentials +Tenant +- +mail-smtp\n    ProbeSucceeded: .* 535 5\.7\.8$",
             r"^reports/mail +False +SecretNotFound +Tenant +- +-\n    CredentialsResolved: ",
@@ -114,6 +117,7 @@ class TestDemo:
             r"^Every example has reached its expected state\.$",
         ):
             assert re.search(expected, output, re.MULTILINE), (expected, output)
+        assert len(re.findall(r"^  To: +customer@shop\.example$", output, re.MULTILINE)) == 2
         # The kubeconfig's path is as long as the temporary folder's.
         lines = [line for line in output.splitlines() if "KUBECONFIG=" not in line]
         assert max(map(len, lines)) <= 80

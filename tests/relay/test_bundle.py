@@ -8,11 +8,12 @@ import pytest
 
 from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.providers import TlsMode
+from mailsettings.api.sending import ForeignSender
 from mailsettings.core.relay.audit import AuditRecord, Outcome
 from mailsettings.core.relay.bundle import BundleError, parse_bundle
 from mailsettings.core.relay.faults import REPLIES, RelayFault, judged
 from mailsettings.core.relay.passwords import hash_password
-from mailsettings.core.relay.policy import ForeignSender, Policy
+from mailsettings.core.relay.policy import Policy
 from mailsettings.core.relay.rates import RateLimit
 from mailsettings.core.relay.replies import MAX_LINES, Reply, passed_on
 from mailsettings.core.server import BearerToken, Credentials, Proxy, Server, Source

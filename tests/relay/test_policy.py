@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailsettings.api.sending import ForeignSender
 from mailsettings.core.relay.addresses import parse_address
 from mailsettings.core.relay.commands import Mail, Rcpt, parse_command
 from mailsettings.core.relay.header import MAX_HEADER_OCTETS, HeaderError, authors, mailboxes
 from mailsettings.core.relay.policy import (
-    ForeignSender,
     MessageGate,
     Policy,
     RefusedError,

@@ -432,6 +432,22 @@ _FROM_PATTERNS = _mostly(
         st.sampled_from((64, 65)).map(lambda count: _long(count, lambda number: f"a{number}@b.c")),
     ),
 )
+_RATES = ("1000:60", "1:1,2:60,3:3600,4:86400", "999999999:9999999")
+_POLICY = {
+    "sending": _leaf(("Allowed", "Blocked"), ("blocked", "", True)),
+    "foreignSender": _leaf(("Refuse", "Rewrite"), ("refuse", "", 1)),
+    "recipientDomains": _mostly(
+        st.lists(
+            _leaf(("acme.example", "*.acme.example", "localhost"), ("*", "*acme", "a.*.b", "a..b", "a\n", "ä.b", 1)),
+            max_size=3,
+            unique_by=repr,
+        ),
+        st.sampled_from((64, 65)).map(lambda count: _long(count, lambda number: f"d{number}.example")),
+    ),
+    "maxMessageSize": _leaf(("1Ki", "25Mi", "999999Mi"), ("0Mi", "25", "25M", "1Gi", "1000000Ki", "1Ki\n", 25)),
+    "rateLimits": _leaf(_RATES, ("", "1", "0:1", "1:0", "1:1,", "1:1 ,2:2", "1:1,1:1,1:1,1:1,1:1", "１:1", 1)),
+}
+_TENANT_POLICY = _object({**_POLICY, "allowedFrom": _mostly(_FROM_PATTERNS, st.just(["a@b"] * 2))})
 _TENANTS = _object(
     {
         "provision": _leaf(("OnRequest", "Always"), ("always", "", 1)),
@@ -440,8 +456,9 @@ _TENANTS = _object(
         "exclude": _NAMESPACES,
         "allowedFrom": _FROM_PATTERNS,
         "testRecipients": _FROM_PATTERNS,
+        "policy": _mostly(st.none(), _object(_POLICY), 4),
     },
-    {"delivery": _leaf(("Credentials",), ("Relay", "credentials", "", True))},
+    {"delivery": _leaf(("Credentials", "Relay"), ("relay", "credentials", "", True))},
 )
 
 _PROVIDER = _leaf(("Google", "Office365", "Custom"), ("custom", "", "SendGrid", "Yahoo", 1, True, [], "Google\n"))
@@ -478,7 +495,8 @@ def _servers(
 
 
 _CLUSTER_OPTIONAL = {**_COMMON, "tenants": _TENANTS, "output": _object(_CLUSTER_OUTPUT_FIELDS)}
-_OUTPUT = _object({"secretName": _OBJECT_NAME, **_CLUSTER_OUTPUT_FIELDS})
+_DELIVERY = _mostly(st.sampled_from((None, "Relay")), st.sampled_from(("Credentials", "relay", "", 1)))
+_OUTPUT = _object({"secretName": _OBJECT_NAME, "delivery": _DELIVERY, **_CLUSTER_OUTPUT_FIELDS})
 _SYSTEM_REF = _object({}, {"name": _OBJECT_NAME})
 _INHERITING = st.fixed_dictionaries(
     {},
@@ -490,12 +508,14 @@ _INHERITING = st.fixed_dictionaries(
         "useSystemSettings": _leaf((True, None), (False, "true", 1)),
         "systemSettingsRef": _SYSTEM_REF,
         "provider": st.none(),
+        "policy": _TENANT_POLICY,
         "connection": _mostly(st.none(), st.just({})),
     },
 )
 _TENANT_OPTIONAL = {
     **_COMMON,
     "output": _OUTPUT,
+    "policy": _mostly(st.none(), _TENANT_POLICY, 3),
     "useSystemSettings": _leaf((False, None), (True, "false", 0)),
     "systemSettingsRef": _mostly(st.none(), _SYSTEM_REF, 5),
 }

@@ -75,7 +75,7 @@ class Reason(StrEnum):
     NOT_ALLOWED = ("NotAllowed", "The system's settings do not admit this namespace (spec.tenants).", True)
     SENDER_NOT_ALLOWED = (
         "SenderNotAllowed",
-        "mailFrom or replyTo is outside the system's tenants.allowedFrom, or the server does not take mailFrom.",
+        "A sender is outside the system's tenants.allowedFrom, or the server does not take mailFrom.",
         True,
     )
     SYSTEM_SETTINGS_NOT_ACCEPTED = (
@@ -210,6 +210,10 @@ class Reason(StrEnum):
         "RelayNeeded",
         "output.template wants a password, and OAuth2 has none that lasts; the message says what to do.",
         True,
+    )
+    RELAY_UNAVAILABLE = (
+        "RelayUnavailable",
+        "The relay is not installed, has no replica that is ready, or cannot be told of the login.",
     )
     SUSPENDED = (
         "Suspended",

@@ -68,6 +68,32 @@ def consent_secret_name(flow: str) -> str:
     return f"{CONSENT_PREFIX}{flow}"
 
 
+RELAY_NAMESPACE: Final = "mailsettings-relay"
+"""Where the manifests install the relay; `config.Config.relay_namespace` holds the one that is in force."""
+
+RELAY_SERVICE: Final = "mailsettings-relay"
+"""The relay's Service, in its namespace."""
+
+RELAY_PORT: Final = 587
+
+RELAY_AUDIENCE: Final = "mailsettings-relay"
+"""What a projected ServiceAccount token has to be for that is shown to the relay."""
+
+BUNDLE_TYPE: Final = f"{GROUP}/relay-bundle"
+"""The type of a Secret that the operator writes for the relay."""
+
+BUNDLE_PREFIX: Final = "bundle-"
+
+LABEL_BUNDLE_OF: Final = f"{GROUP}/relay-bundle-of"
+"""On a Secret of type `BUNDLE_TYPE`: the uid of the settings whose mail server it leads to."""
+
+RELAY_TLS_NAME: Final = "mailsettings-relay-tls"
+"""The Secret, in the relay's namespace, with the relay's certificate."""
+
+RELAY_CA_TYPE: Final = f"{GROUP}/relay-ca"
+RELAY_CA_NAME: Final = "mailsettings-relay-ca"
+"""The Secret, in the operator's namespace, with the authority that issues the relay's certificate."""
+
 AUTHORIZE_PREFIX: Final = "mailsettings-authorize-"
 """What the API server makes the names of the Secrets from that `kubectl mailsettings authorize` creates."""
 
@@ -103,8 +129,8 @@ ANNOTATION_PROBE_REQUESTED_AT: Final = f"{GROUP}/probe-requested-at"
 """On settings: a new value asks for one probe now. Any text; a time is usual."""
 
 ANNOTATION_ROTATE_REQUESTED_AT: Final = f"{GROUP}/rotate-requested-at"
-"""On settings with OAuth2: a new value asks for one renewal of the token now. A text of 64 characters at most, of which
-only a change counts; a time is usual."""
+"""On settings with OAuth2 a new value asks for one renewal of the token now, on settings that the relay sends for it
+asks for a new password. A text of 64 characters at most, of which only a change counts; a time is usual."""
 
 ANNOTATION_ALLOW_DELETION: Final = f"{GROUP}/allow-deletion"
 """On a cluster object that tenants inherit from: `"true"` lets it be deleted."""
@@ -118,6 +144,11 @@ MAX_NAME_LENGTH: Final = 63
 def default_secret_name(settings_name: str) -> str:
     """The name of the delivered Secret when `output.secretName` is absent."""
     return f"{settings_name}-smtp"
+
+
+def relay_username(namespace: str, settings_name: str) -> str:
+    """The login at the relay: what is before the first dot is the namespace, in which there are none."""
+    return f"{namespace}.{settings_name}"
 
 
 ALWAYS_SECRET_NAME: Final = default_secret_name(DEFAULT_SETTINGS)

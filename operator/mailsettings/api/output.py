@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from mailsettings.api import names
+from mailsettings.api.delivery import Delivery
 from mailsettings.api.model import UNIQUE, ApiModel, Lax, Rule
 from mailsettings.api.scalars import AnnotationValue, DataKey, LabelKey, LabelValue, ObjectName
 from mailsettings.api.template import PLACEHOLDER_TEXT_PATTERN, RESERVED_KEYS, Preset
@@ -77,3 +78,6 @@ class Output(ClusterOutput):
 
     secret_name: ObjectName | None = None
     """The Secret's name. When absent the settings' name followed by -smtp."""
+    delivery: Annotated[Delivery, Lax] | None = None
+    """Credentials puts the login at the mail server into the Secret, Relay one at the relay in the cluster, which sends
+    for the application: it needs no OAuth2. When absent Credentials, or what the system's settings say."""

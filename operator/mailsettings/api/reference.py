@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mailsettings.api import crd, names, scalars
+from mailsettings.api import crd, names, scalars, sending
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.providers import DEFAULT_PORTS, PROVIDERS, Provider
 from mailsettings.api.schema import Schema
@@ -53,6 +53,9 @@ _FORMS: Final = {
     scalars.CLAIM_PATTERN: "a claim's name",
     scalars.AUDIENCE_PATTERN: "printable ASCII without blanks",
     scalars.FROM_PATTERN_PATTERN: "an address with `*` and `{namespace}`",
+    sending.SIZE_PATTERN: "one whole number and `Ki` or `Mi`",
+    sending.RECIPIENT_DOMAIN_PATTERN: "a domain, or `*.` and a domain",
+    sending.FEW_RATE_LIMITS_PATTERN: "up to four of `COUNT:SECONDS`, separated by commas",
     PLACEHOLDER_TEXT_PATTERN: "placeholders, `$$` and any other text",
 }
 """What a pattern means, in words. A pattern that is missing here cannot be rendered."""
@@ -70,6 +73,7 @@ _METADATA: Final = (
     (names.ANNOTATION_TOKEN, "annotation", "a delivered Secret", "which access token it holds, by a name"),
     (names.ANNOTATION_CLAIM, "annotation", "a Secret with an OAuth2 token", "who is renewing it, and for how long"),
     (names.ANNOTATION_DROPPED, "annotation", "a Secret with an OAuth2 token", "its token was for other settings"),
+    (names.LABEL_BUNDLE_OF, "label", "a Secret for the relay", "the uid of the settings whose server it leads to"),
     (names.LABEL_CONSENT_OF, "label", "a Secret with a consent", "the uid of the settings that it is for"),
     (
         names.ANNOTATION_EXPIRES_AT,
@@ -81,8 +85,8 @@ _METADATA: Final = (
     (
         names.ANNOTATION_ROTATE_REQUESTED_AT,
         "annotation",
-        "settings with OAuth2, by you",
-        "a new value asks for one renewal of the token now",
+        "settings with OAuth2, or that the relay sends for, by you",
+        "a new value asks for one renewal of the token now, and for a new password at the relay",
     ),
     (
         names.ANNOTATION_ALLOW_DELETION,

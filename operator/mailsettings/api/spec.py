@@ -6,12 +6,14 @@ from typing import Any
 from mailsettings.api import names
 from mailsettings.api.auth import Auth
 from mailsettings.api.connection import Connection
+from mailsettings.api.delivery import Delivery
 from mailsettings.api.model import ApiModel, Rule
 from mailsettings.api.output import ClusterOutput, Output
 from mailsettings.api.probe import Probe
 from mailsettings.api.provider_rules import ProviderName, provider_rules
 from mailsettings.api.providers import CUSTOM
 from mailsettings.api.scalars import Mailbox, ObjectName
+from mailsettings.api.sending import TenantPolicy
 from mailsettings.api.tenants import Tenants
 
 
@@ -79,6 +81,7 @@ class SystemSettingsRef(ApiModel):
 
 
 _OWN_CEL = "(has(self.provider) || has(self.connection) || has(self.auth) || has(self.probe))"
+_ASKS_CEL = "(has(self.output) && has(self.output.delivery))"
 _INHERITS_CEL = f"(has(self.useSystemSettings) ? self.useSystemSettings : !{_OWN_CEL})"
 
 
@@ -92,6 +95,8 @@ class MailServerSettingsSpec(ServerSpec):
     """The cluster object to inherit from. When absent the one named default."""
     output: Output | None = None
     """What the delivered Secret looks like."""
+    policy: TenantPolicy | None = None
+    """What the relay lets these settings send."""
 
     @staticmethod
     def inherits_from(spec: Mapping[str, Any]) -> str | None:
@@ -114,6 +119,11 @@ class MailServerSettingsSpec(ServerSpec):
         """Whether the operator's own token would prove who the client is."""
         client_auth = self.auth.oauth2.client_auth if self.auth and self.auth.oauth2 else None
         return client_auth is not None and client_auth.federation is not None
+
+    @property
+    def asks_for(self) -> Delivery | None:
+        """What the Secret is to hold; None: what follows from the level."""
+        return self.output.delivery if self.output is not None else None
 
     @property
     def inherits(self) -> bool:
@@ -156,5 +166,16 @@ class MailServerSettingsSpec(ServerSpec):
             cel=f"!has(self.systemSettingsRef) || {_INHERITS_CEL}",
             holds=lambda s: s.system_settings_ref is None or s.inherits,
             message="systemSettingsRef: it has no meaning beside a server of your own; remove it",
+        ),
+        Rule(
+            cel=f"!{_ASKS_CEL} || self.output.delivery == 'Relay' || !{_INHERITS_CEL}",
+            holds=lambda s: s.asks_for is not Delivery.CREDENTIALS or not s.inherits,
+            message="output.delivery: with the system's server only Relay can be asked for; the system's settings say "
+            "whether they give their login away",
+        ),
+        Rule(
+            cel=f"!has(self.policy) || {_INHERITS_CEL} || ({_ASKS_CEL} && self.output.delivery == 'Relay')",
+            holds=lambda s: s.policy is None or s.inherits or s.asks_for is Delivery.RELAY,
+            message="policy: only the relay enforces it; set output.delivery to Relay, or remove it",
         ),
     )

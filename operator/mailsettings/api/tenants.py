@@ -5,8 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from mailsettings.api.delivery import Delivery
 from mailsettings.api.model import UNIQUE, ApiModel, Lax, Rule
 from mailsettings.api.scalars import FromPattern, LabelKey, LabelValue, NamespaceName
+from mailsettings.api.sending import SendingPolicy
 
 
 class SelectorOperator(StrEnum):
@@ -53,12 +55,6 @@ class Provision(StrEnum):
     ON_REQUEST = "OnRequest"
 
 
-class Delivery(StrEnum):
-    """What a tenant's Secret holds."""
-
-    CREDENTIALS = "Credentials"
-
-
 _NamespaceList = Annotated[list[NamespaceName], Field(max_length=1024), *UNIQUE]
 
 
@@ -73,7 +69,8 @@ class Tenants(ApiModel):
     """OnRequest serves namespaces that have a MailServerSettings. Always (on the object named default only) also puts
     a Secret default-smtp into every allowed namespace that has none."""
     delivery: Annotated[Delivery, Lax]
-    """Credentials copies the effective login into the tenants' Secrets: every tenant can read and keep it."""
+    """Credentials copies the effective login into the tenants' Secrets: every tenant can read and keep it. Relay gives
+    each tenant a login of its own at the relay in the cluster, which sends for it: nobody sees the system's login."""
     namespace_selector: LabelSelector | None = None
     """Allows namespaces by their labels."""
     namespaces: _NamespaceList | None = None
@@ -86,3 +83,13 @@ class Tenants(ApiModel):
     test_recipients: Annotated[list[FromPattern], Field(max_length=64), *UNIQUE] | None = None
     """Where MailServerTests of an inheriting tenant may send mail: patterns as in allowedFrom. When absent only to the
     sender's own address."""
+    policy: SendingPolicy | None = None
+    """What the relay lets each tenant send; a tenant's own policy can only narrow it."""
+
+    rules = (
+        Rule(
+            cel="!has(self.policy) || self.delivery == 'Relay'",
+            holds=lambda s: s.policy is None or s.delivery is Delivery.RELAY,
+            message="tenants.policy: only the relay enforces it; set tenants.delivery to Relay, or remove it",
+        ),
+    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -52,9 +53,24 @@ class Deliveries:
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def deliver(
-        self, settings: ResolvedSettings, output: ClusterOutput | None, *, namespace: str, name: str, owner: Owner
+        self,
+        settings: ResolvedSettings,
+        output: ClusterOutput | None,
+        *,
+        namespace: str,
+        name: str,
+        owner: Owner,
+        told_by: ResolvedSettings | None = None,
     ) -> Finding:
         """Makes the Secret that the settings ask for, unless it would be useless, too large or is somebody else's.
+
+        Args:
+            settings: What it is to hold.
+            output: What it is to look like.
+            namespace: Where it is.
+            name: Its name.
+            owner: Whose it is.
+            told_by: What its digest is of, where the settings' password is not known whenever it is compared.
 
         Raises:
             ApiError: somebody else was faster, or the API server is in trouble; try again.
@@ -63,13 +79,26 @@ class Deliveries:
         if useless is not None:
             return useless
         try:
-            desired = desired_secret(settings, output, namespace=namespace, name=name, owner=owner)
+            desired = _desired(settings, output, namespace=namespace, name=name, owner=owner, told_by=told_by)
         except OversizeError as error:
             return failed(Reason.DELIVERY_REFUSED, str(error))
         place = (namespace, name)
         # Two objects may want one name: what the second decides depends on what the first has done.
         async with self._locks.setdefault(place, asyncio.Lock()):
             return await self._deliver(desired)
+
+    def is_delivered(
+        self, settings: ResolvedSettings, output: ClusterOutput | None, *, namespace: str, name: str, owner: Owner
+    ) -> bool:
+        """Whether there is the Secret that `deliver` would make, where its digest is of these settings."""
+        existing = self._store.secret(namespace, name)
+        if existing is None or not self._may_write(existing, owner):
+            return False
+        try:
+            desired = desired_secret(settings, output, namespace=namespace, name=name, owner=owner)
+        except OversizeError:
+            return False
+        return _is_current(existing, desired.manifest(self._digest))
 
     async def _deliver(self, desired: DesiredSecret) -> Finding:
         existing = self._store.secret(desired.namespace, desired.name)
@@ -165,6 +194,22 @@ class Deliveries:
         """
         secret = await self._api.get(path)
         return secret is not None and (secret.get("type") != names.SECRET_TYPE or bool(secret.get("immutable")))
+
+
+def _desired(
+    settings: ResolvedSettings,
+    output: ClusterOutput | None,
+    *,
+    namespace: str,
+    name: str,
+    owner: Owner,
+    told_by: ResolvedSettings | None,
+) -> DesiredSecret:
+    desired = desired_secret(settings, output, namespace=namespace, name=name, owner=owner)
+    if told_by is None:
+        return desired
+    standing = desired_secret(told_by, output, namespace=namespace, name=name, owner=owner)
+    return replace(desired, told_by=standing.data)
 
 
 def _is_current(existing: DeliveredSecret, manifest: dict[str, Any]) -> bool:

@@ -12,6 +12,10 @@ class Kind(StrEnum):
     TEST = "MailServerTest"
     NAMESPACE = "Namespace"
     """A namespace's Secret by `provision: Always`."""
+    BUNDLE = "Bundle"
+    """What the relay is told of one login at a mail server and of the tenants that send through it."""
+    CERTIFICATE = "Certificate"
+    """The relay's."""
     TOKENS = "Tokens"
     """The OAuth2 tokens and consents of objects that are gone."""
 
@@ -35,6 +39,17 @@ class Key(NamedTuple):
 
 SWEEP: Final = Key(Kind.TOKENS, "", "orphans")
 """Removes the tokens whose objects are gone."""
+
+
+RELAY_SWEEP: Final = Key(Kind.BUNDLE, "", "")
+"""Removes the relay's logins whose settings are gone."""
+
+RELAY_CERTIFICATE: Final = Key(Kind.CERTIFICATE, "", "relay")
+
+
+def bundle_key(credential: str) -> Key:
+    """Of the bundles of one login at a mail server."""
+    return Key(Kind.BUNDLE, "", credential)
 
 
 def cluster_key(name: str) -> Key:

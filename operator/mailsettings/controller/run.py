@@ -22,7 +22,7 @@ from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.handlers import registry
-from mailsettings.controller.keys import SWEEP, Key, Kind, cluster_key, namespace_key
+from mailsettings.controller.keys import RELAY_CERTIFICATE, RELAY_SWEEP, SWEEP, Key, Kind, cluster_key, namespace_key
 from mailsettings.controller.kopf_settings import kopf_settings
 from mailsettings.controller.leadership import Leadership, LeaseLostError
 from mailsettings.controller.leftovers import give_back
@@ -33,6 +33,7 @@ from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
 from mailsettings.controller.reconcile.services import Services
+from mailsettings.controller.relay import Relay
 from mailsettings.controller.renewals import STORE_GRACE, TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store, namespace_record, secret_record
@@ -58,12 +59,24 @@ from mailsettings.edges.errors import described
 from mailsettings.edges.federation import federated_token
 from mailsettings.edges.fence import Fence
 from mailsettings.edges.health import Health
-from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path
+from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path, endpoint_slices_path
 from mailsettings.edges.lease import LeaseStore
-from mailsettings.edges.metadata_watch import Listed, Metadata, deletions, in_short, watch
+from mailsettings.edges.metadata_watch import (
+    Changed,
+    Deleted,
+    Listed,
+    Metadata,
+    deletions,
+    in_short,
+    watch,
+    watch_objects,
+)
 from mailsettings.edges.oauth2.tokens import authorize_device, obtain, revoke
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
+from mailsettings.edges.relay_bundles import BundleStore
+from mailsettings.edges.relay_certificate import RelayCertificates, relay_hosts
+from mailsettings.edges.relay_endpoints import has_ready_endpoint
 from mailsettings.edges.sealing import Sealer
 from mailsettings.edges.token_store import TokenStore
 from mailsettings.edges.trial import probe
@@ -285,6 +298,16 @@ class _Operator:
             custom_cloud=config.oauth2_cloud,
         )
         self._events = EventRecorder(api, instance, LOGGER)
+        host, port = config.relay_at
+        self._relay = Relay(
+            BundleStore(api, config.relay_namespace, LOGGER),
+            self._queue.add,
+            self._queue.add_after,
+            LOGGER,
+            host,
+            port,
+            audit_recipients=config.relay_audit_recipients,
+        )
         self._services = Services(
             api=api,
             store=self._store,
@@ -311,6 +334,10 @@ class _Operator:
             external_url=config.external_url,
             require_secret_label=config.require_secret_label,
             custom_cloud=config.oauth2_cloud,
+            relay=self._relay,
+            certificates=RelayCertificates(
+                api, config.namespace, config.relay_namespace, hosts=relay_hosts(config.relay_namespace, host)
+            ),
             revokes_tokens=config.oauth2_revoke,
         )
         self._triggers = Triggers(
@@ -320,6 +347,8 @@ class _Operator:
             self._asked_of_many,
             self._asked_after,
             operator_namespace=config.namespace,
+            relay_namespace=config.relay_namespace,
+            relay_secret_seen=self._relay_secret_seen,
         )
         self._barrier = Barrier()
         self._namespaces_listed = asyncio.Event()
@@ -335,6 +364,7 @@ class _Operator:
             background = [
                 group.create_task(self._watch_secrets()),
                 group.create_task(self._watch_config_maps()),
+                group.create_task(self._watch_relay()),
                 group.create_task(self._watch_namespaces()),
                 *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _PATHS.items()),
                 group.create_task(self._lead()),
@@ -403,6 +433,27 @@ class _Operator:
     async def _watch_config_maps(self) -> None:
         async for event in watch(self._api, core_collection_path("configmaps"), LOGGER, record=in_short):
             self._triggers.config_maps_seen(event)
+
+    async def _watch_relay(self) -> None:
+        """Whether a replica of the relay takes connections."""
+        path = endpoint_slices_path(self._config.relay_namespace)
+        selector = f"kubernetes.io/service-name={names.RELAY_SERVICE}"
+        ready: dict[str, bool] = {}
+        async for event in watch_objects(self._api, path, LOGGER, label_selector=selector):
+            match event:
+                case Listed(items):
+                    ready = {item["metadata"]["name"]: has_ready_endpoint(item) for item in items}
+                case Changed(item):
+                    ready[item["metadata"]["name"]] = has_ready_endpoint(item)
+                case Deleted(item):
+                    ready.pop(item["metadata"]["name"], None)
+            self._relay.set_ready(ready=any(ready.values()))
+
+    def _relay_secret_seen(self, name: str, version: str) -> None:
+        if name == names.RELAY_TLS_NAME:
+            self._asked(RELAY_CERTIFICATE)
+        else:
+            self._relay.changed(name, version)
 
     async def _watch_namespaces(self) -> None:
         async for event in watch(self._api, core_collection_path("namespaces"), LOGGER, record=namespace_record):
@@ -493,7 +544,9 @@ class _Operator:
 
     async def _work(self) -> None:
         self._barrier.forget()
+        await persistently(self._relay.load)
         self._acting = True
+        self._queue.add(RELAY_CERTIFICATE)
         namespaces = map(namespace_key, self._store.namespaces)
         self._queue.add_many((*self._store.settings_keys(), *namespaces, *self._mail_tests.keys()))
         async with asyncio.TaskGroup() as group:
@@ -503,5 +556,6 @@ class _Operator:
             give_back()
             self._store.settled = True
             self._queue.add(SWEEP)
+            self._queue.add(RELAY_SWEEP)
             for name in self._store.clusters:
                 self._queue.add(cluster_key(name))

@@ -36,6 +36,8 @@ class Triggers:
         enqueue_after: Callable[[Key, float], None],
         *,
         operator_namespace: str,
+        relay_namespace: str = "",
+        relay_secret_seen: Callable[[str, str], None] = lambda _name, _version: None,
     ) -> None:
         self._store = store
         self._mail_tests = mail_tests
@@ -43,6 +45,8 @@ class Triggers:
         self._enqueue_many = enqueue_many
         self._enqueue_after = enqueue_after
         self._operator_namespace = operator_namespace
+        self._relay_namespace = relay_namespace
+        self._relay_secret_seen = relay_secret_seen
 
     def settings_changed(self, kind: Kind, body: Mapping[str, Any]) -> None:
         """A settings object was listed, added or modified."""
@@ -135,6 +139,8 @@ class Triggers:
                 self._secrets_listed(items)
             case Changed(record):
                 before = self._store.put_secret(record)
+                if record.namespace == self._relay_namespace:
+                    self._relay_secret_seen(record.name, record.resource_version)
                 if before is None or before.resource_version != record.resource_version:
                     self._wake_around_secret(before, record)
             case Deleted(record):
@@ -154,6 +160,8 @@ class Triggers:
         known = self._store.secret(gone.namespace, gone.name)
         if known is not None and known.uid == gone.uid:  # else it has been made anew
             self._store.drop_secret(gone.namespace, gone.name)
+            if gone.namespace == self._relay_namespace:
+                self._relay_secret_seen(gone.name, "")
         self._wake_around_secret(gone, gone)
 
     def config_maps_seen(self, event: Event[Metadata]) -> None:

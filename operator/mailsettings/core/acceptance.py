@@ -9,16 +9,18 @@ from pydantic import ValidationError
 from mailsettings.api import names
 from mailsettings.api.auth import BasicAuth
 from mailsettings.api.conditions import Reason
+from mailsettings.api.delivery import Delivery
 from mailsettings.api.grants import Grant
 from mailsettings.api.identity import CUSTOM_CLOUD, Cloud
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.providers import BEYOND_SENDING, PROVIDERS, TlsMode
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec, ServerSpec
-from mailsettings.api.tenants import Delivery, Provision
+from mailsettings.api.tenants import Provision
 from mailsettings.core.effective import EffectiveSettings, inherited_settings, own_settings
 from mailsettings.core.finding import Finding, failed, passed
 from mailsettings.core.oauth2.clouds import scopes_of
 from mailsettings.core.oauth2.subject import default_scopes, grant_type
+from mailsettings.core.relaying import check_policy
 from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
@@ -162,7 +164,8 @@ def accept_tenant(
     inherited = inherited_settings(system.effective, spec, allowed_from=allowed_from, namespace=namespace.name)
     if isinstance(inherited, Finding):
         return inherited, None
-    return _accepted([]), inherited
+    unpermitted = check_policy(spec, system.effective, system.tenants, namespace.name)
+    return (_accepted([]), inherited) if unpermitted is None else (unpermitted, None)
 
 
 def _not_found(spec: MailServerSettingsSpec) -> str:

@@ -74,10 +74,13 @@ class DesiredSecret:
     annotations: Mapping[str, str]
     token: str = ""
     """Which access token it holds, as `token_name` has it; empty: it has a login of another kind, or none."""
+    told_by: Mapping[str, str] | None = field(default=None, repr=False)
+    """What stands for `data` in the digest, where whoever compares does not know the password; None: `data` itself."""
 
     def manifest(self, digest: Digester) -> dict[str, Any]:
         """The Secret as it is applied, its digest among its annotations."""
-        lasting = {key: value for key, value in self.data.items() if key not in TOKEN_KEYS}
+        told_by = self.data if self.told_by is None else self.told_by
+        lasting = {key: value for key, value in told_by.items() if key not in TOKEN_KEYS}
         content = {"data": lasting, "labels": self._labels(), "annotations": dict(self.annotations)}
         owner = {
             "apiVersion": names.API_VERSION,
@@ -227,7 +230,7 @@ def undeliverable(settings: ResolvedSettings, output: ClusterOutput | None) -> F
         Reason.RELAY_NEEDED,
         f"output.template.{wanting[0]} wants a password, and OAuth2 has none, only access tokens that are replaced "
         "again and again. Remove it and have the application read the key access-token from the mounted Secret at each "
-        "connection (XOAUTH2 or OAUTHBEARER); an application that cannot needs a relay or auth.basic",
+        "connection (XOAUTH2 or OAUTHBEARER), or set output.delivery to Relay, which gives it a password at the relay",
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mailsettings.api.scalars import lower_ascii
 from mailsettings.api.tenants import LabelSelector, LabelSelectorRequirement, SelectorOperator, Tenants
 from mailsettings.core.mailbox import parse_mailbox
 
@@ -80,6 +81,14 @@ def matches(pattern: str, address: str, namespace: str) -> bool:
     patterns = pattern.lower().replace("{namespace}", namespace).split("@")
     texts = address.split("@")
     return len(patterns) == len(texts) and all(map(matches_text, patterns, texts))
+
+
+def pattern_within(pattern: str, bound: str, namespace: str) -> bool:
+    """Whether all that a `FromPattern` stands for is permitted by another.
+
+    A `*` in the one can be held only by a `*` in the other, so it is compared as if it were a letter.
+    """
+    return matches(bound, lower_ascii(pattern.replace("{namespace}", namespace)), namespace)
 
 
 def matches_text(pattern: str, text: str) -> bool:

@@ -88,6 +88,11 @@ def events_path(namespace: str) -> str:
     return f"/apis/events.k8s.io/v1/namespaces/{quote(namespace)}/events"
 
 
+def endpoint_slices_path(namespace: str) -> str:
+    """Of a namespace's EndpointSlices."""
+    return f"/apis/discovery.k8s.io/v1/namespaces/{quote(namespace)}/endpointslices"
+
+
 def settings_path(kind: str, namespace: str, name: str) -> str:
     """Of a settings object; cluster objects have no namespace."""
     if kind == names.CLUSTER_KIND:

@@ -24,6 +24,7 @@ from mailsettings.edges.api_server import (
     cluster_settings_path,
     core_collection_path,
     core_path,
+    endpoint_slices_path,
     events_path,
     mail_test_path,
     mail_tests_path,
@@ -50,6 +51,7 @@ __all__ = [
     "cluster_settings_path",
     "core_collection_path",
     "core_path",
+    "endpoint_slices_path",
     "events_path",
     "mail_test_path",
     "mail_tests_path",
@@ -257,11 +259,29 @@ class KubernetesApi:
         items, _ = await self._pages(path, accept="application/json", limit=limit, record=lambda item: item)
         return items
 
+    async def list_at(self, path: str, *, label_selector: str = "", limit: int = 500) -> tuple[list[Json], str]:
+        """Every object in a collection, and the resource version to watch from.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        return await self._pages(
+            path, accept="application/json", limit=limit, record=lambda item: item, label_selector=label_selector
+        )
+
     async def _pages(
-        self, path: str, *, accept: str, limit: int, record: Callable[[Json], T], field_selector: str = ""
+        self,
+        path: str,
+        *,
+        accept: str,
+        limit: int,
+        record: Callable[[Json], T],
+        field_selector: str = "",
+        label_selector: str = "",
     ) -> tuple[list[T], str]:
         items: list[T] = []
-        query = {"limit": str(limit), **({"fieldSelector": field_selector} if field_selector else {})}
+        selectors = {"fieldSelector": field_selector, "labelSelector": label_selector}
+        query = {"limit": str(limit), **{name: text for name, text in selectors.items() if text}}
         while True:
             page = await self._request("GET", path, query=query, accept=accept)
             items += map(record, page.get("items") or ())
@@ -298,6 +318,18 @@ class KubernetesApi:
         async for kind, document in self._watch(collection, query, accept="application/json"):
             if kind != "BOOKMARK":
                 yield kind, document
+
+    async def watch_collection(
+        self, path: str, *, resource_version: str, timeout_seconds: int, label_selector: str = ""
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """The changes of a collection as `(type, object)`, bookmarks included.
+
+        It ends and raises as `watch_metadata` does.
+        """
+        query = {"resourceVersion": resource_version, "timeoutSeconds": str(timeout_seconds)}
+        selected = {"labelSelector": label_selector} if label_selector else {}
+        async for kind, document in self._watch(path, {**query, **selected}, accept="application/json"):
+            yield kind, document
 
     async def _watch(self, path: str, query: Mapping[str, str], *, accept: str) -> AsyncIterator[tuple[str, Json]]:
         watching = {"watch": "true", "allowWatchBookmarks": "true", **query}

@@ -7,7 +7,7 @@ Secret's content passes through the operator unless settings refer to it.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -48,7 +48,7 @@ class Deleted(Generic[T]):
 Event = Listed[T] | Changed[T] | Deleted[T]
 
 
-async def watch(
+def watch(
     api: KubernetesApi, path: str, logger: logging.Logger, *, record: Callable[[Metadata], T]
 ) -> AsyncIterator[Event[T]]:
     """The state of a collection and its changes, for ever; trouble is logged and waited out.
@@ -59,29 +59,67 @@ async def watch(
         logger: is told of trouble.
         record: what is kept of an object. The rest goes at once, so that a long listing is never there as a whole.
     """
+
+    def changes(version: str, seconds: int) -> AsyncIterator[tuple[str, Metadata]]:
+        return api.watch_metadata(path, resource_version=version, timeout_seconds=seconds)
+
+    feed = _Feed(lambda: api.list_metadata(path, record=record), changes, lambda metadata: metadata, record)
+    return _watch(feed, f"watch of {path}", logger)
+
+
+def watch_objects(
+    api: KubernetesApi, path: str, logger: logging.Logger, *, label_selector: str = ""
+) -> AsyncIterator[Event[Metadata]]:
+    """The same with whole objects in the events, in the place of their metadata."""
+
+    def changes(version: str, seconds: int) -> AsyncIterator[tuple[str, Metadata]]:
+        return api.watch_collection(
+            path, resource_version=version, timeout_seconds=seconds, label_selector=label_selector
+        )
+
+    def whole(item: Metadata) -> Metadata:
+        return item
+
+    feed = _Feed(
+        lambda: api.list_at(path, label_selector=label_selector), changes, lambda item: item["metadata"], whole
+    )
+    return _watch(feed, f"watch of {path}", logger)
+
+
+@dataclass(frozen=True, slots=True)
+class _Feed(Generic[T]):
+    """Where a collection comes from."""
+
+    listed: Callable[[], Awaitable[tuple[list[T], str]]]
+    changes: Callable[[str, int], AsyncIterator[tuple[str, Metadata]]]
+    metadata_of: Callable[[Metadata], Metadata]
+    record: Callable[[Metadata], T]
+
+
+async def _watch(feed: _Feed[T], what: str, logger: logging.Logger) -> AsyncIterator[Event[T]]:
     retry = FIRST_RETRY_SECONDS
     version: str | None = None
     while True:
         try:
             if version is None:
-                items, version = await api.list_metadata(path, record=record)
+                items, version = await feed.listed()
                 yield Listed(items)
             seconds = random.randint(240, 300)  # noqa: S311 - so that watches do not all end at once
-            async for kind, metadata in api.watch_metadata(path, resource_version=version, timeout_seconds=seconds):
-                version = metadata["resourceVersion"]
+            async for kind, item in feed.changes(version, seconds):
+                version = feed.metadata_of(item)["resourceVersion"]
                 retry = FIRST_RETRY_SECONDS
                 if kind == "DELETED":
-                    yield Deleted(record(metadata))
+                    yield Deleted(feed.record(item))
                 elif kind != "BOOKMARK":
-                    yield Changed(record(metadata))
+                    yield Changed(feed.record(item))
             retry = FIRST_RETRY_SECONDS
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            logger.warning("watch of %s: %s: %s", path, type(error).__name__, error)
+            logger.warning("%s: %s: %s", what, type(error).__name__, error)
         except Exception as error:  # noqa: BLE001 - whatever the API server says, the watch must go on
             # Such as a version that the API server does not know, or does not know any more.
             version = None
             if not (isinstance(error, ApiError) and error.status == GONE):
-                logger.warning("watch of %s: %s: %s", path, type(error).__name__, error)
+                logger.warning("%s: %s: %s", what, type(error).__name__, error)
         # After an orderly end too: an API server that ends every watch at once must not be flooded.
         await asyncio.sleep(retry * random.uniform(0.5, 1))  # noqa: S311 - jitter
         retry = min(LAST_RETRY_SECONDS, retry * 2)

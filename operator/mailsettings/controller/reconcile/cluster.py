@@ -12,6 +12,7 @@ from mailsettings.controller.reconcile.authorization import authorize, token_ref
 from mailsettings.controller.reconcile.consent import end_consents
 from mailsettings.controller.reconcile.probing import probe
 from mailsettings.controller.reconcile.references import read_references
+from mailsettings.controller.reconcile.relaying import renew_upstream, tell_upstream
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.reconcile.settling import settle
 from mailsettings.controller.reconcile.status import read_status, write_status
@@ -63,6 +64,7 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
         authorized=authorization.finding,
         probe=probing.finding,
     )
+    _tell_relay(services, record, system)
     _publish(services, system)
     findings = {ConditionType.ACCEPTED: accepted, ConditionType.CREDENTIALS_RESOLVED: settings.finding}
     if authorization.finding is not None:
@@ -78,6 +80,19 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
     )
     await write_status(services, record, before, after, findings)
     settle(services, record, probing, authorization)
+
+
+def _tell_relay(services: Services, record: SettingsRecord, system: SystemSettings) -> None:
+    if system.resolved is None or system.suspend:
+        renew_upstream(services, record.uid, system.renewing)
+        return
+    owner = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.CLUSTER_KIND,
+        "name": record.key.name,
+        "uid": record.uid,
+    }
+    tell_upstream(services, record.uid, owner, system.resolved, divided=True)
 
 
 async def _resolve(services: Services, record: SettingsRecord, effective: EffectiveSettings) -> Resolution:

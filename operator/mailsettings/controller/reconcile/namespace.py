@@ -1,10 +1,15 @@
 """Reconciles a namespace: its Secret by `provision: Always`, where no MailServerSettings has delivered one."""
 
 from mailsettings.api import names
+from mailsettings.api.delivery import Delivery
 from mailsettings.controller.deliveries import retry_if_refused
-from mailsettings.controller.keys import COALESCE_SECONDS, cluster_key
+from mailsettings.controller.keys import COALESCE_SECONDS, cluster_key, namespace_key
+from mailsettings.controller.reconcile.relaying import RelayDelivery, deliver_login, release_login
 from mailsettings.controller.reconcile.services import Services
+from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.delivery import DeliveredSecret, Owner
+from mailsettings.core.finding import Finding
+from mailsettings.core.relaying import bundle_tenant
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 
@@ -38,15 +43,40 @@ async def reconcile_namespace(services: Services, namespace: Namespace) -> None:
             _note_failure(services, namespace.name, str(refusal.reason) if refusal else None)
             retry_if_refused(refusal)
         return
-    finding = await services.deliveries.deliver(
-        system.resolved,
-        system.output,
-        namespace=namespace.name,
-        name=names.ALWAYS_SECRET_NAME,
-        owner=Owner(names.CLUSTER_KIND, system.name, system.uid),
-    )
-    _note_failure(services, namespace.name, None if finding.holds else str(finding.reason))
+    finding = await _deliver(services, namespace, system, system.resolved)
+    _note_failure(services, namespace.name, str(finding.reason) if finding.status is False else None)
     retry_if_refused(finding)
+
+
+async def _deliver(
+    services: Services, namespace: Namespace, system: SystemSettings, resolved: ResolvedSettings
+) -> Finding:
+    owner = Owner(names.CLUSTER_KIND, system.name, system.uid)
+    if system.tenants is None or system.tenants.delivery is not Delivery.RELAY:
+        finding = await services.deliveries.deliver(
+            resolved, system.output, namespace=namespace.name, name=names.ALWAYS_SECRET_NAME, owner=owner
+        )
+        if finding.holds:
+            release_login(services, namespace.name, system.name, system.uid)
+        return finding
+    tenant = bundle_tenant(
+        resolved.effective,
+        system.tenants.policy,
+        None,
+        namespace=namespace.name,
+        settings_name=system.name,
+        audit_recipients=services.relay.audit_recipients,
+    )
+    wanted = RelayDelivery(
+        key=namespace_key(namespace.name),
+        settings=resolved,
+        output=system.output,
+        secret_name=names.ALWAYS_SECRET_NAME,
+        owner=owner,
+        credential=system.uid,
+        tenant=tenant,
+    )
+    return await deliver_login(services, wanted)
 
 
 def _held(services: Services, namespace: Namespace) -> DeliveredSecret | None:
@@ -70,8 +100,12 @@ async def _step_aside(
 ) -> None:
     """Removes the Secret, unless what the system's settings are is not known."""
     _note_failure(services, namespace.name, None)
-    if held is not None and (system is None or system.effective is not None):
+    if system is not None and system.effective is None:
+        return
+    if held is not None:
         await services.deliveries.withdraw(held)
+    if system is not None:
+        release_login(services, namespace.name, system.name, system.uid)
 
 
 def _note_served(services: Services, namespace: str, *, is_served: bool) -> None:

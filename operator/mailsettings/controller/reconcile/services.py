@@ -12,6 +12,7 @@ from mailsettings.controller.events import EventRecorder
 from mailsettings.controller.keys import Key
 from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.probes import ProbeRunner
+from mailsettings.controller.relay import Relay
 from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store
@@ -19,6 +20,7 @@ from mailsettings.core.digest import Digester
 from mailsettings.core.oauth2.state import Flows
 from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.kubernetes import KubernetesApi
+from mailsettings.edges.relay_certificate import RelayCertificates
 from mailsettings.edges.token_store import TokenStore
 
 
@@ -59,5 +61,7 @@ class Services:
     require_secret_label: bool
     custom_cloud: Cloud | None
     """The cloud that the administrator has defined."""
+    relay: Relay
+    certificates: RelayCertificates
     revokes_tokens: bool
     """Whether refresh tokens are revoked when their settings are deleted."""

@@ -12,6 +12,13 @@ from mailsettings.controller.reconcile.authorization import Authorization, autho
 from mailsettings.controller.reconcile.consent import end_consents
 from mailsettings.controller.reconcile.probing import Probing, probe
 from mailsettings.controller.reconcile.references import read_references
+from mailsettings.controller.reconcile.relaying import (
+    RelayDelivery,
+    deliver_login,
+    release_login,
+    renew_upstream,
+    tell_upstream,
+)
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.reconcile.settling import settle
 from mailsettings.controller.reconcile.status import read_status, write_status
@@ -27,6 +34,7 @@ from mailsettings.core.delivery import (
 )
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding, failed, passed
+from mailsettings.core.relaying import bundle_tenant, is_relayed
 from mailsettings.core.report import effective_status
 from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
@@ -65,6 +73,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     suspend = not isinstance(spec, Finding) and (spec.suspend or system_suspended(services, spec))
     secret_name = _secret_name(record, spec)
     delivered = None
+    _tell_relay(services, record, assessment, suspend=suspend)
     if isinstance(spec, MailServerSettingsSpec):
         if assessment.resolved is not None and not suspend:
             delivered = await _deliver(services, record, spec, assessment.resolved, secret_name)
@@ -73,6 +82,8 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
             delivered = await _renew_tokens(services, record, renewing) or delivered
     await _withdraw(services, record, namespace, keep=secret_name)
     held = services.store.secrets_of(record.uid)
+    if not held and delivered is None:
+        release_login(services, record.key.namespace, record.key.name, record.uid)
 
     probing = _probe(services, record, assessment, before, suspend=suspend)
     findings = dict(assessment.findings)
@@ -188,6 +199,15 @@ def _secret_name(record: SettingsRecord, spec: MailServerSettingsSpec | Finding)
     return names.default_secret_name(record.key.name)
 
 
+def _system(services: Services, spec: MailServerSettingsSpec) -> SystemSettings | None:
+    return services.store.systems.get(spec.system_settings_name) if spec.inherits else None
+
+
+def _is_relayed(services: Services, spec: MailServerSettingsSpec) -> bool:
+    system = _system(services, spec)
+    return is_relayed(spec, system.tenants if system is not None else None)
+
+
 async def _deliver(
     services: Services,
     record: SettingsRecord,
@@ -196,17 +216,62 @@ async def _deliver(
     secret_name: str,
 ) -> Finding:
     held = services.store.secrets_of(record.uid)
-    finding = await services.deliveries.deliver(
-        resolved,
-        spec.output,
-        namespace=record.key.namespace,
-        name=secret_name,
-        owner=Owner(names.TENANT_KIND, record.key.name, record.uid),
-    )
+    owner = Owner(names.TENANT_KIND, record.key.name, record.uid)
+    if _is_relayed(services, spec):
+        finding = await _deliver_login(services, record, spec, resolved, secret_name, owner)
+    else:
+        finding = await services.deliveries.deliver(
+            resolved, spec.output, namespace=record.key.namespace, name=secret_name, owner=owner
+        )
+        if finding.holds:
+            release_login(services, record.key.namespace, record.key.name, record.uid)
     if finding.holds and not held:
         # From now on the namespace is served by this object, no longer by `provision: Always`.
         services.enqueue(namespace_key(record.key.namespace))
     return finding
+
+
+async def _deliver_login(
+    services: Services,
+    record: SettingsRecord,
+    spec: MailServerSettingsSpec,
+    resolved: ResolvedSettings,
+    secret_name: str,
+    owner: Owner,
+) -> Finding:
+    system = _system(services, spec)
+    tenants = system.tenants if system is not None else None
+    tenant = bundle_tenant(
+        resolved.effective,
+        tenants.policy if tenants is not None else None,
+        spec.policy,
+        namespace=record.key.namespace,
+        settings_name=record.key.name,
+        audit_recipients=services.relay.audit_recipients,
+    )
+    wanted = RelayDelivery(
+        key=record.key,
+        settings=resolved,
+        output=spec.output,
+        secret_name=secret_name,
+        owner=owner,
+        credential=system.uid if system is not None else record.uid,
+        tenant=tenant,
+        rotation=record.rotation,
+    )
+    return await deliver_login(services, wanted)
+
+
+def _tell_relay(services: Services, record: SettingsRecord, assessment: _Assessment, *, suspend: bool) -> None:
+    """Of an own server; the system's is told of with the cluster object."""
+    if assessment.effective is None or assessment.effective.source is Source.SYSTEM:
+        return
+    if assessment.resolved is None or suspend:
+        renew_upstream(services, record.uid, assessment.authorization.renewing)
+        return
+    namespace = services.store.namespaces[record.key.namespace]
+    owner = {"apiVersion": "v1", "kind": "Namespace", "name": namespace.name, "uid": namespace.uid}
+    tell_upstream(services, record.uid, owner, assessment.resolved, divided=False)
 
 
 async def _renew_tokens(services: Services, record: SettingsRecord, resolved: ResolvedSettings) -> Finding | None:

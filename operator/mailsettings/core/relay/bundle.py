@@ -13,10 +13,11 @@ from pydantic.alias_generators import to_camel
 from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.providers import TlsMode
 from mailsettings.api.scalars import FromPattern, Host, Mailbox, NamespaceName, Port, Username
+from mailsettings.api.sending import RATE_LIMITS_PATTERN, ForeignSender
 from mailsettings.core import server as upstream
 from mailsettings.core.relay import policy
 from mailsettings.core.relay.passwords import HASH_PATTERN, MAX_HASHES
-from mailsettings.core.relay.rates import RATE_LIMITS_PATTERN, parse_rate_limits
+from mailsettings.core.relay.rates import parse_rate_limits
 
 
 class BundleError(ValueError):
@@ -87,7 +88,7 @@ class BundleTenant(_Model):
     sending: Literal["Allowed", "Blocked"] = "Allowed"
     mail_from: Mailbox
     allowed_from: tuple[FromPattern, ...] | None = None
-    foreign_sender: policy.ForeignSender = policy.ForeignSender.REFUSE
+    foreign_sender: ForeignSender = ForeignSender.REFUSE
     recipient_domains: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9*.-]+$")], ...] | None = None
     max_message_octets: Annotated[int, Field(ge=1)] | None = None
     rate_limits: Annotated[str, Field(pattern=f"^$|{RATE_LIMITS_PATTERN}")] = ""

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from mailsettings.api.scalars import lower_ascii
+from mailsettings.api.sending import ForeignSender
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.relay.addresses import EnvelopeAddress, parse_address
 from mailsettings.core.relay.commands import Mail, Rcpt
@@ -24,14 +25,6 @@ class Rule(StrEnum):
     RATE_LIMITS = "rateLimits"
     HEADER = "header"
     """No field: a message whose author cannot be told for certain is not sent."""
-
-
-class ForeignSender(StrEnum):
-    """What becomes of a message from a sender that is not permitted."""
-
-    REFUSE = "Refuse"
-    REWRITE = "Rewrite"
-    """The permitted sender is put in its place, in the envelope and in the header."""
 
 
 @dataclass(frozen=True, slots=True)

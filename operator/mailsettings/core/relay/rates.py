@@ -3,9 +3,8 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-RATE_LIMITS_PATTERN: Final = "^[1-9][0-9]{0,8}:[1-9][0-9]{0,6}(,[1-9][0-9]{0,8}:[1-9][0-9]{0,6}){0,7}$"
+from mailsettings.api.sending import RATE_LIMITS_PATTERN
 
 
 @dataclass(frozen=True, slots=True)

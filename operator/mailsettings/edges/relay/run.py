@@ -1,13 +1,15 @@
-"""The relay as a process: one replica, with its bundles in a folder."""
+"""The relay as a process: one replica, with its bundles in a folder or in the cluster."""
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mailsettings.core.egress import EgressPolicy
+from mailsettings.edges.kubernetes import Access, KubernetesApi
+from mailsettings.edges.relay.kubernetes import SecretBundles, SecretTokens, TokenReviewer
 from mailsettings.edges.relay.local import (
     LOGGER,
     FolderBundles,
@@ -30,11 +32,19 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleSecrets:
+    """Bundles in a cluster."""
+
+    namespace: str
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where what the relay reads is, and where it listens."""
 
-    bundles: Path
-    """A folder."""
+    bundles: Path | BundleSecrets
+    """A folder, or Secrets."""
     chain: Path
     """The certificate and its chain, PEM."""
     key: Path
@@ -52,17 +62,40 @@ async def run(place: Place, egress: EgressPolicy, options: Options) -> None:
     Raises:
         OSError: The certificate cannot be read, or an address is taken.
     """
-    certificate = Certificate(place.chain, place.key)
-    bundles = FolderBundles(place.bundles)
-    await asyncio.to_thread(bundles.load)
-    parts = Parts(bundles, egress, NoTokens(), NoReviewer(), UnsharedSlots(), UnsharedRates(), LogSink())
-    relay = Relay(parts, certificate.context, options)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    watches = [loop.create_task(bundles.keep_loaded()), loop.create_task(certificate.keep_loaded())]
+    if isinstance(place.bundles, Path):
+        folder = FolderBundles(place.bundles)
+        await asyncio.to_thread(folder.load)
+        parts = Parts(folder, egress, NoTokens(), NoReviewer(), UnsharedSlots(), UnsharedRates(), LogSink())
+        await _serve(place, parts, options, folder.keep_loaded(), stopped)
+        return
+    async with KubernetesApi(place.bundles.access) as api:
+        bundles = SecretBundles(api, place.bundles.namespace)
+        parts = Parts(
+            bundles, egress, SecretTokens(bundles), TokenReviewer(api), UnsharedSlots(), UnsharedRates(), LogSink()
+        )
+        await _serve(place, parts, options, bundles.keep_loaded(), stopped, bundles.listed)
+
+
+async def _serve(
+    place: Place,
+    parts: Parts,
+    options: Options,
+    watching: Coroutine[None, None, None],
+    stopped: asyncio.Event,
+    listed: asyncio.Event | None = None,
+) -> None:
+    """Serves until `stopped`, from when everything is `listed`, with `watching` beside it."""
+    certificate = Certificate(place.chain, place.key)
+    relay = Relay(parts, certificate.context, options)
+    loop = asyncio.get_running_loop()
+    watches = [loop.create_task(watching), loop.create_task(certificate.keep_loaded())]
     try:
+        if listed is not None and not await _first(listed, stopped):
+            return
         for listener in place.listeners:
             port = await relay.listen(listener.host, listener.port, implicit_tls=listener.implicit_tls)
             LOGGER.info("listening on %s port %d%s", listener.host, port, ", TLS" if listener.implicit_tls else "")
@@ -73,3 +106,14 @@ async def run(place: Place, egress: EgressPolicy, options: Options) -> None:
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
+
+
+async def _first(wanted: asyncio.Event, stopped: asyncio.Event) -> bool:
+    """Whether the first event comes before the second."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (wanted, stopped)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return not stopped.is_set()

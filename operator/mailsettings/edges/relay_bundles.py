@@ -1,0 +1,188 @@
+"""Bundles as Secrets in the relay's namespace: one for each login at a mail server, several for the system's.
+
+The relay reads `bundle.json` and nothing else. What the operator needs to know again after a restart stands beside it.
+"""
+
+import base64
+import binascii
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final
+
+from mailsettings.api import names
+from mailsettings.core.relay.bundle import Bundle, BundleError, BundleTenant, parse_bundle
+from mailsettings.core.relaying import Passwords
+from mailsettings.edges.kubernetes import Json, KubernetesApi, core_collection_path, core_path
+
+BUNDLE_KEY: Final = "bundle.json"
+LOGINS_KEY: Final = "logins.json"
+
+SHARDS: Final = 16
+"""Of the system's settings. A tenant's place among them never changes, so that no write takes it out for a moment."""
+
+MAX_BYTES: Final = 700_000
+"""Of a bundle: in base64 it has to fit into a Secret, which the API server takes up to 1 MiB. Source: Secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLogin:
+    """A login at the relay."""
+
+    tenant: BundleTenant
+    """Without its passwords."""
+    credential: str
+    """The uid of the settings whose mail server it leads to."""
+    owner: str
+    """The uid of the settings whose Secret holds it."""
+    passwords: Passwords
+
+    @property
+    def entry(self) -> BundleTenant:
+        """With its passwords."""
+        return self.tenant.model_copy(update={"passwords": self.passwords.hashes})
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBundle:
+    """A bundle that was found."""
+
+    name: str
+    uid: str
+    bundle: Bundle
+    """Without its tenants."""
+    owner: Json
+    """The reference to the object that the Secret is collected with."""
+    logins: list[RelayLogin]
+
+
+def shard(username: str) -> int:
+    """In which of `SHARDS` a login is."""
+    return sha256(username.encode()).digest()[0] % SHARDS
+
+
+def bundle_name(credential: str, number: int | None) -> str:
+    """The name of a bundle's Secret; None: it is not divided."""
+    return f"{names.BUNDLE_PREFIX}{credential}" if number is None else f"{names.BUNDLE_PREFIX}{credential}-{number}"
+
+
+def fitting(bundle: Bundle, logins: list[RelayLogin]) -> tuple[Bundle, list[RelayLogin]]:
+    """The bundle with as many logins as there is room for, and those that are left out."""
+    room = MAX_BYTES - len(bundle.model_dump_json(by_alias=True))
+    for index, login in enumerate(logins):
+        room -= len(login.entry.model_dump_json(by_alias=True)) + 1
+        if room < 0:
+            return _with(bundle, logins[:index]), logins[index:]
+    return _with(bundle, logins), []
+
+
+def _with(bundle: Bundle, logins: list[RelayLogin]) -> Bundle:
+    return bundle.model_copy(update={"tenants": tuple(login.entry for login in logins)})
+
+
+def manifest(namespace: str, name: str, bundle: Bundle, logins: list[RelayLogin], owner: Json) -> Json:
+    """The Secret of a bundle, whose tenants are those of the logins."""
+    facts = {
+        login.tenant.username: {
+            "owner": login.owner,
+            "until": login.passwords.until.isoformat() if login.passwords.until else None,
+            "rotation": login.passwords.rotation,
+        }
+        for login in logins
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "labels": {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_BUNDLE_OF: bundle.credential},
+            "ownerReferences": [owner],
+        },
+        "type": names.BUNDLE_TYPE,
+        "data": {
+            BUNDLE_KEY: _encoded(bundle.model_dump_json(by_alias=True, exclude_none=True)),
+            LOGINS_KEY: _encoded(json.dumps(facts, sort_keys=True)),
+        },
+    }
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")
+
+
+class BundleStore:
+    """Reads, writes and removes bundles."""
+
+    def __init__(self, api: KubernetesApi, namespace: str, logger: logging.Logger) -> None:
+        """Nothing is read yet.
+
+        Args:
+            api: The connection.
+            namespace: The relay's.
+            logger: Is told of what cannot be read.
+        """
+        self._api = api
+        self.namespace = namespace
+        self._logger = logger
+
+    async def load(self) -> list[KeptBundle]:
+        """What there is.
+
+        Raises:
+            ApiError: The API server refused.
+        """
+        found = await self._api.list_objects(core_collection_path("secrets", self.namespace))
+        kept = [self._kept(document) for document in found if document.get("type") == names.BUNDLE_TYPE]
+        return [each for each in kept if each is not None]
+
+    def _kept(self, document: Json) -> KeptBundle | None:
+        metadata, data = document["metadata"], document.get("data") or {}
+        owners = metadata.get("ownerReferences") or []
+        try:
+            bundle = parse_bundle(base64.b64decode(data.get(BUNDLE_KEY, ""), validate=True))
+            facts = json.loads(base64.b64decode(data.get(LOGINS_KEY, ""), validate=True))
+            logins = [_login(tenant, bundle.credential, facts[tenant.username]) for tenant in bundle.tenants]
+            owner = {key: owners[0][key] for key in ("apiVersion", "kind", "name", "uid")}
+        except (BundleError, binascii.Error, ValueError, KeyError, IndexError, TypeError) as error:
+            self._logger.warning("the bundle %s cannot be read: %s", metadata["name"], type(error).__name__)
+            return None
+        bare = bundle.model_copy(update={"tenants": ()})
+        return KeptBundle(metadata["name"], metadata["uid"], bare, owner, logins)
+
+    async def write(self, body: Json) -> str:
+        """Makes the Secret as it is to be; its version.
+
+        Raises:
+            ApiError: The API server refused.
+        """
+        path = core_path("secrets", self.namespace, body["metadata"]["name"])
+        applied = await self._api.apply(path, body, force=True)
+        version: str = applied["metadata"]["resourceVersion"]
+        return version
+
+    async def remove(self, name: str) -> None:
+        """Removes the Secret of a bundle, if it is one.
+
+        Raises:
+            ApiError: The API server refused.
+        """
+        path = core_path("secrets", self.namespace, name)
+        document = await self._api.get(path)
+        if document is not None and document.get("type") == names.BUNDLE_TYPE:
+            await self._api.delete(path, uid=document["metadata"]["uid"])
+
+
+def _login(tenant: BundleTenant, credential: str, facts: Mapping[str, str | None]) -> RelayLogin:
+    until, owner = facts["until"], facts["owner"]
+    if owner is None:
+        raise ValueError("a login has an owner")
+    passwords = Passwords(
+        hashes=tenant.passwords,
+        until=datetime.fromisoformat(until).astimezone(UTC) if until else None,
+        rotation=facts["rotation"],
+    )
+    return RelayLogin(tenant.model_copy(update={"passwords": ()}), credential, owner, passwords)

@@ -1,0 +1,130 @@
+"""The relay in the cluster, under its own ServiceAccount: mail goes through it with what the operator delivers."""
+
+import base64
+import smtplib
+import ssl
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from dev.cluster import Cluster
+from dev.operator_process import OperatorProcess
+from dev.relay_process import RelayProcess
+from mailsettings.api import names
+from tests.cluster.test_relay_delivery import HOST, KIND, delivered, inherit, relay_endpoints, system
+from tests.support.kube import Kube
+from tests.support.smtp_server import MailServer
+
+__all__ = ["relay_endpoints", "system"]
+
+pytestmark = pytest.mark.usefixtures("operator", "relay_endpoints")
+
+REFUSED: Final = 535
+
+
+@pytest.fixture
+def relay(installed: Cluster, operator: OperatorProcess, tmp_path: Path) -> Iterator[RelayProcess]:
+    process = RelayProcess(installed, tmp_path)
+    process.start()
+    yield process
+    process.stop()
+
+
+class Client(smtplib.SMTP):
+    """Connects to loopback, and expects the certificate of the relay's Service."""
+
+    def __init__(self, relay: RelayProcess, ca: str) -> None:
+        super().__init__("127.0.0.1", relay.port, timeout=20)
+        self._host = HOST
+        self.starttls(context=ssl.create_default_context(cadata=ca))
+        self.ehlo()
+
+
+def message(sender: str = "no-reply@acme.example") -> EmailMessage:
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = sender, "ops@acme.example", "hello"
+    mail.set_content("It works.")
+    return mail
+
+
+def test_mail_goes_through_with_what_the_secret_holds(
+    kube: Kube, namespace: str, system: str, smtp: MailServer, relay: RelayProcess
+) -> None:
+    inherit(kube, namespace, system)
+    data = delivered(kube, namespace)
+    kube.wait(lambda: accepted(relay, data, data["password"]), "the login to be taken")
+    with Client(relay, data["ca.crt"]) as client:
+        client.login(data["username"], data["password"])
+        assert client.send_message(message()) == {}
+        with pytest.raises(smtplib.SMTPSenderRefused, match="allowedFrom"):
+            client.send_message(message("boss@acme.example"))
+    kube.wait(lambda: any(b"It works." in mail.data for mail in smtp.mails), "the mail")
+    assert data["password"] not in relay.log_text()
+
+
+def accepted(relay: RelayProcess, data: dict[str, str], secret: str) -> bool:
+    """Whether a login is taken, on a connection of its own."""
+    with Client(relay, data["ca.crt"]) as client:
+        try:
+            client.login(data["username"], secret)
+        except smtplib.SMTPAuthenticationError:
+            return False
+        return True
+
+
+def token(kube: Kube, namespace: str, audience: str) -> str:
+    request = {"spec": {"audiences": [audience], "expirationSeconds": 600}}
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default/token"
+    kube.wait(lambda: _has_account(kube, namespace), "the ServiceAccount")
+    answer: str = kube.api.request("POST", path, request)["status"]["token"]
+    return answer
+
+
+def _has_account(kube: Kube, namespace: str) -> bool:
+    accounts = kube.api.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts")["items"]
+    return any(each["metadata"]["name"] == "default" for each in accounts)
+
+
+def bearer(client: smtplib.SMTP, username: str, secret: str) -> int:
+    """The code that OAUTHBEARER ends in."""
+    response = f"n,a={username},\x01auth=Bearer {secret}\x01\x01".encode()
+    code, _ = client.docmd("AUTH", f"OAUTHBEARER {base64.b64encode(response).decode()}")
+    if code == 334:
+        code, _ = client.docmd(base64.b64encode(b"\x01").decode())
+    return code
+
+
+def test_a_pod_logs_in_by_its_service_accounts_token(
+    kube: Kube,
+    namespace: str,
+    new_namespace: Callable[..., str],
+    system: str,
+    smtp: MailServer,
+    relay: RelayProcess,
+) -> None:
+    inherit(kube, namespace, system)
+    data = delivered(kube, namespace)
+    username, ca, other = data["username"], data["ca.crt"], new_namespace()
+    good = token(kube, namespace, names.RELAY_AUDIENCE)
+    kube.wait(lambda: accepted(relay, data, data["password"]), "the relay to know the login")
+    with Client(relay, ca) as client:
+        assert bearer(client, username, good) == 235
+        assert client.send_message(message()) == {}
+    for wrong in (token(kube, other, names.RELAY_AUDIENCE), token(kube, namespace, "https://kubernetes.default.svc")):
+        with Client(relay, ca) as client:
+            assert bearer(client, username, wrong) == REFUSED
+    assert accepted(relay, data, good)
+    assert good not in relay.log_text()
+
+
+def test_a_login_that_is_withdrawn_is_refused_at_once(
+    kube: Kube, namespace: str, system: str, relay: RelayProcess
+) -> None:
+    inherit(kube, namespace, system)
+    data = delivered(kube, namespace)
+    kube.wait(lambda: accepted(relay, data, data["password"]), "the login to be taken")
+    kube.delete(KIND, "mail", namespace)
+    kube.wait(lambda: not accepted(relay, data, data["password"]), "the login to be refused")
