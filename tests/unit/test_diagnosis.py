@@ -191,7 +191,14 @@ ROWS: list[tuple[Fault, ProbeRequest, Reason, str]] = [
         START_TLS,
         R.BAD_CREDENTIALS,
         'AUTH: smtp.example.com:587 refused the login with 535 5.7.8 "Error: authentication failed". '
-        "User name, password or token refused. Check the user name and the Secret's value for a wrong account,",
+        "User name, password or token refused. Check the user name, and the password in the Secret that "
+        "auth.basic.passwordSecretRef names",
+    ),
+    (
+        reply(S.AUTH, 535, "Authentication failed: Bad username / password"),
+        replace(START_TLS, provider="SendGrid"),
+        R.BAD_CREDENTIALS,
+        "The user name is apikey for every account",
     ),
     (reply(S.AUTH, 535, ""), START_TLS, R.BAD_CREDENTIALS, "refused the login with 535. User name"),
     (

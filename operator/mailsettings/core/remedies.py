@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from mailsettings.api.providers import OFFICE365, TlsMode
+from mailsettings.api.providers import OFFICE365, SENDGRID, TlsMode
 from mailsettings.core.causes.catalog import CATALOG
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.probe import ProbeRequest, Stage
@@ -92,9 +92,15 @@ REMEDIES: Final = (
     ),
     _Remedy(
         Cause.BAD_CREDENTIALS,
+        "The user name is apikey for every account: check that the Secret that auth.basic.passwordSecretRef names holds "
+        "a whole API key, not its ID, that is still there and may send mail.",
+        providers=frozenset({SENDGRID}),
+        by_token=False,
+    ),
+    _Remedy(
+        Cause.BAD_CREDENTIALS,
         "Check the user name, and the password in the Secret that auth.basic.passwordSecretRef names: a wrong account, "
         "an old password, quotes or a line break at the end.",
-        providers=frozenset({OFFICE365}),
         by_token=False,
     ),
     _Remedy(
