@@ -28,11 +28,20 @@ class TestFairness:
             assert queue.push("many", number)
         assert queue.push("few", 10)
         order = []
-        while (found := queue.pop()) is not None:
+        while (found := queue.pop(100)) is not None:
             queue.begin(found[0])
             order.append(found)
         assert order == [("many", 0), ("few", 10), ("many", 1), ("many", 2), ("many", 3)]
         assert queue.running == 5
+
+    def test_nobody_has_more_than_the_share(self) -> None:
+        queue: FairQueue[int] = FairQueue(per_tenant=10, total=100)
+        queue.begin("many")
+        assert queue.push("many", 1)
+        assert queue.pop(1) is None
+        assert queue.push("few", 2)
+        assert queue.pop(1) == ("few", 2)
+        assert queue.pop(2) == ("many", 1)
 
     def test_it_is_bounded(self) -> None:
         queue: FairQueue[int] = FairQueue(per_tenant=2, total=3)
@@ -41,8 +50,8 @@ class TestFairness:
         queue.drop("a", 1)
         queue.drop("a", 1)
         queue.drop("nobody", 1)
-        assert len(queue) == 2
         assert queue.push("c", 1)
+        assert not queue.push("d", 1)
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["push", "pop", "end"])), max_size=60))
     def test_everybody_gets_a_turn_once(self, steps: list[tuple[str, str]]) -> None:
@@ -55,13 +64,13 @@ class TestFairness:
                 pushed.append(number)
             elif step == "end":
                 queue.end(tenant)
-            elif (found := queue.pop()) is not None:
+            elif (found := queue.pop(100)) is not None:
                 queue.begin(found[0])
                 popped.append(found[1])
-        while (found := queue.pop()) is not None:
+        while (found := queue.pop(100)) is not None:
             popped.append(found[1])
         assert sorted(popped) == pushed
-        assert len(queue) == 0
+        assert not any(queue.waits(tenant) for tenant in "abc")
 
 
 class TestRepetition:

@@ -5,6 +5,7 @@ A bundle is a JSON document for one login at one mail server, with the tenants t
 
 import re
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -123,6 +124,12 @@ class Bundle(_Model):
     connections: Annotated[int, Field(ge=1, le=1000)] = 8
     """How many there may be at a time."""
     tenants: Annotated[tuple[BundleTenant, ...], AfterValidator(_distinct)] = ()
+
+    @cached_property
+    def share(self) -> int:
+        """How many of the connections one namespace may hold at a time: where there are others, one is left to them."""
+        alone = len({tenant.namespace for tenant in self.tenants}) < 2
+        return self.connections if alone else max(1, self.connections - 1)
 
     @property
     def upstream_server(self) -> upstream.Server:

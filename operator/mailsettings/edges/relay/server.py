@@ -51,7 +51,8 @@ class Patience:
     idle_s: float = 300.0
     """For a command between messages. Source: RFC 5321 §4.5.3.2.7."""
     envelope_s: float = 20.0
-    """For a command within a transaction, which holds a connection to the mail server."""
+    """For all commands of a message together, from MAIL on, which holds a connection to the mail server; only the time
+    that the relay waits for the client counts."""
     body_s: float = 10.0
     """For a message, in addition to what its size takes at `body_octets_per_s`."""
     body_octets_per_s: float = 64 * 1024
@@ -335,7 +336,7 @@ class _Client:
         self._source = ""
         self._time = asyncio.get_running_loop().time
         self._login_by_s = self._time() + self._patience.login_s
-        self._waited_s = 0.0
+        self._envelope_waited_s = self._body_waited_s = 0.0
         self._octets = 0
         self.known = False
         """Whether it has logged in."""
@@ -374,26 +375,33 @@ class _Client:
         event = self._session.next_event()
         if event is not None:
             return await self._handle(event)
+        began_s = self._time()
         await self.channel.drain(self._patience.write_s)
         if self._relay.is_closing and not self._session.in_transaction:
             self._session.end(REPLIES[RelayFault.CLOSING])
             return True
-        began_s = self._time()
+        within_s = self._within_s()
+        if within_s <= 0:  # octets that are there already do not make it longer
+            raise TimeoutError
         with contextlib.suppress(Interrupted):
-            self._session.feed(await self.channel.read(self._within_s()))
-        if self._session.in_transaction:
-            self._waited_s += self._time() - began_s
+            self._session.feed(await self.channel.read(within_s))
+        waited_s = self._time() - began_s
+        if self._session.in_body:
+            self._body_waited_s += waited_s
+        elif self._session.in_transaction:
+            self._envelope_waited_s += waited_s
         return True
 
     def _within_s(self) -> float:
+        """How long the client may take from now on, in seconds; not positive: it has taken too long."""
         patience = self._patience
         if not self.known:
             return self._login_by_s - self._time()
         if self._transaction is None:
             return patience.idle_s
         if not self._session.in_body:
-            return patience.envelope_s
-        return patience.body_s + self._octets / patience.body_octets_per_s - self._waited_s
+            return patience.envelope_s - self._envelope_waited_s
+        return patience.body_s + self._octets / patience.body_octets_per_s - self._body_waited_s
 
     async def _handle(self, event: Event) -> bool:
         match event:
@@ -443,7 +451,8 @@ class _Client:
         if account is None:
             self._session.answer(REPLIES[RelayFault.SETTINGS])
             return
-        self._waited_s, self._octets = 0.0, 0
+        self._envelope_waited_s = self._body_waited_s = 0.0
+        self._octets = 0
         self._transaction = self._relay.transaction(account, mail)
         reply = await self._transaction.begin()
         if not reply.is_positive:
