@@ -17,7 +17,7 @@ from mailsettings.edges.relay.interfaces import Account
 from mailsettings.edges.relay.local import FolderBundles, UnsharedRates
 from mailsettings.edges.relay.server import Certificate
 from tests.support.listening import listening
-from tests.support.relay import ACCOUNT, RawClient, bundle, eventually, running
+from tests.support.relay import ACCOUNT, RawClient, bundle, eventually, running, tenant
 from tests.support.smtp_server import certificate, scripted_server
 
 
@@ -58,19 +58,19 @@ class TestFairness:
         queue: FairQueue[int] = FairQueue(per_tenant=100, total=100)
         pushed: list[int] = []
         popped: list[int] = []
-        for number, (tenant, step) in enumerate(steps):
+        for number, (who, step) in enumerate(steps):
             if step == "push":
-                queue.push(tenant, number)
+                queue.push(who, number)
                 pushed.append(number)
             elif step == "end":
-                queue.end(tenant)
+                queue.end(who)
             elif (found := queue.pop(100)) is not None:
                 queue.begin(found[0])
                 popped.append(found[1])
         while (found := queue.pop(100)) is not None:
             popped.append(found[1])
         assert sorted(popped) == pushed
-        assert not any(queue.waits(tenant) for tenant in "abc")
+        assert not any(queue.waits(who) for who in "abc")
 
 
 class TestRepetition:
@@ -128,6 +128,36 @@ class TestFolder:
         assert bundles.find(ACCOUNT) is not None
         assert "a.json" in caplog.text
         assert "geheim" not in caplog.text
+        said = len(caplog.records)
+        assert said == 2
+        bundles.load()
+        assert len(caplog.records) == said
+        self.put(tmp_path / "a.json", self.document())
+        bundles.load()
+        self.put(tmp_path / "a.json", "{}")
+        bundles.load()
+        assert len(caplog.records) == said + 1
+
+    def test_what_two_files_hold_is_in_neither(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        other = bundle(9, credential="second", tenants=[tenant(namespace="evil"), tenant(username="other.x")])
+        self.put(tmp_path / "a.json", self.document())
+        bundles = self.folder(tmp_path)
+        self.put(tmp_path / "b.json", other.model_dump_json(by_alias=True))
+        for _ in range(2):
+            bundles.load()
+            assert bundles.find(ACCOUNT) is None
+            assert bundles.find("other.x") is not None
+            assert len(caplog.records) == 1
+        assert ACCOUNT in caplog.text
+        self.put(tmp_path / "b.json", bundle(9, tenants=[tenant(username="other.x")]).model_dump_json(by_alias=True))
+        bundles.load()
+        assert bundles.bundle("system") is None
+        assert bundles.find(ACCOUNT) is None
+        assert bundles.find("other.x") is None
+        assert "credential system" in caplog.text
+        (tmp_path / "b.json").unlink()
+        bundles.load()
+        assert bundles.find(ACCOUNT) is not None
 
 
 class TestCertificate:

@@ -14,11 +14,13 @@ import pytest
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.relay.audit import Outcome
 from mailsettings.core.relay.bundle import Bundle
+from mailsettings.core.relay.passwords import hash_password, new_password
 from mailsettings.core.relay.session import Limits
 from mailsettings.edges.relay.server import Bounds, Options, Patience
 from tests.support.proxies import PROXY_LOGIN, real_proxy
 from tests.support.relay import (
     ACCOUNT,
+    HASH,
     MESSAGE,
     RECIPIENT,
     SECRET,
@@ -489,6 +491,50 @@ class TestRules:
             relay.bundles.replace([])
             assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("451 4.3.5")
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"passwords": [hash_password(new_password())]},
+            {"passwords": [], "tokens": True},
+            {"namespace": "other"},
+            {"settings": "other"},
+        ],
+    )
+    async def test_no_session_outlives_its_login(self, changes: dict[str, Any]) -> None:
+        async with scripted_server() as server, running(bundle(server.port)) as relay, RawClient.to(relay) as client:
+            await client.log_in()
+            kept = [hash_password(new_password()), HASH]
+            relay.bundles.replace([bundle(server.port, tenant={"passwords": kept})])
+            assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("250")
+            assert (await client.say(b"RSET")).startswith("250")
+            relay.bundles.replace([bundle(server.port, tenant=changes)])
+            assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("421 4.7.0")
+            assert await client.reply() == ""
+            assert len(relay.sink.records) == 1
+
+    async def test_no_session_lasts_for_ever(self) -> None:
+        options = Options(patience=Patience(session_s=0.2))
+        async with (
+            scripted_server() as server,
+            running(bundle(server.port), options=options) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            async with asyncio.timeout(20):
+                while (reply := await client.say(b"NOOP")).startswith("250"):  # noqa: ASYNC110 - the relay says when
+                    await asyncio.sleep(0.01)
+            assert reply.startswith("421 4")
+
+    async def test_no_message_makes_a_session_last(self) -> None:
+        async with scripted_server() as server, running(bundle(server.port)) as relay, RawClient.to(relay) as client:
+            await client.log_in()
+            await client.begin()
+            [session] = relay.relay._clients.values()
+            session._session_by_s = 0
+            await client.send(f"From: {SENDER}\r\n\r\n.\r\nMAIL FROM:<{SENDER}>\r\n".encode())
+            assert (await client.reply()).startswith("250")
+            assert (await client.reply()).startswith("421 4.7.0")
+
     async def test_another_server_gets_no_message_for_the_old_one(self) -> None:
         async with (
             mail_server(auth_without_tls=True) as old,
@@ -607,7 +653,7 @@ class TestConnections:
             await quick.log_in()
             assert (await busy.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("250")
             async with asyncio.timeout(20):
-                while (reply := await busy.say(b"NOOP")).startswith("250"):
+                while (reply := await busy.say(b"NOOP")).startswith("250"):  # noqa: ASYNC110 - the relay says when
                     await asyncio.sleep(0.01)
             assert reply.startswith("421 4.4.2")
             await quick.begin()
@@ -720,19 +766,34 @@ class TestStrangers:
             writer.transport.abort()
 
     async def test_no_tenant_takes_the_others_place(self) -> None:
-        tenants = [tenant(), tenant(username="other.x", namespace="other")]
-        options = Options(bounds=Bounds(per_login=1))
+        tenants = [tenant(), tenant(username="acme.second"), tenant(username="other.x", namespace="other")]
+        options = Options(bounds=Bounds(per_namespace=1))
         async with running(bundle(9, tenants=tenants), options=options) as relay, RawClient.to(relay) as other:
             async with RawClient.to(relay) as first, RawClient.to(relay) as second:
                 await first.log_in()
                 assert (await second.reply()).startswith("220")
                 await second.say(b"EHLO app")
-                login = base64.b64encode(f"\0{ACCOUNT}\0{SECRET}".encode())
+                login = base64.b64encode(f"\0acme.second\0{SECRET}".encode())
                 assert (await second.say(b"AUTH PLAIN " + login)).startswith("421 4.7.0")
                 await other.log_in("other.x")
             await eventually(lambda: relay.relay.connections == 1)
             async with RawClient.to(relay) as third:
                 await third.log_in()
+
+    async def test_however_many_have_logged_in_others_are_heard(self) -> None:
+        tenants = [tenant(), tenant(username="other.x", namespace="other")]
+        options = Options(bounds=Bounds(logged_in=1, before_login=1))
+        async with running(bundle(9, tenants=tenants), options=options) as relay, RawClient.to(relay) as first:
+            await first.log_in()
+            async with RawClient.to(relay) as second:
+                assert (await second.reply()).startswith("220")
+                await second.say(b"EHLO app")
+                login = base64.b64encode(f"\0other.x\0{SECRET}".encode())
+                assert (await second.say(b"AUTH PLAIN " + login)).startswith("421 4.7.0")
+            await first.say(b"QUIT")
+            await eventually(lambda: relay.relay.connections == 0)
+            async with RawClient.to(relay) as third:
+                await third.log_in("other.x")
 
     async def test_a_name_that_nobody_has_is_not_recorded(self) -> None:
         async with running(bundle(9)) as relay, RawClient.to(relay) as client:
