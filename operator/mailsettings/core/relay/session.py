@@ -183,16 +183,6 @@ class Session:
         """Whether it is the message itself that comes."""
         return self.phase is Phase.BODY
 
-    @property
-    def buffered(self) -> int:
-        """Octets that have come and not been looked at."""
-        return len(self._buffer)
-
-    @property
-    def asks(self) -> bool:
-        """Whether an answer is awaited."""
-        return self._answered is not None
-
     def feed(self, data: bytes) -> None:
         """Takes what the client has sent."""
         self._buffer += data

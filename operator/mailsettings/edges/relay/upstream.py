@@ -259,11 +259,6 @@ class Pool:
         self._held: tuple[float, RelayFault, Bundle] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
-    @property
-    def open_connections(self) -> int:
-        """How many there are."""
-        return len(self._of)
-
     async def acquire(self, tenant: str, *, fresh: bool = False) -> Connection:
         """A connection, to be given back by `release`.
 
