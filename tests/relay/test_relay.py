@@ -522,7 +522,7 @@ class TestRules:
             async with asyncio.timeout(20):
                 while (reply := await client.say(b"NOOP")).startswith("250"):  # noqa: ASYNC110 - the relay says when
                     await asyncio.sleep(0.01)
-            assert reply.startswith("421 4")
+            assert reply.startswith("421 4.4.2")
 
     async def test_no_message_makes_a_session_last(self) -> None:
         async with scripted_server() as server, running(bundle(server.port)) as relay, RawClient.to(relay) as client:
