@@ -341,21 +341,14 @@ async def test_namespace_counts_what_it_does_to_a_mailbox() -> None:
 
 async def test_people_who_test_a_mailbox_again_and_again_do_not_hold_its_probe_up() -> None:
     prober = Prober()
-    prober.gate.set()
     async with runner(prober, limit=16) as (probes, finished):
-
-        def ask(number: int) -> None:
+        probes.start(SYSTEM, subject("own", limits=LIMITS, level=Source.SYSTEM))
+        for number in range(2 * PATIENT_TURN):
             asked = subject(f"asked {number}", limits=LIMITS, level=Source.SYSTEM, asked_for=True)
             probes.start(key(f"shop-{number}"), asked)
-
-        ask(0)
-        ask(1)
-        probes.start(SYSTEM, subject("own", limits=LIMITS, level=Source.SYSTEM))
-        ended = []
-        for number in range(2, 2 + PATIENT_TURN):
-            ended.append(await soon(finished.get()))
-            ask(number)
-        assert SYSTEM in ended
+        probes.start(SYSTEM, subject("changed", limits=LIMITS, level=Source.SYSTEM))
+        prober.gate.set()
+        assert SYSTEM in [await soon(finished.get()) for _ in range(PATIENT_TURN)]
 
 
 async def test_whoever_comes_when_a_probe_has_just_ended_gets_one_of_its_own() -> None:

@@ -30,7 +30,7 @@ from mailsettings.controller.login import Login, access, kubeconfig_path, login
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.probes import ProbeRunner
-from mailsettings.controller.queue import WorkQueue, retry_delay
+from mailsettings.controller.queue import WorkerEndedError, WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.relay import Relay
@@ -500,7 +500,7 @@ class _Operator:
         await self._leadership.acquire()
         LOGGER.info("the Lease is held")
         async with asyncio.TaskGroup() as group:
-            work = [group.create_task(each) for each in (self._take_over(), self._announce("became leader"))]
+            work = [group.create_task(each) for each in (self._act(), self._announce("became leader"))]
             why = await self._leadership.keep()
             await self._end_writes()
             for task in work:
@@ -509,6 +509,15 @@ class _Operator:
 
     async def _see_everything(self) -> None:
         await self._barrier.wait(lambda: persistently(self._list_versions))
+
+    async def _act(self) -> None:
+        """Until the Lease is lost; it is given up as lost when a worker has ended by itself."""
+        try:
+            await self._take_over()
+        except* WorkerEndedError as errors:
+            LOGGER.warning("work has ended: %s", errors.exceptions[0])
+            if self._fence is not None:
+                self._fence.shut()
 
     async def _take_over(self) -> None:
         """Another replica may have written until a moment ago, so its last words are waited for."""
