@@ -52,6 +52,7 @@ from mailsettings.core.oauth2.request import (
 from mailsettings.core.oauth2.state import Flows
 from mailsettings.core.probe import ProbeRequest, ProbeResult, Progress
 from mailsettings.core.server import Source
+from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.consent_server.app import application
 from mailsettings.edges.consent_server.server import serve
 from mailsettings.edges.consents import ConsentStore
@@ -64,6 +65,7 @@ from mailsettings.edges.lease import LeaseStore
 from mailsettings.edges.metadata_watch import (
     Changed,
     Deleted,
+    Event,
     Listed,
     Metadata,
     deletions,
@@ -110,12 +112,17 @@ async def run(config: Config, *, liveness: str | None) -> None:
     """
     credentials, terms, ready = login(kubeconfig_path()), config.lease_terms, asyncio.Event()
     fence = Fence(write_limit_s=terms.margin_s) if terms is not None else None
-    async with Health(liveness, ready.is_set) as health, KubernetesApi(access(credentials), fence=fence) as api:
+    entry = access(credentials)
+    async with (
+        Health(liveness, ready.is_set) as health,
+        KubernetesApi(entry, fence=fence) as api,
+        LeaseStore(entry, config.namespace, names.LEASE_NAME) as leases,
+    ):
         async with _stoppable() as stopped:
             await persistently(lambda: _wait_for_kinds(api))
             digest = Digester(await persistently(lambda: operator_key(api, config.namespace)))
         if not stopped.is_set():
-            await _Operator(api, config, digest, fence, ready).run(credentials, health)
+            await _Operator(api, leases, config, digest, fence, ready).run(credentials, health)
 
 
 @asynccontextmanager
@@ -227,7 +234,13 @@ class _Operator:
     """The parts, wired."""
 
     def __init__(
-        self, api: KubernetesApi, config: Config, digest: Digester, fence: Fence | None, ready: asyncio.Event
+        self,
+        api: KubernetesApi,
+        leases: LeaseStore,
+        config: Config,
+        digest: Digester,
+        fence: Fence | None,
+        ready: asyncio.Event,
     ) -> None:
         self._api = api
         self._config = config
@@ -235,7 +248,7 @@ class _Operator:
         self._ready = ready
         instance = config.pod_name or platform.node() or "unknown"
         identity = f"{instance}_{uuid4().hex}"
-        self._leases = LeaseStore(api, config.namespace, names.LEASE_NAME)
+        self._leases = leases
         self._leadership: Leadership | None = None
         if config.lease_terms is not None and fence is not None:
             self._leadership = Leadership(self._leases, config.lease_terms, fence, identity=identity, logger=LOGGER)
@@ -420,8 +433,9 @@ class _Operator:
         await reconcile(self._services, key)
 
     async def _list_versions(self) -> Versions:
-        """Of everything that kopf watches."""
-        listings = [await self._api.list_metadata(path, record=_version) for path in _PATHS.values()]
+        """Of everything that kopf watches, and of the namespaces, whose labels say which settings are theirs."""
+        paths = (*_PATHS.values(), core_collection_path("namespaces"))
+        listings = [await self._api.list_metadata(path, record=_version) for path in paths]
         return dict(version for versions, _ in listings for version in versions)
 
     async def _watch_secrets(self) -> None:
@@ -458,8 +472,19 @@ class _Operator:
     async def _watch_namespaces(self) -> None:
         async for event in watch(self._api, core_collection_path("namespaces"), LOGGER, record=namespace_record):
             self._triggers.namespaces_seen(event)
+            self._cross_off(event)
             if isinstance(event, Listed):
                 self._namespaces_listed.set()
+
+    def _cross_off(self, event: Event[Namespace]) -> None:
+        match event:
+            case Listed(items):
+                for namespace in items:
+                    self._barrier.saw(namespace.uid, namespace.version)
+            case Changed(namespace):
+                self._barrier.saw(namespace.uid, namespace.version)
+            case Deleted(namespace):
+                self._barrier.gone(namespace.uid)
 
     async def _watch_deletions(self, kind: Kind, path: str) -> None:
         """Kopf says nothing of what is deleted while its watch is interrupted, as by a restart of the API server."""
