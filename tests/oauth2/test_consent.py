@@ -176,7 +176,7 @@ async def test_a_code_is_good_once(provider: IdentityProvider, family: Family) -
     token = await obtain(provider, request)
     refused = await fault(obtain(provider, request))
     assert (refused.reason, refused.is_transient) == (Reason.CONSENT_EXPIRED, False)
-    assert "Begin the consent again." in refused.message
+    assert "Begin the consent again: `kubectl mailsettings authorize NAME`." in refused.message
     assert not provider.is_live(token.access_token)
 
 
@@ -212,7 +212,7 @@ async def test_a_redemption_that_nobody_answers_is_not_promised_to_be_repeated(
     provider.answers.append(saying("<html>", 503))
     refused = await fault(obtain(provider, await redeeming(provider, family)))
     assert (refused.reason, refused.is_transient) == (Reason.PROVIDER_UNAVAILABLE, True)
-    assert refused.message.endswith("Begin the consent again.")
+    assert "503. Begin the consent again." in refused.message
     assert len(provider.token_requests) == 1
 
 

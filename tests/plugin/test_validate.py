@@ -308,7 +308,7 @@ def test_the_examples_are_valid(tmp_path: Path) -> None:
     assert ended.returncode == 1  # no YAML
     ended = plugin("validate", "-f", str(ROOT / "dev" / "examples"))
     assert ended.returncode == 0
-    assert ended.stderr == "6 of 6 settings objects valid; 12 objects of other kinds skipped.\n"
+    assert ended.stderr == "7 of 7 settings objects valid; 13 objects of other kinds skipped.\n"
     assert "warning: Credentials gives every allowed namespace" in ended.stdout
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
@@ -14,13 +15,28 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """What a server does with one connection. It closes nothing; that the client has left is no error of it."""
 
 
+FREE_PORTS: Final = range(20000, 32000)
+"""No connection is given one of these: connections get ports above 32767 on Linux."""
+
+
 def free_port() -> int:
-    """A port on which nothing listens, and which no connection is given: those get ports above 32767 on Linux."""
+    """A port on which nothing listens, and which this process has not been given before.
+
+    Whoever asks listens there later, so a port must not be given twice meanwhile.
+    """
     while True:
         with socket.socket() as holder, contextlib.suppress(OSError):
-            port = 20000 + secrets.randbelow(12000)
-            holder.bind((LOOPBACK, port))
+            holder.bind((LOOPBACK, port := next(_PORTS)))
             return port
+
+
+def _ports() -> Iterator[int]:
+    """In an order that begins elsewhere in each process, so that tests beside each other do not meet."""
+    start = secrets.randbelow(len(FREE_PORTS))
+    return itertools.cycle((*FREE_PORTS[start:], *FREE_PORTS[:start]))
+
+
+_PORTS: Final = _ports()
 
 
 class _Admission(asyncio.Protocol):

@@ -200,7 +200,7 @@ ROWS: list[tuple[Fault, ProbeRequest, Reason, str]] = [
         R.BAD_CREDENTIALS,
         "The user name is apikey for every account",
     ),
-    (reply(S.AUTH, 535, ""), START_TLS, R.BAD_CREDENTIALS, "refused the login with 535. User name"),
+    (reply(S.AUTH, 535, ""), START_TLS, R.BAD_CREDENTIALS, "refused the login with 535. Probably: User name"),
     (
         reply(
             S.AUTH,

@@ -40,6 +40,9 @@ EXCHANGE_LOGIN: Final[tuple[Rule, ...]] = (
         r"smtp auth.{0,30}disabled",
         r"authenticated smtp.{0,30}(?:disabled|off|not enabled)",
     ),
+    says(_EXCHANGE, Cause.BAD_CREDENTIALS, r"\b5\.7\.139\b.{0,120}credentials? (?:was|were) incorrect"),
+    # Cut off before it says for whom: the tenant's switch is the one that is off by default.
+    says(_EXCHANGE, Cause.SMTP_AUTH_DISABLED_TENANT, r"\b5\.7\.139\b.{0,60}smtp ?client ?auth"),
     says(_EXCHANGE, Cause.SECURITY_DEFAULTS, r"security[ -]defaults?"),
     says(
         _EXCHANGE,
@@ -340,14 +343,14 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"api[ -]?key.{0,40}(?:invalid|revoked|expired|wrong|not found|does not exist|" r"unauthori[sz]ed|deleted)",
         r"authentication (?:credentials )?invalid",
         r"error: authentication",
-        r"\b535\b",
         r"user credentials were incorrect",
         r"auth fail",
         r"auth_failed",
         r"authori[sz]ation failed",
         stages=("auth", "", "mail_from", "token", "ehlo"),
         unless=(
-            r"rate",
+            r"\b5\.7\.139\b",  # all that this number means begins with the same words
+            r"\brate\b|rate[-_ ]?limit",
             r"too many",
             r"dmarc",
             r"dkim",
@@ -366,8 +369,9 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"badcredentials",
         r"authentication (?:failed|unsuccessful)",
         unless=(
+            r"\b5\.7\.139\b",
             r"too many",
-            r"rate",
+            r"\brate\b|rate[-_ ]?limit",
             r"dmarc",
             r"dkim",
             r"\bspf\b",
@@ -485,7 +489,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         unless=(
             r"(?<!24-)(?<!24 )\b(?:hour|minute|second)\b",
             r"hourly",
-            r"rate",
+            r"\brate\b|rate[-_ ]?limit",
             r"queue",
             r"mailbox (?:is )?(?:full|over|size)",
             r"\b[45]\.2\.2\b",
