@@ -92,8 +92,8 @@ REMEDIES: Final = (
     ),
     _Remedy(
         Cause.BAD_CREDENTIALS,
-        "The user name is apikey for every account: check that the Secret that auth.basic.passwordSecretRef names holds "
-        "a whole API key, not its ID, that is still there and may send mail.",
+        "The user name is apikey for every account: check that the Secret that auth.basic.passwordSecretRef names "
+        "holds a whole API key, not its ID, that is still there and may send mail.",
         providers=frozenset({SENDGRID}),
         by_token=False,
     ),
