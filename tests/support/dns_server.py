@@ -24,6 +24,10 @@ class DnsServer:
 
     zone: Zone
     silent: bool = False
+    failing: Sequence[tuple[str, str]] = ()
+    """Questions that it answers with SERVFAIL."""
+    mute: Sequence[tuple[str, str]] = ()
+    """Questions that it does not answer."""
     port: int = 0
     asked: list[tuple[str, str]] = field(default_factory=list)
 
@@ -39,12 +43,14 @@ class DnsServer:
         (question,) = query.question
         name, kind = question.name.to_text(omit_final_dot=True).lower(), question.rdtype.name
         self.asked.append((name, kind))
-        if self.silent:
+        if self.silent or (name, kind) in self.mute:
             return None
         reply = dns.message.make_response(query)
         reply.flags |= dns.flags.RA
         records = self.zone.get((name, kind), ())
-        if records:
+        if (name, kind) in self.failing:
+            reply.set_rcode(dns.rcode.SERVFAIL)
+        elif records:
             reply.answer.append(dns.rrset.from_text(question.name, 60, "IN", kind, *records))
         elif name not in {known for known, _ in self.zone}:
             reply.set_rcode(dns.rcode.NXDOMAIN)

@@ -39,12 +39,36 @@ async def fence(clock: Clock) -> Fence:
 
 async def test_it_is_open_up_to_a_moment(fence: Fence, clock: Clock) -> None:
     assert not fence.is_open
-    fence.open_until(110)
+    assert fence.open_until(110)
     assert fence.is_open
-    clock.now_s = 110
+    assert fence.open_until(120)
+    clock.now_s = 119
+    assert fence.is_open
+    clock.now_s = 120
     assert not fence.is_open
-    fence.open_until(120)
-    assert fence.is_open
+
+
+async def test_once_run_out_it_stays_so(fence: Fence, clock: Clock) -> None:
+    fence.open_until(110)
+    clock.now_s = 110
+    assert not fence.open_until(120)
+    assert not fence.is_open
+
+
+async def test_once_it_has_refused_a_write_it_stays_so(fence: Fence, clock: Clock) -> None:
+    """Also where the clock is read anew: what was refused has ended."""
+    fence.open_until(110)
+    clock.now_s = 110
+    with pytest.raises(FencedError):
+        fence.check()
+    clock.now_s = 109
+    assert not fence.open_until(120)
+
+
+async def test_it_may_be_opened_after_it_has_refused_what_came_too_early(fence: Fence) -> None:
+    with pytest.raises(FencedError):
+        fence.check()
+    assert fence.open_until(110)
 
 
 async def test_once_shut_it_stays_so(fence: Fence) -> None:

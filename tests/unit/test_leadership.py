@@ -10,7 +10,7 @@ import pytest
 
 from mailsettings.controller.leadership import Leadership
 from mailsettings.core.lease import Lease, Terms
-from mailsettings.edges.fence import Fence
+from mailsettings.edges.fence import Fence, FencedError
 from mailsettings.edges.kubernetes import ApiError
 from mailsettings.edges.lease import HeldLease
 
@@ -204,6 +204,22 @@ async def test_renewals_keep_the_fence_open(leadership: Leadership, leases: Leas
         assert fence.is_open
     assert clock.now_s > 101
     keeping.cancel()
+
+
+async def test_renewal_that_comes_too_late_opens_nothing_again(
+    leadership: Leadership, leases: Leases, fence: Fence, clock: Clock
+) -> None:
+    await acquired(leadership)
+
+    def stand_still() -> None:
+        clock.now_s += TERMS.renew_deadline_s
+        with pytest.raises(FencedError):
+            fence.check()
+        clock.now_s -= TERMS.renew_deadline_s / 2
+
+    leases.before_write = stand_still
+    assert await lost(leadership) == "it was not renewed in time"
+    assert not fence.is_open
 
 
 async def test_process_that_stood_still_asks_for_nothing_more(

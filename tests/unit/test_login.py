@@ -100,6 +100,20 @@ def test_a_proxy_is_the_accesss_own_or_the_environments(
     )
 
 
+def test_in_a_pod_the_api_server_is_reached_without_the_environments_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    found = kopf.ConnectionInfo(server="http://10.96.0.1", token="t")
+    monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: found)
+    assert KubernetesApi(access(login(None)))._proxy is None
+    monkeypatch.setenv("KUBECONFIG", "elsewhere")
+    outside = access(login(write(tmp_path / "kubeconfig", "t", server="http://10.96.0.1")))
+    assert KubernetesApi(outside)._proxy == "http://proxy.example:3128"
+
+
 def test_the_operator_has_no_heavy_clients_in_memory() -> None:
     """Kopf would import the official client if it found it, which costs 30 MB."""
     look = (

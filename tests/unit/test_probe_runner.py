@@ -14,11 +14,12 @@ from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import MailboxLimits, TlsMode
 from mailsettings.controller import probes as controller_probes
-from mailsettings.controller.keys import Key, tenant_key
+from mailsettings.controller.keys import Key, cluster_key, tenant_key
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Progress, Stage, StageTime, untold
 from mailsettings.core.probing import ProbeSubject
 from mailsettings.core.server import Credentials, Server, Source
+from mailsettings.core.turns import PATIENT_TURN
 
 LOGGER = logging.getLogger("test")
 A, B = tenant_key("shop", "a"), tenant_key("shop", "b")
@@ -26,10 +27,15 @@ PASSED = ProbeResult(timedelta(milliseconds=5))
 
 
 def subject(
-    fingerprint: str = "f", requested_at: str | None = None, *, mode: ProbeMode = ProbeMode.CONNECT, **fields: Any
+    fingerprint: str = "f",
+    requested_at: str | None = None,
+    *,
+    mode: ProbeMode = ProbeMode.CONNECT,
+    level: Source = Source.TENANT,
+    **fields: Any,
 ) -> ProbeSubject:
     server = Server("mail.acme.example", 587, TlsMode.START_TLS, timedelta(seconds=10))
-    request = ProbeRequest(server, mode, Source.TENANT, Credentials("u", "p"))
+    request = ProbeRequest(server, mode, level, Credentials("u", "p"))
     return ProbeSubject("uid", 1, request, timedelta(hours=6), fingerprint, requested_at, **fields)
 
 
@@ -299,7 +305,8 @@ async def test_a_mailbox_is_connected_to_and_sent_through_as_its_provider_permit
     limits = MailboxLimits(connections=3, messages_per_minute=6)
     async with runner(prober, limit=16) as (probes, finished):
         for number in range(5):
-            probes.start(key(f"shop-{number}"), subject(str(number), mode=ProbeMode.SEND, limits=limits))
+            sent = subject(str(number), mode=ProbeMode.SEND, limits=limits, level=Source.SYSTEM)
+            probes.start(key(f"shop-{number}"), sent)
         for _ in range(ended):
             await soon(finished.get())
         # Another mailbox, after which whatever else could have begun has.
@@ -307,6 +314,41 @@ async def test_a_mailbox_is_connected_to_and_sent_through_as_its_provider_permit
         await soon(finished.get())
     assert prober.started == ended + 1
     assert prober.most_active == 1
+
+
+LIMITS = MailboxLimits(connections=3, messages_per_minute=3)
+SYSTEM = cluster_key("default")
+
+
+async def test_tenant_that_names_the_systems_mailbox_takes_nothing_from_it() -> None:
+    prober = Prober()
+    async with runner(prober, limit=16) as (probes, finished):
+        claim = subject("claim", mode=ProbeMode.SEND, limits=LIMITS, asked_for=True)
+        probes.start(tenant_key("evil", "a"), claim)
+        probes.start(SYSTEM, subject("own", mode=ProbeMode.SEND, limits=LIMITS, level=Source.SYSTEM))
+        prober.gate.set()
+        assert SYSTEM in [await soon(finished.get()) for _ in range(2)]
+
+
+async def test_namespace_counts_what_it_does_to_a_mailbox() -> None:
+    prober = Prober()
+    async with runner(prober, limit=16) as (probes, _):
+        for each in "ab":
+            probes.start(tenant_key("evil", each), subject(each, limits=LIMITS))
+        await asyncio.sleep(0)
+        assert prober.started == 1
+
+
+async def test_people_who_test_a_mailbox_again_and_again_do_not_hold_its_probe_up() -> None:
+    prober = Prober()
+    async with runner(prober, limit=16) as (probes, finished):
+        probes.start(SYSTEM, subject("own", limits=LIMITS, level=Source.SYSTEM))
+        for number in range(2 * PATIENT_TURN):
+            asked = subject(f"asked {number}", limits=LIMITS, level=Source.SYSTEM, asked_for=True)
+            probes.start(key(f"shop-{number}"), asked)
+        probes.start(SYSTEM, subject("changed", limits=LIMITS, level=Source.SYSTEM))
+        prober.gate.set()
+        assert SYSTEM in [await soon(finished.get()) for _ in range(PATIENT_TURN)]
 
 
 async def test_whoever_comes_when_a_probe_has_just_ended_gets_one_of_its_own() -> None:

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from mailsettings.controller import queue as module
 from mailsettings.controller.keys import Key, cluster_key, tenant_key
-from mailsettings.controller.queue import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, WorkQueue, retry_delay
+from mailsettings.controller.queue import (
+    FIRST_RETRY_SECONDS,
+    LAST_RETRY_SECONDS,
+    WorkerEndedError,
+    WorkQueue,
+    retry_delay,
+)
+from mailsettings.edges.fence import FencedError
 
 LOGGER = logging.getLogger("test")
 A, B, C = (tenant_key("shop", name) for name in "abc")
@@ -168,6 +175,21 @@ async def test_a_failing_key_comes_back_and_stops_nobody(monkeypatch: pytest.Mon
         await work.until(lambda: C in work.done)
         await queue.wait_until_idle()
         assert A not in queue._due, "it comes back though it has succeeded"
+
+
+async def test_worker_that_ends_by_itself_does_not_end_in_silence() -> None:
+    """As one does whose write is refused because the Lease is over."""
+
+    async def end(_: Key) -> None:
+        raise FencedError("over")
+
+    queue = WorkQueue(end, workers=2, logger=LOGGER)
+    queue.add(A)
+    async with asyncio.timeout(HANG_S):
+        with pytest.raises(ExceptionGroup) as raised:
+            await queue.run()
+    assert raised.value.subgroup(WorkerEndedError) is not None
+    assert "over" in str(raised.value.exceptions[0])
 
 
 async def test_delays_grow_with_the_failures_and_begin_anew_after_a_success(monkeypatch: pytest.MonkeyPatch) -> None:

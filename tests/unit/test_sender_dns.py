@@ -174,6 +174,22 @@ async def test_dns_that_does_not_answer_is_no_warning() -> None:
     assert server.asked
 
 
+async def test_what_is_known_is_told_though_something_else_is_not_answered() -> None:
+    async with dns_server({(DOMAIN, "TXT"): ['"other"'], (DOMAIN, "MX"): ["0 ."]}) as server:
+        server.failing = [(f"_dmarc.{DOMAIN}", "TXT")]
+        found = await sender_warnings(Sender(DOMAIN, "Google"), resolver=server.resolver())
+    assert ["SPF" in found[0], "takes no mail" in found[1]] == [True, True]
+    assert len(found) == 2
+
+
+async def test_what_is_known_at_the_deadline_is_told() -> None:
+    async with dns_server({(DOMAIN, "TXT"): ['"other"']}) as server:
+        server.mute = [(f"_dmarc.{DOMAIN}", "TXT")]
+        within = timedelta(seconds=2)
+        (warning,) = await sender_warnings(Sender(DOMAIN, "Google"), resolver=server.resolver(), within=within)
+    assert "SPF" in warning
+
+
 @pytest.mark.parametrize(
     "name", [f"{'a' * 64}.example", "a..example", ".".join(["a" * 60] * 6)], ids=["label", "empty", "name"]
 )

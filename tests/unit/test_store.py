@@ -73,7 +73,7 @@ def secret(name: str = "smtp", *, version: str = "1", owner: str | None = None, 
 
 
 def namespace(name: str = "shop", **labels: str) -> dict[str, Any]:
-    return {"metadata": {"name": name, "uid": f"uid-{name}", "labels": labels}}
+    return {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": "1", "labels": labels}}
 
 
 def test_new_and_changed_settings_wake_themselves(woken: Woken) -> None:

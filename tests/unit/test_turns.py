@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsettings.api.providers import OFFICE365, PROVIDERS, MailboxLimits
-from mailsettings.core.turns import SHARE, Turn, next_turn, pause_s
+from mailsettings.core.turns import PATIENT_TURN, SHARE, Passed, Turn, next_turn, pause_s
 
 LIMITS = MailboxLimits(connections=3, messages_per_minute=30)
 BOX = Turn("shop", "box", LIMITS)
@@ -21,7 +21,7 @@ def following(
     places: int = 16,
     sent_s: Mapping[str, Sequence[float]] | None = None,
 ) -> Turn | None:
-    index = next_turn(waiting, running, places=places, sent_s=sent_s or {}, now_s=1000)
+    index = next_turn(waiting, running, places=places, sent_s=sent_s or {}, now_s=1000, passed=Passed())
     return None if index is None else waiting[index]
 
 
@@ -32,6 +32,33 @@ def test_who_came_first_goes_first() -> None:
 
 def test_a_person_goes_first() -> None:
     assert following([Turn("a"), Turn("b", asked_for=True)]) == Turn("b", asked_for=True)
+
+
+@pytest.mark.parametrize("mailbox", ["box", None])
+def test_people_do_not_go_first_for_ever(mailbox: str | None) -> None:
+    """Nor where there are always more of them than places."""
+    person = Turn("shop", mailbox, LIMITS, asked_for=True)
+    waiting, passed, order = [Turn("", mailbox, LIMITS), person], Passed(), []
+    for _ in range(PATIENT_TURN):
+        passed.keep(waiting)
+        index = next_turn(waiting, [], places=1, sent_s={}, now_s=0, passed=passed)
+        assert index is not None
+        passed.begun(waiting[index])
+        order.append(waiting.pop(index))
+        waiting.append(person)
+    assert [turn.asked_for for turn in order] == [True] * (PATIENT_TURN - 1) + [False]
+
+
+def test_each_mailbox_has_patient_turns_of_its_own() -> None:
+    """So that turns which others take while it is busy are not its only ones."""
+    person, passed = replace(BOX, asked_for=True), Passed()
+    for _ in range(PATIENT_TURN - 1):
+        passed.begun(person)
+    passed.begun(Turn("other"))
+    waiting = [Turn("other"), person, BOX]
+    assert next_turn(waiting, [], places=1, sent_s={}, now_s=0, passed=passed) == 2
+    passed.keep([Turn("other"), person])
+    assert next_turn(waiting, [], places=1, sent_s={}, now_s=0, passed=passed) == 1
 
 
 def test_who_has_fewer_places_goes_first() -> None:
@@ -90,7 +117,7 @@ def test_whoever_waits_gets_a_turn_when_those_before_have_ended(waiting: list[Tu
     rounds = 0
     while waiting:
         running: list[Turn] = []
-        while (index := next_turn(waiting, running, places=places, sent_s={}, now_s=0)) is not None:
+        while (index := next_turn(waiting, running, places=places, sent_s={}, now_s=0, passed=Passed())) is not None:
             running.append(waiting.pop(index))
         assert running, "somebody waits for nothing"
         assert len(running) <= places
@@ -102,7 +129,7 @@ def test_whoever_waits_gets_a_turn_when_those_before_have_ended(waiting: list[Tu
 @given(waiting=st.lists(TURNS, max_size=40))
 def test_the_bounds_hold(places: int, waiting: list[Turn]) -> None:
     running: list[Turn] = []
-    while (index := next_turn(waiting, running, places=places, sent_s={}, now_s=0)) is not None:
+    while (index := next_turn(waiting, running, places=places, sent_s={}, now_s=0, passed=Passed())) is not None:
         running.append(waiting.pop(index))
     for namespace in "abc":
         assert sum(turn.namespace == namespace for turn in running) <= max(1, places // SHARE)

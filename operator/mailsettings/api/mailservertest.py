@@ -86,7 +86,8 @@ class MailServerTestSpec(ApiModel):
     """Connect stops after the greeting, TLS and EHLO; Authenticate logs in too; Send delivers a test mail. When absent
     Send if there is a recipient, else Authenticate, or Connect where there is no auth."""
     recipient: Address | None = None
-    """Who gets the test mail. With the system's settings only whom their tenants.testRecipients permit."""
+    """Who gets the test mail. With inherited settings only whom the system's tenants.testRecipients permit; a test of a
+    ClusterMailServerSettings itself, which there is in the operator's namespace only, may name anybody."""
     ttl_seconds_after_finished: (
         Annotated[
             int,

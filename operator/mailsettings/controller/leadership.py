@@ -23,6 +23,8 @@ from mailsettings.edges.lease import HeldLease, LeaseStore
 WATCH_SECONDS: Final = 300
 """After which the API server is to end a watch, so that it is begun anew."""
 
+LATE: Final = "it was not renewed in time"
+
 _TROUBLE: Final = (ApiError, aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """The API server refused, could not be asked, or its answer was cut off."""
 
@@ -129,9 +131,10 @@ class Leadership:
         self._holds_since(asked_s)
         return True
 
-    def _holds_since(self, asked_s: float) -> None:
+    def _holds_since(self, asked_s: float) -> bool:
+        """Whether this process may act; not if it had to stop meanwhile."""
         self._ends_s = asked_s + self._terms.renew_deadline_s
-        self._fence.open_until(self._ends_s)
+        return self._fence.open_until(self._ends_s)
 
     async def keep(self) -> str:
         """Renews the Lease until it is lost; says why it is."""
@@ -139,7 +142,7 @@ class Leadership:
             await asyncio.sleep(min(self._terms.retry_s, max(0.0, self._ends_s - self._now_s())))
             left_s = self._ends_s - self._now_s()
             if left_s <= 0:
-                return "it was not renewed in time"
+                return LATE
             try:
                 # So short that there is time for another attempt, on another connection.
                 async with asyncio.timeout(min(left_s, self._terms.margin_s)):
@@ -161,8 +164,7 @@ class Leadership:
             if not (error.is_conflict or error.is_not_found):
                 raise
             return await self._look_again()
-        self._holds_since(asked_s)
-        return None
+        return None if self._holds_since(asked_s) else LATE
 
     async def _look_again(self) -> str | None:
         """After a conflict: why the Lease is lost; None: somebody else has changed something else of it."""

@@ -55,6 +55,8 @@ def access(login: Login) -> Access:
         context=info.as_ssl_context() if info.server.startswith("https:") else None,
         headers=credentials.headers,
         proxy=info.proxy_url,
+        # In a Pod the API server is in the same cluster, and kopf's watches go there directly.
+        asks_environment=login is not kopf.login_with_service_account,
     )
 
 

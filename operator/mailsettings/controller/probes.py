@@ -13,7 +13,7 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.controller.keys import Key
 from mailsettings.core.probe import ProbeFailure, ProbeProgress, ProbeRequest, ProbeResult, Progress, Stage
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
-from mailsettings.core.turns import MINUTE_S, Turn, next_turn, pause_s
+from mailsettings.core.turns import MINUTE_S, Passed, Turn, next_turn, pause_s
 from mailsettings.edges.errors import described
 
 Probe = Callable[[ProbeRequest, Progress], Awaitable[ProbeResult]]
@@ -64,6 +64,7 @@ class ProbeRunner:
         self._waiting: list[_Job] = []
         self._running: list[_Job] = []
         self._sent_s: dict[str, list[float]] = {}
+        self._passed = Passed()
         self._alarm: asyncio.TimerHandle | None = None
         self._finished: dict[Key, FinishedProbe] = {}
 
@@ -155,8 +156,10 @@ class ProbeRunner:
             for mailbox, moments in self._sent_s.items()
             if (recent := [moment for moment in moments if now - moment < MINUTE_S])
         }
+        self._passed.keep(job.turn for job in self._waiting)
         while (index := self._next(now)) is not None:
             job = self._waiting.pop(index)
+            self._passed.begun(job.turn)
             self._absorb(job)
             self._running.append(job)
             if job.turn.sends and job.turn.mailbox is not None:
@@ -179,6 +182,7 @@ class ProbeRunner:
             places=self._places,
             sent_s=self._sent_s,
             now_s=now_s,
+            passed=self._passed,
         )
 
     async def _run(self, job: _Job) -> None:
@@ -232,7 +236,7 @@ def _turn(key: Key, subject: ProbeSubject) -> Turn:
     """Its namespace is that of the object that it is begun for, whose share it takes until its connection is closed."""
     return Turn(
         namespace=key.namespace,
-        mailbox=subject.mailbox,
+        mailbox=subject.mailbox(key.namespace),
         limits=subject.limits,
         asked_for=subject.asked_for,
         sends=subject.request.mode is ProbeMode.SEND,

@@ -21,6 +21,11 @@ _SPARE_TIMERS: Final = 64
 PATIENT_TURN: Final = 8
 """Every so many keys, one of those that came with many others is taken, however many came alone in the meantime."""
 
+
+class WorkerEndedError(Exception):
+    """A worker has ended though nobody wanted it to: what it was to do would wait for ever."""
+
+
 Reconcile = Callable[[Key], Awaitable[None]]
 
 
@@ -92,7 +97,11 @@ class WorkQueue:
             await self._idle.wait()
 
     async def run(self) -> None:
-        """Works until it is cancelled."""
+        """Works until it is cancelled.
+
+        Raises:
+            ExceptionGroup: of WorkerEndedError: a reconciler has ended its worker, as one whose write is fenced does.
+        """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._run_timers())
             for _ in range(self._workers):
@@ -107,6 +116,11 @@ class WorkQueue:
             self._active.add(key)
             try:
                 await self._work(key)
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                raise WorkerEndedError(f"{key}: {error}") from error
             finally:
                 self._active.discard(key)
             if key in self._again:

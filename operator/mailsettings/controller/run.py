@@ -30,7 +30,7 @@ from mailsettings.controller.login import Login, access, kubeconfig_path, login
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.probes import ProbeRunner
-from mailsettings.controller.queue import WorkQueue, retry_delay
+from mailsettings.controller.queue import WorkerEndedError, WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.relay import Relay
@@ -52,6 +52,7 @@ from mailsettings.core.oauth2.request import (
 from mailsettings.core.oauth2.state import Flows
 from mailsettings.core.probe import ProbeRequest, ProbeResult, Progress
 from mailsettings.core.server import Source
+from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.consent_server.app import application
 from mailsettings.edges.consent_server.server import serve
 from mailsettings.edges.consents import ConsentStore
@@ -64,6 +65,7 @@ from mailsettings.edges.lease import LeaseStore
 from mailsettings.edges.metadata_watch import (
     Changed,
     Deleted,
+    Event,
     Listed,
     Metadata,
     deletions,
@@ -110,12 +112,17 @@ async def run(config: Config, *, liveness: str | None) -> None:
     """
     credentials, terms, ready = login(kubeconfig_path()), config.lease_terms, asyncio.Event()
     fence = Fence(write_limit_s=terms.margin_s) if terms is not None else None
-    async with Health(liveness, ready.is_set) as health, KubernetesApi(access(credentials), fence=fence) as api:
+    entry = access(credentials)
+    async with (
+        Health(liveness, ready.is_set) as health,
+        KubernetesApi(entry, fence=fence) as api,
+        LeaseStore(entry, config.namespace, names.LEASE_NAME) as leases,
+    ):
         async with _stoppable() as stopped:
             await persistently(lambda: _wait_for_kinds(api))
             digest = Digester(await persistently(lambda: operator_key(api, config.namespace)))
         if not stopped.is_set():
-            await _Operator(api, config, digest, fence, ready).run(credentials, health)
+            await _Operator(api, leases, config, digest, fence, ready).run(credentials, health)
 
 
 @asynccontextmanager
@@ -227,7 +234,13 @@ class _Operator:
     """The parts, wired."""
 
     def __init__(
-        self, api: KubernetesApi, config: Config, digest: Digester, fence: Fence | None, ready: asyncio.Event
+        self,
+        api: KubernetesApi,
+        leases: LeaseStore,
+        config: Config,
+        digest: Digester,
+        fence: Fence | None,
+        ready: asyncio.Event,
     ) -> None:
         self._api = api
         self._config = config
@@ -235,7 +248,7 @@ class _Operator:
         self._ready = ready
         instance = config.pod_name or platform.node() or "unknown"
         identity = f"{instance}_{uuid4().hex}"
-        self._leases = LeaseStore(api, config.namespace, names.LEASE_NAME)
+        self._leases = leases
         self._leadership: Leadership | None = None
         if config.lease_terms is not None and fence is not None:
             self._leadership = Leadership(self._leases, config.lease_terms, fence, identity=identity, logger=LOGGER)
@@ -420,8 +433,9 @@ class _Operator:
         await reconcile(self._services, key)
 
     async def _list_versions(self) -> Versions:
-        """Of everything that kopf watches."""
-        listings = [await self._api.list_metadata(path, record=_version) for path in _PATHS.values()]
+        """Of everything that kopf watches, and of the namespaces, whose labels say which settings are theirs."""
+        paths = (*_PATHS.values(), core_collection_path("namespaces"))
+        listings = [await self._api.list_metadata(path, record=_version) for path in paths]
         return dict(version for versions, _ in listings for version in versions)
 
     async def _watch_secrets(self) -> None:
@@ -458,8 +472,19 @@ class _Operator:
     async def _watch_namespaces(self) -> None:
         async for event in watch(self._api, core_collection_path("namespaces"), LOGGER, record=namespace_record):
             self._triggers.namespaces_seen(event)
+            self._cross_off(event)
             if isinstance(event, Listed):
                 self._namespaces_listed.set()
+
+    def _cross_off(self, event: Event[Namespace]) -> None:
+        match event:
+            case Listed(items):
+                for namespace in items:
+                    self._barrier.saw(namespace.uid, namespace.version)
+            case Changed(namespace):
+                self._barrier.saw(namespace.uid, namespace.version)
+            case Deleted(namespace):
+                self._barrier.gone(namespace.uid)
 
     async def _watch_deletions(self, kind: Kind, path: str) -> None:
         """Kopf says nothing of what is deleted while its watch is interrupted, as by a restart of the API server."""
@@ -500,7 +525,7 @@ class _Operator:
         await self._leadership.acquire()
         LOGGER.info("the Lease is held")
         async with asyncio.TaskGroup() as group:
-            work = [group.create_task(each) for each in (self._take_over(), self._announce("became leader"))]
+            work = [group.create_task(each) for each in (self._act(), self._announce("became leader"))]
             why = await self._leadership.keep()
             await self._end_writes()
             for task in work:
@@ -509,6 +534,15 @@ class _Operator:
 
     async def _see_everything(self) -> None:
         await self._barrier.wait(lambda: persistently(self._list_versions))
+
+    async def _act(self) -> None:
+        """Until the Lease is lost; it is given up as lost when a worker has ended by itself."""
+        try:
+            await self._take_over()
+        except* WorkerEndedError as errors:
+            LOGGER.warning("work has ended: %s", errors.exceptions[0])
+            if self._fence is not None:
+                self._fence.shut()
 
     async def _take_over(self) -> None:
         """Another replica may have written until a moment ago, so its last words are waited for."""

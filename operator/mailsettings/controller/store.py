@@ -124,6 +124,7 @@ def namespace_record(metadata: Json) -> Namespace:
         labels=dict(metadata.get("labels") or {}),
         terminating="deletionTimestamp" in metadata,
         uid=metadata["uid"],
+        version=int(metadata["resourceVersion"]),
     )
 
 

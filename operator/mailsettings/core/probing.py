@@ -30,6 +30,7 @@ from mailsettings.core.probe import (
 from mailsettings.core.refusals import is_first_refusal
 from mailsettings.core.schedule import delay_until_next_probe
 from mailsettings.core.sender_dns import Sender
+from mailsettings.core.server import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,17 @@ class ProbeSubject:
         """The same for subjects of which one probe is enough; a token's fingerprint tells only what it is for."""
         return self.fingerprint, self.token
 
-    @property
-    def mailbox(self) -> str | None:
-        """What the provider counts by; None: there is no login."""
+    def mailbox(self, namespace: str) -> str | None:
+        """What is counted as the provider counts it; None: there is no login.
+
+        Anybody can name any mailbox. So that a claim takes no turns from its owner, each namespace's claims are counted
+        by themselves; the system's settings are the same ones for all who inherit them.
+        """
         login = self.request.credentials or self.request.wish
-        return None if login is None else f"{login.username}@{self.request.server.host}".lower()
+        if login is None:
+            return None
+        whose = "" if self.request.level is Source.SYSTEM else namespace
+        return f"{self.request.level}/{whose}/{login.username}@{self.request.server.host}".lower()
 
     def is_same_test(self, other: "ProbeSubject") -> bool:
         """Whether one result serves both."""

@@ -38,6 +38,11 @@ class Question:
 Answer = Sequence[str]
 """The records; of TXT their strings put together, of MX the hosts, `.` for none. Empty: there are none."""
 
+
+class UnansweredError(Exception):
+    """Is thrown into what asks: nobody has answered, so what the question was for stays unknown."""
+
+
 Asking = Generator[Question, Answer, list[str]]
 """Asks, and ends with what is to be warned of."""
 
@@ -53,11 +58,12 @@ class Sender:
 
 def warnings(sender: Sender) -> Asking:
     """What is to be warned of, in sentences for people; at most one each for SPF, DMARC and MX."""
-    found = [
-        (yield from _spf(sender)),
-        (yield from _dmarc(sender.domain)),
-        (yield from _mail_host(sender.domain)),
-    ]
+    found = []
+    for part in (_spf(sender), _dmarc(sender.domain), _mail_host(sender.domain)):
+        try:
+            found.append((yield from part))
+        except UnansweredError:
+            continue
     return [each for each in found if each is not None]
 
 

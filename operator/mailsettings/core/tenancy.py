@@ -1,7 +1,7 @@
 """Which namespaces may use a cluster object, and which sender they may choose."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailsettings.api.scalars import lower_ascii
 from mailsettings.api.tenants import LabelSelector, LabelSelectorRequirement, SelectorOperator, Tenants
@@ -18,6 +18,8 @@ class Namespace:
     labels: Mapping[str, str]
     terminating: bool = False
     uid: str = ""
+    version: int = field(default=0, compare=False)
+    """Its resource version."""
 
 
 def allows(tenants: Tenants | None, namespace: Namespace, *, operator_namespace: str) -> bool:

@@ -11,6 +11,9 @@ from mailsettings.api.providers import MailboxLimits
 SHARE: Final = 4
 """A namespace has at most one in so many of the places, so that servers that hang delay their own namespace only."""
 
+PATIENT_TURN: Final = 8
+"""Every so many probes, in all and of one mailbox, one that nobody waits for begins, however many people wait."""
+
 MINUTE_S: Final = timedelta(minutes=1).total_seconds()
 
 
@@ -21,13 +24,43 @@ class Turn:
     namespace: str
     """Whose; empty: the system's."""
     mailbox: str | None = None
-    """What the provider counts by; None: there is no login."""
+    """What is counted as the provider counts it; None: there is no login."""
     limits: MailboxLimits | None = None
     """None: none are known."""
     asked_for: bool = False
     """Whether a person is waiting."""
     sends: bool = False
     """Whether it sends a mail."""
+
+
+class Passed:
+    """How often those that a person waits for have gone ahead of those that nobody waits for."""
+
+    def __init__(self) -> None:
+        """Nobody has."""
+        self._in_all = 0
+        self._of_mailbox: Counter[str | None] = Counter()
+
+    def rank(self, turn: Turn) -> int:
+        """0 goes first: what has been passed over so often that it goes ahead of people now."""
+        if turn.asked_for:
+            return 1
+        most = max(self._in_all, self._of_mailbox[turn.mailbox])
+        return 0 if most >= PATIENT_TURN - 1 else 2
+
+    def begun(self, turn: Turn) -> None:
+        """It begins now."""
+        if turn.asked_for:
+            self._in_all += 1
+            self._of_mailbox[turn.mailbox] += 1
+        else:
+            self._in_all = 0
+            del self._of_mailbox[turn.mailbox]
+
+    def keep(self, waiting: Iterable[Turn]) -> None:
+        """Forgets the mailboxes that none of those wait for."""
+        mailboxes = {turn.mailbox for turn in waiting if not turn.asked_for}
+        self._of_mailbox = Counter({name: count for name, count in self._of_mailbox.items() if name in mailboxes})
 
 
 def next_turn(
@@ -37,6 +70,7 @@ def next_turn(
     places: int,
     sent_s: Mapping[str, Sequence[float]],
     now_s: float,
+    passed: Passed,
 ) -> int | None:
     """Which of those that wait, in the order of their arrival, begins now; None: none may.
 
@@ -46,6 +80,7 @@ def next_turn(
         places: How many may run at a time.
         sent_s: By mailbox, when test mails were begun, by the clock of `now_s`.
         now_s: The present time, in seconds.
+        passed: Who has been passed over.
     """
     if len(running) >= places:
         return None
@@ -60,10 +95,10 @@ def next_turn(
             and _pause_s(turn, sent_s.get(turn.mailbox or "", ()), now_s) <= 0
         )
 
-    for asked_for in (True, False):
+    for wanted in range(3):
         first = None
         for index, turn in enumerate(waiting):
-            if turn.asked_for is not asked_for or not is_free(turn):
+            if passed.rank(turn) != wanted or not is_free(turn):
                 continue
             if not active[turn.namespace]:
                 return index  # none can have a better claim, however many wait

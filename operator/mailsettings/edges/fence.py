@@ -26,7 +26,7 @@ def boottime_s() -> float:
 
 
 class Fence:
-    """Closed until it is opened; once it has been shut it stays so."""
+    """Closed until it is opened; once it has been shut, has run out or has refused a write since, it stays so."""
 
     def __init__(self, *, write_limit_s: float, now_s: Callable[[], float] = boottime_s) -> None:
         """It is closed.
@@ -48,9 +48,14 @@ class Fence:
         """Whether a write is allowed now."""
         return not self._is_shut and self._now_s() < self._until_s
 
-    def open_until(self, moment_s: float) -> None:
-        """Allows writes up to a moment of its clock."""
+    def open_until(self, moment_s: float) -> bool:
+        """Allows writes up to a moment of its clock; says whether it does.
+
+        What it has refused once nobody tries again, so a process whose fence opened once more would lack its parts.
+        """
+        self._shut_if_over()
         self._until_s = moment_s
+        return self.is_open
 
     def shut(self) -> None:
         """Allows no more writes."""
@@ -62,8 +67,14 @@ class Fence:
         Raises:
             FencedError: it is not.
         """
+        self._shut_if_over()
         if not self.is_open:
             raise FencedError("this replica does not hold the Lease")
+
+    def _shut_if_over(self) -> None:
+        """Before it is opened for the first time nothing is over: others act, and this process may still follow."""
+        if self._until_s > -math.inf and not self.is_open:
+            self._is_shut = True
 
     @contextmanager
     def writing(self) -> Iterator[None]:

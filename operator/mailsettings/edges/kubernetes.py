@@ -95,7 +95,9 @@ class Access:
     server_name: str | None = None
     """The name in the server's certificate; None: that in the URL."""
     proxy: str | None = None
-    """The URL of a proxy; None: the one that the environment names, if it does."""
+    """The URL of a proxy; None: the one that the environment names, if it does and is asked."""
+    asks_environment: bool = True
+    """Whether the environment may name the proxy."""
 
 
 class KubernetesApi:
@@ -112,7 +114,9 @@ class KubernetesApi:
         self._access = access
         self._field_manager = field_manager
         self._fence = fence
-        self._proxy = access.proxy or _environment_proxy(access.server)
+        self._proxy = access.proxy
+        if self._proxy is None and access.asks_environment:
+            self._proxy = _environment_proxy(access.server)
         self._session: aiohttp.ClientSession | None = None
 
     @property

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from mailsettings.core.lease import Lease
-from mailsettings.edges.kubernetes import Json, KubernetesApi
+from mailsettings.edges.kubernetes import Access, Json, KubernetesApi
 
 API_VERSION = "coordination.k8s.io/v1"
 
@@ -21,12 +21,31 @@ class HeldLease:
 
 
 class LeaseStore:
-    """Reads and writes one Lease. What it writes is never fenced: it is what the fence goes by."""
+    """Reads and writes one Lease. What it writes is never fenced: it is what the fence goes by.
 
-    def __init__(self, api: KubernetesApi, namespace: str, name: str) -> None:
-        self._api = api
+    Its connections are its own, so that no renewal waits for whatever else is asked of the API server. Use it with
+    `async with`.
+    """
+
+    def __init__(self, access: Access, namespace: str, name: str) -> None:
+        """Opens nothing yet.
+
+        Args:
+            access: Where the API server is.
+            namespace: Of the Lease.
+            name: Of the Lease.
+        """
+        self._api = KubernetesApi(access)
         self._namespace = namespace
         self._name = name
+
+    async def __aenter__(self) -> Self:
+        """Nothing to prepare."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes the connections."""
+        await self._api.__aexit__()
 
     @property
     def place(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ import dns.exception
 import dns.name
 import dns.resolver
 
-from mailsettings.core.sender_dns import Answer, Question, RecordType, Sender, warnings
+from mailsettings.core.sender_dns import Answer, Question, RecordType, Sender, UnansweredError, warnings
 
 DEADLINE: Final = timedelta(seconds=5)
 """Of all questions together."""
@@ -21,29 +21,38 @@ MAX_RECORDS: Final = 32
 async def sender_warnings(
     sender: Sender, *, resolver: dns.asyncresolver.Resolver | None = None, within: timedelta = DEADLINE
 ) -> tuple[str, ...]:
-    """What of the sender's domain may keep its mail from being delivered; nothing where DNS does not answer.
+    """What of the sender's domain may keep its mail from being delivered, as far as DNS answers.
 
     Args:
         sender: Who sends.
         resolver: Who is asked; None: whom the machine asks.
         within: How long all of it may take.
     """
+    end_s = asyncio.get_running_loop().time() + within.total_seconds()
     try:
-        async with asyncio.timeout(within.total_seconds()):
-            return await _asked(sender, resolver or dns.asyncresolver.Resolver())
-    except (TimeoutError, dns.exception.DNSException, OSError):
+        return await _asked(sender, resolver or dns.asyncresolver.Resolver(), end_s)
+    except (dns.exception.DNSException, OSError):  # the machine names nobody who could be asked
         return ()
 
 
-async def _asked(sender: Sender, resolver: dns.asyncresolver.Resolver) -> tuple[str, ...]:
+async def _asked(sender: Sender, resolver: dns.asyncresolver.Resolver, end_s: float) -> tuple[str, ...]:
     asking = warnings(sender)
     question = next(asking)
     while True:
-        answer = await _answer(resolver, question)
+        answer = await _answer_until(end_s, resolver, question)
         try:
-            question = asking.send(answer)
+            question = asking.throw(UnansweredError) if answer is None else asking.send(answer)
         except StopIteration as end:
             return tuple(end.value)
+
+
+async def _answer_until(end_s: float, resolver: dns.asyncresolver.Resolver, question: Question) -> Answer | None:
+    """The records; None: nobody has answered by that moment of the loop's clock."""
+    try:
+        async with asyncio.timeout_at(end_s):
+            return await _answer(resolver, question)
+    except (TimeoutError, dns.exception.DNSException, OSError):
+        return None
 
 
 async def _answer(resolver: dns.asyncresolver.Resolver, question: Question) -> Answer:
