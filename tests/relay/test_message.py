@@ -53,7 +53,7 @@ def naive(data: bytes) -> tuple[bytes, bytes] | None:
 def test_what_is_written_is_read_again(lines: list[bytes], cuts: list[int], cuts_read: list[int], after: bytes) -> None:
     message = b"".join(line + b"\r\n" for line in lines)
     writer = MessageWriter()
-    wire = b"".join(writer.write(piece) for piece in pieces(message, cuts)) + writer.end()
+    wire = b"".join(writer.write(piece) for piece in pieces(message, cuts)) + END
     assert parse(wire + after, cuts_read) == (message, after, True)
 
 

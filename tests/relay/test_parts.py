@@ -17,7 +17,7 @@ from mailsettings.edges.relay.interfaces import Account
 from mailsettings.edges.relay.local import FolderBundles, UnsharedRates
 from mailsettings.edges.relay.server import Certificate
 from tests.support.listening import listening
-from tests.support.relay import ACCOUNT, RawClient, bundle, eventually, running
+from tests.support.relay import ACCOUNT, RawClient, bundle, eventually, running, tenant
 from tests.support.smtp_server import certificate, scripted_server
 
 
@@ -28,11 +28,20 @@ class TestFairness:
             assert queue.push("many", number)
         assert queue.push("few", 10)
         order = []
-        while (found := queue.pop()) is not None:
+        while (found := queue.pop(100)) is not None:
             queue.begin(found[0])
             order.append(found)
         assert order == [("many", 0), ("few", 10), ("many", 1), ("many", 2), ("many", 3)]
         assert queue.running == 5
+
+    def test_nobody_has_more_than_the_share(self) -> None:
+        queue: FairQueue[int] = FairQueue(per_tenant=10, total=100)
+        queue.begin("many")
+        assert queue.push("many", 1)
+        assert queue.pop(1) is None
+        assert queue.push("few", 2)
+        assert queue.pop(1) == ("few", 2)
+        assert queue.pop(2) == ("many", 1)
 
     def test_it_is_bounded(self) -> None:
         queue: FairQueue[int] = FairQueue(per_tenant=2, total=3)
@@ -41,27 +50,27 @@ class TestFairness:
         queue.drop("a", 1)
         queue.drop("a", 1)
         queue.drop("nobody", 1)
-        assert len(queue) == 2
         assert queue.push("c", 1)
+        assert not queue.push("d", 1)
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["push", "pop", "end"])), max_size=60))
     def test_everybody_gets_a_turn_once(self, steps: list[tuple[str, str]]) -> None:
         queue: FairQueue[int] = FairQueue(per_tenant=100, total=100)
         pushed: list[int] = []
         popped: list[int] = []
-        for number, (tenant, step) in enumerate(steps):
+        for number, (who, step) in enumerate(steps):
             if step == "push":
-                queue.push(tenant, number)
+                queue.push(who, number)
                 pushed.append(number)
             elif step == "end":
-                queue.end(tenant)
-            elif (found := queue.pop()) is not None:
+                queue.end(who)
+            elif (found := queue.pop(100)) is not None:
                 queue.begin(found[0])
                 popped.append(found[1])
-        while (found := queue.pop()) is not None:
+        while (found := queue.pop(100)) is not None:
             popped.append(found[1])
         assert sorted(popped) == pushed
-        assert len(queue) == 0
+        assert not any(queue.waits(who) for who in "abc")
 
 
 class TestRepetition:
@@ -119,6 +128,36 @@ class TestFolder:
         assert bundles.find(ACCOUNT) is not None
         assert "a.json" in caplog.text
         assert "geheim" not in caplog.text
+        said = len(caplog.records)
+        assert said == 2
+        bundles.load()
+        assert len(caplog.records) == said
+        self.put(tmp_path / "a.json", self.document())
+        bundles.load()
+        self.put(tmp_path / "a.json", "{}")
+        bundles.load()
+        assert len(caplog.records) == said + 1
+
+    def test_what_two_files_hold_is_in_neither(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        other = bundle(9, credential="second", tenants=[tenant(namespace="evil"), tenant(username="other.x")])
+        self.put(tmp_path / "a.json", self.document())
+        bundles = self.folder(tmp_path)
+        self.put(tmp_path / "b.json", other.model_dump_json(by_alias=True))
+        for _ in range(2):
+            bundles.load()
+            assert bundles.find(ACCOUNT) is None
+            assert bundles.find("other.x") is not None
+            assert len(caplog.records) == 1
+        assert ACCOUNT in caplog.text
+        self.put(tmp_path / "b.json", bundle(9, tenants=[tenant(username="other.x")]).model_dump_json(by_alias=True))
+        bundles.load()
+        assert bundles.bundle("system") is None
+        assert bundles.find(ACCOUNT) is None
+        assert bundles.find("other.x") is None
+        assert "credential system" in caplog.text
+        (tmp_path / "b.json").unlink()
+        bundles.load()
+        assert bundles.find(ACCOUNT) is not None
 
 
 class TestCertificate:

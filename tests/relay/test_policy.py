@@ -101,6 +101,14 @@ class TestEnvelope:
             (("*.acme.example",), "a@acme.example", False),
             (("acme.example",), "a@[192.0.2.1]", False),
             ((), "a@acme.example", False),
+            (("acme.example",), "a%evil.example@acme.example", False),
+            (("acme.example",), "evil.example!a@acme.example", False),
+            (("acme.example",), '"a@evil.example"@acme.example', False),
+            (("acme.example",), '"a\\@evil.example"@acme.example', False),
+            (("acme.example",), '"a\\%evil.example"@acme.example', False),
+            (("*",), "a%evil.example@acme.example", False),
+            (("acme.example",), '"a b"@acme.example', True),
+            (None, "a%evil.example@acme.example", True),
         ],
     )
     def test_recipients(self, domains: tuple[str, ...] | None, recipient: str, *, permitted: bool) -> None:
@@ -129,6 +137,7 @@ class TestHeader:
             'From: "ceo@acme.example" <no-reply@acme.example>',
             "From: a <no-reply@acme.example>, no-reply@acme.example",
             "From: no-reply@acme.example\r\nSender: No Reply <no-reply@acme.example>",
+            "Resent-From: no-reply@acme.example\r\nResent-From: no-reply@acme.example\r\nFrom: no-reply@acme.example",
         ],
     )
     @pytest.mark.parametrize("size", [1, 1000])
@@ -144,6 +153,9 @@ class TestHeader:
             "From: no-reply@acme.example <ceo@acme.example>",
             "From: no-reply@acme.example, ceo@acme.example",
             "From: no-reply@acme.example\r\nSender: ceo@acme.example",
+            "From: no-reply@acme.example\r\nResent-From: ceo@acme.example",
+            "From: no-reply@acme.example\r\nResent-Sender: ceo@acme.example",
+            "Resent-From: no-reply@acme.example\r\nResent-From: a@b.example\r\nFrom: no-reply@acme.example",
             'From: "no-reply@acme.example" <ceo@acme.example>',
             "From: <no-reply@acme.example@evil.example>",
         ],
@@ -209,6 +221,16 @@ class TestHeader:
             b"To: a@b.example\r\nFrom: Acme <no-reply@acme.example>\r\nSubject: x\r\n\r\nFrom: y\r\n"
         )
         assert refusal(rules, b"From: a@b.example\r\nFrom: c@d.example\r\n\r\n").rule is Rule.HEADER
+
+    @pytest.mark.parametrize("name", ["Sender", "Resent-From", "resent-sender"])
+    @pytest.mark.parametrize("author", ["no-reply@acme.example", "ceo@acme.example"])
+    def test_no_foreign_author_is_left(self, name: str, author: str) -> None:
+        rules = policy(foreign_sender=ForeignSender.REWRITE)
+        foreign = f"{name}: The\r\n Boss <ceo@bank.example>\r\n"
+        message = f"{foreign}From: {author}\r\nTo: a@b.example\r\n{'' if name == 'Sender' else foreign}\r\nx\r\n"
+        assert through(MessageGate(rules, 1000), message.encode()) == (
+            b"From: Acme <no-reply@acme.example>\r\nTo: a@b.example\r\n\r\nx\r\n"
+        )
 
     @pytest.mark.parametrize("rules", [policy(max_message_octets=100), policy()])
     def test_a_message_that_grows_too_large(self, rules: Policy) -> None:

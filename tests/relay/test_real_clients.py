@@ -17,7 +17,7 @@ from tests.relay.test_relay import with_smtplib
 from tests.support import postfix
 from tests.support.jwt import ALGORITHM, Signer
 from tests.support.postfix import RECIPIENT, Postfix, TokenValidation
-from tests.support.relay import ACCOUNT, SECRET, SENDER, RunningRelay, bundle, eventually, running
+from tests.support.relay import ACCOUNT, SECRET, SENDER, RawClient, RunningRelay, bundle, eventually, running
 from tests.support.smtp_server import BEARER_MECHANISMS, USERNAME
 
 pytestmark = pytest.mark.postfix
@@ -113,6 +113,36 @@ async def test_the_servers_refusal_is_passed_on(relay: RunningRelay, subject: st
         await with_smtplib(relay, lambda c: c.sendmail(SENDER, ["nobody@acme.example"], message(subject).encode()))
     code, text = error.value.recipients["nobody@acme.example"]
     assert (code, text[:6]) == (550, b"5.1.1 ")
+
+
+async def test_no_recipient_is_routed_past_the_domains() -> None:
+    """Postfix takes these for addresses of other.example, and would send there."""
+    reason = postfix.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    routed = [b"a%other.example@local.example", b"other.example!b@local.example", b'"c@other.example"@local.example']
+    with postfix.postfix(parameters="mydestination = local.example\n") as server:
+        given = bundle(
+            server.start_tls,
+            server={"tlsMode": "StartTLS", "caBundle": server.ca_pem},
+            tenant={"mailFrom": USERNAME},
+        )
+        async with running(given) as relay, RawClient.to(relay) as client:
+            await client.log_in()
+            await client.say(f"MAIL FROM:<{USERNAME}>".encode())
+            for recipient in routed:
+                assert (await client.say(b"RCPT TO:<" + recipient + b">")).startswith("250")
+            assert (await client.say(b"DATA")).startswith("354")
+            assert (await client.say(f"From: {USERNAME}\r\n\r\n.".encode())).startswith("250")
+            await eventually(
+                lambda: all(f"to=<{name}@other.example>" in server.logs() for name in "abc"), within_s=WITHIN_S
+            )
+            bounded = given.tenants[0].model_copy(update={"recipient_domains": ("local.example",)})
+            relay.bundles.replace([given.model_copy(update={"tenants": (bounded,)})])
+            await client.say(f"MAIL FROM:<{USERNAME}>".encode())
+            for recipient in routed:
+                refusal = await client.say(b"RCPT TO:<" + recipient + b">")
+                assert refusal.startswith("550 5.7.1 recipientDomains")
 
 
 @pytest.mark.parametrize("implicit", [True, False])

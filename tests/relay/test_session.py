@@ -101,6 +101,21 @@ def driver(*, encrypted: bool = True, logged_in: bool = True, limits: Limits = L
 
 
 class TestOrder:
+    @pytest.mark.parametrize("line", [b"NOOP", b"VRFY x", b"RSET", b"RCPT TO:<c@d.example>"])
+    def test_commands_that_lead_to_no_message_are_bounded(self, line: bytes) -> None:
+        relay = driver(limits=Limits(commands_per_message=6))
+        whole = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
+        for _ in range(3):  # each message begins the count anew
+            assert relay.send(b"NOOP\r\n" * 3 + whole)[-1] == 354
+            assert relay.send(b".\r\n") == [250]
+        assert relay.send(b"MAIL FROM:<a@b.example>\r\n") == [250]
+        relay.answers[RcptTo] = Reply(550, "no", "5.1.1")
+        codes = relay.send((line + b"\r\n") * 9)
+        assert len(codes) == 6
+        assert codes[-1] == 421
+        assert relay.closed
+        assert relay.resets == 1
+
     def test_a_mail(self) -> None:
         relay = driver()
         assert relay.send(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n") == [250, 250, 354]
@@ -434,4 +449,4 @@ class TestAnySession:
     def test_no_octets_break_it(self, data: bytes) -> None:
         for relay in (driver(), driver(logged_in=False)):
             relay.send(data)
-            assert relay.session.buffered <= len(data)
+            assert len(relay.session._buffer) <= len(data)

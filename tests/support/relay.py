@@ -21,6 +21,7 @@ from tests.support.smtp_server import PASSWORD, USERNAME, Certificate, certifica
 
 ACCOUNT: Final = "acme.notifications"
 SECRET: Final = new_password()
+HASH: Final = hash_password(SECRET)
 SENDER: Final = "no-reply@acme.example"
 RECIPIENT: Final = "ops@acme.example"
 MESSAGE: Final = (
@@ -33,7 +34,7 @@ def tenant(**changes: Any) -> dict[str, Any]:
         "username": ACCOUNT,
         "namespace": "acme",
         "settings": "notifications",
-        "passwords": [hash_password(SECRET)],
+        "passwords": [HASH],
         "mailFrom": f"Acme <{SENDER}>",
         **changes,
     }

@@ -129,6 +129,8 @@ def test_mode(fields: dict[str, Any], has_auth: bool, mode: ProbeMode) -> None:
         (["*@acme.example"], "ops@sub.acme.example", False),
         (["{namespace}@acme.example"], "shop@acme.example", True),
         (["{namespace}@acme.example"], "other@acme.example", False),
+        (["*@acme.example"], "ops%other.example@acme.example", False),
+        (["*@acme.example"], "other.example!ops@acme.example", False),
     ],
 )
 def test_recipients_are_bounded_for_what_is_the_systems(

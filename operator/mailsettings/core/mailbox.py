@@ -2,6 +2,7 @@
 
 import re
 from email.headerregistry import Address
+from typing import Final
 
 from mailsettings.api.scalars import ADDRESS_PATTERN
 
@@ -21,6 +22,21 @@ def parse_mailbox(mailbox: str) -> Address:
     name = name.strip()
     quoted = len(name) > 1 and name.startswith('"') and name.endswith('"')
     return _address(address, name[1:-1] if quoted else name)
+
+
+_ROUTING: Final = frozenset("%!@")
+"""What mail servers may take for a route in a local part: `user%other.example`, `other.example!user`, and
+`"user@other.example"` go on to other.example there. Source: RFC 5321 §3.6.1 and appendix F.2; Postfix,
+allow_percent_hack and swap_bangpath, which are on by default."""
+
+
+def may_route(local_part: str) -> bool:
+    """Whether a mail server may send a recipient on to another domain than the one behind its last `@`.
+
+    Args:
+        local_part: As it is written: quotes and backslashes hide none of these characters.
+    """
+    return not _ROUTING.isdisjoint(local_part)
 
 
 def _address(address: str, name: str = "") -> Address:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mailsettings.api.scalars import lower_ascii
 from mailsettings.api.tenants import LabelSelector, LabelSelectorRequirement, SelectorOperator, Tenants
-from mailsettings.core.mailbox import parse_mailbox
+from mailsettings.core.mailbox import may_route, parse_mailbox
 
 _SYSTEM_PREFIX = "kube-"
 
@@ -70,8 +70,11 @@ def sender_permitted(mailbox: str, *, patterns: list[str] | None, system_from: s
 def recipient_permitted(recipient: str, *, patterns: list[str] | None, sender: str, namespace: str) -> bool:
     """Whether a test of the system's settings may send its mail to this address.
 
-    Without patterns only the sender's own address is permitted. Case does not count.
+    Without patterns only the sender's own address is permitted. Case does not count. No address that may be sent on to
+    another domain is, whatever the patterns.
     """
+    if may_route(parse_mailbox(recipient).username):
+        return False
     return sender_permitted(recipient, patterns=patterns, system_from=sender, namespace=namespace)
 
 

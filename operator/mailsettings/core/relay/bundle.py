@@ -4,6 +4,8 @@ A bundle is a JSON document for one login at one mail server, with the tenants t
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -125,6 +127,12 @@ class Bundle(_Model):
     tenants: Annotated[tuple[BundleTenant, ...], AfterValidator(_distinct)] = ()
 
     @property
+    def share(self) -> int:
+        """How many of the connections one namespace may hold at a time: where there are others, one is left to them."""
+        shared = any(tenant.namespace != self.tenants[0].namespace for tenant in self.tenants)
+        return max(1, self.connections - 1) if shared else self.connections
+
+    @property
     def upstream_server(self) -> upstream.Server:
         """Where and how to connect."""
         given = self.server
@@ -164,6 +172,33 @@ def _proxy(proxy: BundleProxy | None) -> upstream.Proxy | None:
     if proxy.username is not None and proxy.password is not None:
         login = upstream.Credentials(proxy.username, proxy.password)
     return upstream.Proxy(proxy.protocol, proxy.host, proxy.port, login)
+
+
+def without_doubles(bundles: Sequence[Bundle]) -> tuple[list[Bundle], list[str]]:
+    """The bundles without those of a credential that occurs twice, and their tenants without doubled user names.
+
+    Returns:
+        They, and what was left out, a sentence for each name.
+    """
+    credentials = _doubled(bundle.credential for bundle in bundles)
+    usernames = _doubled(tenant.username for bundle in bundles for tenant in bundle.tenants)
+    kept = [
+        bundle.model_copy(
+            update={"tenants": tuple(tenant for tenant in bundle.tenants if tenant.username not in usernames)}
+        )
+        if usernames
+        else bundle
+        for bundle in bundles
+        if bundle.credential not in credentials
+    ]
+    return kept, [
+        *(f"several bundles are of the credential {name}: none holds" for name in sorted(credentials)),
+        *(f"several bundles hold the user name {name}: it cannot log in" for name in sorted(usernames)),
+    ]
+
+
+def _doubled(names: Iterable[str]) -> set[str]:
+    return {name for name, count in Counter(names).items() if count > 1}
 
 
 def parse_bundle(document: str | bytes) -> Bundle:

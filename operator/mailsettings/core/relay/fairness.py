@@ -22,13 +22,14 @@ class FairQueue(Generic[T]):
         self._running: Counter[str] = Counter()
         self._count = 0
 
-    def __len__(self) -> int:
-        return self._count
-
     @property
     def running(self) -> int:
         """How many turns are taken."""
         return self._running.total()
+
+    def waits(self, tenant: str) -> bool:
+        """Whether the tenant waits already."""
+        return tenant in self._waiting
 
     def push(self, tenant: str, item: T) -> bool:
         """Begins to wait; False: too many do."""
@@ -48,11 +49,21 @@ class FairQueue(Generic[T]):
             self._count -= 1
             self._forget_if_empty(tenant)
 
-    def pop(self) -> tuple[str, T] | None:
-        """Who is next; None: nobody waits. The turn is to be begun by `begin`."""
+    def turns(self, tenant: str) -> int:
+        """How many turns a tenant has."""
+        return self._running[tenant]
+
+    def pop(self, share: int) -> tuple[str, T] | None:
+        """Who is next; None: nobody waits who may have a turn. The turn is to be begun by `begin`.
+
+        Args:
+            share: How many turns a tenant may have.
+        """
         if not self._waiting:
             return None
-        tenant = min(self._waiting, key=lambda name: self._running[name])
+        tenant = min(self._waiting, key=self.turns)
+        if self.turns(tenant) >= share:
+            return None
         item = self._waiting[tenant].popleft()
         self._count -= 1
         self._waiting.move_to_end(tenant)

@@ -118,14 +118,20 @@ class Authors:
     """Who a message says that it is from."""
 
     addresses: tuple[str, ...]
-    """Of From and Sender, at least one."""
-    begin: int
-    """Of the From field in the header."""
-    end: int
+    """Of From, Sender, Resent-From and Resent-Sender, at least one."""
+    origin: Field
+    """The From field."""
+    others: tuple[Field, ...]
+    """The other fields, in their order."""
+
+
+_OTHER_AUTHORS: Final = frozenset({"sender", "resent-from", "resent-sender"})
 
 
 def authors(header: bytes) -> Authors:
-    """Who the header names in From and Sender.
+    """Who the header names in From and Sender, and in the same fields of those who have sent it on.
+
+    Resent fields may occur several times, once for each time. Source: RFC 5322 §3.6.6.
 
     Raises:
         HeaderError: There is not exactly one From, or more than one Sender, or they cannot be read.
@@ -134,11 +140,10 @@ def authors(header: bytes) -> Authors:
     origin = _only(fields, "from")
     if origin is None:
         raise HeaderError("there is no From field")
-    sender = _only(fields, "sender")
-    addresses = mailboxes(origin.value)
-    if sender is not None:
-        addresses += mailboxes(sender.value)
-    return Authors(tuple(addresses), origin.begin, origin.end)
+    _only(fields, "sender")
+    others = tuple(field for field in fields if field.name in _OTHER_AUTHORS)
+    addresses = [address for field in (origin, *others) for address in mailboxes(field.value)]
+    return Authors(tuple(addresses), origin, others)
 
 
 def _only(fields: Sequence[Field], name: str) -> Field | None:
@@ -161,7 +166,7 @@ _MAILBOX: Final = re.compile(rf"{_BLANK}(?:(?P<bare>{_ADDRESS})|{_PHRASE}<(?P<an
 
 
 def mailboxes(value: bytes) -> list[str]:
-    """The addresses of a From or Sender field.
+    """The addresses of a field that names authors.
 
     Raises:
         HeaderError: It is no list of mailboxes, or a very long one.
@@ -169,13 +174,13 @@ def mailboxes(value: bytes) -> list[str]:
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
-        raise HeaderError("From or Sender is neither ASCII nor UTF-8") from None
+        raise HeaderError("From, Sender or a Resent field is neither ASCII nor UTF-8") from None
     found: list[str] = []
     position = 0
     while True:
         mailbox = _MAILBOX.match(text, position)
         if mailbox is None or len(found) == MAX_ADDRESSES:
-            raise HeaderError("From or Sender is no plain list of addresses")
+            raise HeaderError("From, Sender or a Resent field is no plain list of addresses")
         found.append(_checked(mailbox["bare"] or mailbox["angled"]))
         if not mailbox["end"]:
             return found
@@ -186,15 +191,21 @@ def _checked(address: str) -> str:
     try:
         return parse_address(address).text
     except ValueError:
-        raise HeaderError("From or Sender holds what is no address") from None
+        raise HeaderError("From, Sender or a Resent field holds what is no address") from None
 
 
 def with_author(header: bytes, found: Authors, mailbox: str) -> bytes:
-    """The header with another From field.
+    """The header with another From field, and without the other fields that name an author.
 
     Args:
         header: That `found` was found in.
-        found: Where its From is.
+        found: Where they are.
         mailbox: The new one, without line ends; what is not ASCII is written in UTF-8.
     """
-    return header[: found.begin] + f"From: {mailbox}\r\n".encode() + header[found.end :]
+    pieces, position = [], 0
+    for field in sorted((found.origin, *found.others), key=lambda each: each.begin):
+        pieces.append(header[position : field.begin])
+        if field is found.origin:
+            pieces.append(f"From: {mailbox}\r\n".encode())
+        position = field.end
+    return b"".join((*pieces, header[position:]))

@@ -84,7 +84,3 @@ class MessageWriter:
             stuffed = b"." + stuffed
         self._at_line_start = text[-1] == 0x0A
         return stuffed
-
-    def end(self) -> bytes:
-        """What ends the message."""
-        return END

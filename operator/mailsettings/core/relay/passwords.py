@@ -49,9 +49,18 @@ def verify_password(password: str, hashes: Iterable[str]) -> bool:
 
     The time does not depend on which, nor on whether there are any.
     """
-    matches = [_matches(password, each) for each in list(hashes)[:MAX_HASHES]]
-    matches += [_matches(password, _NOBODY)] * (MAX_HASHES - len(matches))
-    return any(matches)
+    return matching_hash(password, hashes) is not None
+
+
+def matching_hash(password: str, hashes: Iterable[str]) -> str | None:
+    """The hash that is the password's; None: none is.
+
+    The time does not depend on which, nor on whether there are any.
+    """
+    compared = list(hashes)[:MAX_HASHES]
+    compared += [_NOBODY] * (MAX_HASHES - len(compared))
+    found = [each for each in compared if _matches(password, each)]
+    return found[0] if found else None
 
 
 def _matches(password: str, kept: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Final
 
 from mailsettings.api.scalars import lower_ascii
 from mailsettings.api.sending import ForeignSender
-from mailsettings.core.mailbox import parse_mailbox
+from mailsettings.core.mailbox import may_route, parse_mailbox
 from mailsettings.core.relay.addresses import EnvelopeAddress, parse_address
 from mailsettings.core.relay.commands import Mail, Rcpt
 from mailsettings.core.relay.header import Authors, HeaderCollector, HeaderError, authors, with_author
@@ -56,9 +56,11 @@ class Policy:
         return bool(folded) and any(matches(pattern, folded, self.namespace) for pattern in self.allowed_from)
 
     def permits_recipient(self, address: EnvelopeAddress) -> bool:
-        """Whether messages may go to this address."""
+        """Whether messages may go to this address; where domains are named, the address may hold no route."""
         if self.recipient_domains is None:
             return True
+        if may_route(address.local):
+            return False
         domain = lower_ascii(address.domain)
         return any(matches_text(lower_ascii(pattern), domain) for pattern in self.recipient_domains)
 
@@ -179,5 +181,7 @@ class MessageGate:
 
     def _rewritten(self, header: bytes, found: Authors) -> bytes:
         if self._policy.foreign_sender is not ForeignSender.REWRITE:
-            raise _refusal(Rule.ALLOWED_FROM, 550, "5.7.1", "these settings may not send with this From or Sender")
+            raise _refusal(
+                Rule.ALLOWED_FROM, 550, "5.7.1", "these settings may not send with this From, Sender or Resent field"
+            )
         return with_author(header, found, self._policy.mail_from)

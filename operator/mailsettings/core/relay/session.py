@@ -43,6 +43,9 @@ class Limits:
     """So many commands that are refused for their form or their order, and the session ends."""
     commands_before_login: int = 20
     """So many commands, and the session ends."""
+    commands_per_message: int = 500
+    """So many commands after the login or a message without another message, and the session ends. It leaves room for
+    twice the recipients of a message, and for a client that asks by NOOP whether it is still connected."""
     logins: int = 3
     """So many wrong logins, and the session ends."""
 
@@ -128,6 +131,7 @@ _BARE: Final = Reply(521, "a line ended by CR or LF alone; lines end by CRLF", "
 _LONG: Final = Reply(500, "line too long", "5.5.6")
 _SYNCHRONIZE: Final = Reply(554, "more was sent before this command was answered", "5.5.0")
 _TOO_MANY: Final = Reply(421, "too many errors", "4.7.0")
+_TOO_MANY_COMMANDS: Final = Reply(421, "too many commands without a message", "4.7.0")
 _TLS_FIRST: Final = Reply(530, "STARTTLS comes first", "5.7.0")
 _LOGIN_FIRST: Final = Reply(530, "authentication required", "5.7.0")
 _ORDER: Final = Reply(503, "bad sequence of commands", "5.5.1")
@@ -178,16 +182,6 @@ class Session:
     def in_body(self) -> bool:
         """Whether it is the message itself that comes."""
         return self.phase is Phase.BODY
-
-    @property
-    def buffered(self) -> int:
-        """Octets that have come and not been looked at."""
-        return len(self._buffer)
-
-    @property
-    def asks(self) -> bool:
-        """Whether an answer is awaited."""
-        return self._answered is not None
 
     def feed(self, data: bytes) -> None:
         """Takes what the client has sent."""
@@ -241,11 +235,12 @@ class Session:
     # Commands
 
     def _command(self, line: bytes) -> None:
-        if not self.authenticated:
-            self._commands += 1
-            if self._commands > self._limits.commands_before_login:
-                self._close(_TOO_MANY)
-                return
+        limits = self._limits
+        self._commands += 1
+        if self._commands > (limits.commands_per_message if self.authenticated else limits.commands_before_login):
+            self._give_up()
+            self._close(_TOO_MANY_COMMANDS if self.authenticated else _TOO_MANY)
+            return
         try:
             command = parse_command(line)
         except CommandError as error:
@@ -376,6 +371,7 @@ class Session:
         """The login is right."""
         self._answered = None
         self.authenticated = True
+        self._commands = 0
         self._say(Reply(235, "authentication successful", "2.7.0"))
 
     def login_refused(self) -> None:
@@ -468,6 +464,7 @@ class Session:
     def _end_of_mail(self, reply: Reply) -> None:
         self.phase = Phase.READY
         self.mail = None
+        self._commands = 0
         self._say(reply)
 
     # What all have in common

@@ -4,12 +4,13 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
 from mailsettings.core.relay.guessing import GuessingDelays
 from mailsettings.core.relay.login import Presented, looks_like_token
-from mailsettings.core.relay.passwords import verify_password
+from mailsettings.core.relay.passwords import matching_hash, verify_password
 from mailsettings.core.relay.rates import Buckets, RateLimit
 from mailsettings.edges.relay.interfaces import Account, Bundles, Reviewer, Sink
 
@@ -35,6 +36,29 @@ class Judgement(Enum):
     REFUSED = auto()
     LATER = auto()
     """It cannot be judged now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a client has logged in by."""
+
+    namespace: str
+    settings: str
+    password_hash: str | None = field(repr=False)
+    """What is kept of its password; None: it showed a token."""
+
+    @classmethod
+    def of(cls, account: Account, presented: Presented) -> "Proof":
+        """Of a login that has been judged to be right."""
+        tenant = account.tenant
+        return cls(tenant.namespace, tenant.settings, matching_hash(presented.secret, tenant.passwords))
+
+    def holds(self, account: Account) -> bool:
+        """Whether the account, as it is by now, is still the same tenant's and would take what was shown."""
+        tenant = account.tenant
+        if (tenant.namespace, tenant.settings) != (self.namespace, self.settings):
+            return False
+        return tenant.tokens if self.password_hash is None else self.password_hash in tenant.passwords
 
 
 class Authenticator:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mailsettings.core.relay.audit import AuditRecord
-from mailsettings.core.relay.bundle import Bundle, BundleError, parse_bundle
+from mailsettings.core.relay.bundle import Bundle, BundleError, parse_bundle, without_doubles
 from mailsettings.core.relay.rates import Buckets, RateLimit
 from mailsettings.edges.relay.interfaces import Account
 
@@ -60,10 +60,16 @@ class FolderBundles(MemoryBundles):
         super().__init__()
         self._folder = folder
         self._read: dict[Path, tuple[tuple[int, int], Bundle]] = {}
+        self._complaints: frozenset[str] = frozenset()
 
     def load(self) -> None:
-        """Reads what has changed. A file that is no bundle leaves what it held before, and is complained of."""
+        """Reads what has changed. A file that is no bundle leaves what it held before.
+
+        What two files hold of the same name is left out of both: nobody can tell whose it is. Of both it is complained
+        once for as long as it lasts.
+        """
         read: dict[Path, tuple[tuple[int, int], Bundle]] = {}
+        complaints: list[str] = []
         for path in sorted(self._folder.glob("*.json")):
             try:
                 status = path.stat()
@@ -72,12 +78,18 @@ class FolderBundles(MemoryBundles):
                 read[path] = known if known and known[0] == stamp else (stamp, parse_bundle(path.read_bytes()))
             except (OSError, BundleError) as error:
                 text = str(error) if isinstance(error, BundleError) else type(error).__name__
-                LOGGER.warning("%s: %s", path.name, text)
+                complaints.append(f"{path.name}: {text}")
                 if path in self._read:
                     read[path] = self._read[path]
+        bundles, doubled = without_doubles([bundle for _, bundle in read.values()])
+        complaints += doubled
         if read != self._read:
             self._read = read
-            self.replace(bundle for _, bundle in read.values())
+            self.replace(bundles)
+        for complaint in complaints:
+            if complaint not in self._complaints:
+                LOGGER.warning("%s", complaint)
+        self._complaints = frozenset(complaints)
 
     async def keep_loaded(self, every_s: float = 1.0) -> None:
         """Looks again and again for changes, until it is cancelled."""

@@ -30,7 +30,7 @@ from mailsettings.core.relay.session import (
     Upgrade,
 )
 from mailsettings.edges.errors import described
-from mailsettings.edges.relay.authentication import Authenticator, Judgement
+from mailsettings.edges.relay.authentication import Authenticator, Judgement, Proof
 from mailsettings.edges.relay.channel import Channel, ClientGoneError, Interrupted
 from mailsettings.edges.relay.interfaces import Account, Bundles, Rates, Reviewer, Sink, Slots, Tokens
 from mailsettings.edges.relay.transaction import Transaction, Ways
@@ -39,6 +39,7 @@ from mailsettings.edges.relay.upstream import IDLE_S, WAIT_S, Pools, Services
 LOGGER: Final = logging.getLogger("mailsettings.relay")
 
 _LATER: Final = Reply(454, "temporary authentication failure", "4.7.0")
+_LOG_IN_AGAIN: Final = Reply(421, "log in again", "4.7.0")
 _CROWDED: Final = Reply(421, "too many connections", "4.7.0")
 
 
@@ -48,10 +49,13 @@ class Patience:
 
     login_s: float = 60.0
     """From the connection to the login."""
+    session_s: float = 3600.0
+    """From the login to the last message's beginning: whoever showed a token has to show one that holds by then."""
     idle_s: float = 300.0
     """For a command between messages. Source: RFC 5321 §4.5.3.2.7."""
     envelope_s: float = 20.0
-    """For a command within a transaction, which holds a connection to the mail server."""
+    """For all commands of a message together, from MAIL on, which holds a connection to the mail server; only the time
+    that the relay waits for the client counts."""
     body_s: float = 10.0
     """For a message, in addition to what its size takes at `body_octets_per_s`."""
     body_octets_per_s: float = 64 * 1024
@@ -66,13 +70,13 @@ class Patience:
 class Bounds:
     """How many connections there may be."""
 
-    connections: int = 2000
+    logged_in: int = 1500
+    per_namespace: int = 200
+    """Of those, of all logins of one namespace: no tenant can take the others' place."""
     before_login: int = 500
-    """Of those, without a login."""
+    """Without a login, beside those with one: however many have logged in, others can."""
     before_login_per_source: int = 50
-    """And from one address."""
-    per_login: int = 200
-    """Of one login: no tenant can take the others' place."""
+    """Of those, from one address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +238,7 @@ class Relay:
         bounds = self._options.bounds
         self._before_login[source] += 1
         crowded = (
-            len(self._clients) > bounds.connections
-            or self._before_login.total() > bounds.before_login
+            self._before_login.total() > bounds.before_login
             or self._before_login[source] > bounds.before_login_per_source
         )
         try:
@@ -249,19 +252,21 @@ class Relay:
             if not client.known:
                 self._known(source)
             client.leave()
-            self._leave(client.username)
+            if client.proof is not None:
+                self._leave(client.proof.namespace)
 
-    def admit(self, username: str) -> bool:
-        """Counts a client that has logged in; False: the login has as many as it may."""
-        if self._logged_in[username] >= self._options.bounds.per_login:
+    def admit(self, namespace: str) -> bool:
+        """Counts a client that has logged in; False: there are as many as there may be."""
+        bounds = self._options.bounds
+        if self._logged_in[namespace] >= bounds.per_namespace or self._logged_in.total() >= bounds.logged_in:
             return False
-        self._logged_in[username] += 1
+        self._logged_in[namespace] += 1
         return True
 
-    def _leave(self, username: str) -> None:
-        self._logged_in[username] -= 1
-        if self._logged_in[username] <= 0:
-            del self._logged_in[username]
+    def _leave(self, namespace: str) -> None:
+        self._logged_in[namespace] -= 1
+        if self._logged_in[namespace] <= 0:
+            del self._logged_in[namespace]
 
     def _known(self, source: str) -> None:
         self._before_login[source] -= 1
@@ -330,12 +335,14 @@ class _Client:
         self._patience = relay.options.patience
         self._session = Session(relay.options.name, encrypted=encrypted, limits=relay.options.limits)
         self._transaction: Transaction | None = None
-        self.username = ""
-        """Of the login; empty: there was none."""
+        self._username = ""
+        self.proof: Proof | None = None
+        """Of the login; None: there was none."""
         self._source = ""
         self._time = asyncio.get_running_loop().time
         self._login_by_s = self._time() + self._patience.login_s
-        self._waited_s = 0.0
+        self._session_by_s = 0.0
+        self._envelope_waited_s = self._body_waited_s = 0.0
         self._octets = 0
         self.known = False
         """Whether it has logged in."""
@@ -374,26 +381,33 @@ class _Client:
         event = self._session.next_event()
         if event is not None:
             return await self._handle(event)
+        began_s = self._time()
         await self.channel.drain(self._patience.write_s)
         if self._relay.is_closing and not self._session.in_transaction:
             self._session.end(REPLIES[RelayFault.CLOSING])
             return True
-        began_s = self._time()
+        within_s = self._within_s()
+        if within_s <= 0:  # octets that are there already do not make it longer
+            raise TimeoutError
         with contextlib.suppress(Interrupted):
-            self._session.feed(await self.channel.read(self._within_s()))
-        if self._session.in_transaction:
-            self._waited_s += self._time() - began_s
+            self._session.feed(await self.channel.read(within_s))
+        waited_s = self._time() - began_s
+        if self._session.in_body:
+            self._body_waited_s += waited_s
+        elif self._session.in_transaction:
+            self._envelope_waited_s += waited_s
         return True
 
     def _within_s(self) -> float:
+        """How long the client may take from now on, in seconds; not positive: it has taken too long."""
         patience = self._patience
         if not self.known:
             return self._login_by_s - self._time()
         if self._transaction is None:
-            return patience.idle_s
+            return min(patience.idle_s, self._session_by_s - self._time())
         if not self._session.in_body:
-            return patience.envelope_s
-        return patience.body_s + self._octets / patience.body_octets_per_s - self._waited_s
+            return patience.envelope_s - self._envelope_waited_s
+        return patience.body_s + self._octets / patience.body_octets_per_s - self._body_waited_s
 
     async def _handle(self, event: Event) -> bool:
         match event:
@@ -423,14 +437,17 @@ class _Client:
 
     async def _log_in(self, presented: Presented) -> None:
         judgement = await self._relay.judge(presented, self._source)
+        account = self._relay.account(presented.username)
         if judgement is Judgement.LATER:
             self._session.answer(_LATER)
-        elif judgement is Judgement.REFUSED:
+        elif judgement is Judgement.REFUSED or account is None:
             self._session.login_refused()
-        elif not self._relay.admit(presented.username):
+        elif not self._relay.admit(account.tenant.namespace):
             self._session.answer(_CROWDED)
         else:
-            self.username = presented.username
+            self._username = presented.username
+            self.proof = Proof.of(account, presented)
+            self._session_by_s = self._time() + self._patience.session_s
             self.known = True
             self._when_known()
             self._session.logged_in()
@@ -439,11 +456,15 @@ class _Client:
         if self._relay.is_closing:
             self._session.answer(REPLIES[RelayFault.CLOSING])
             return
-        account = self._relay.account(self.username)
+        account = self._relay.account(self._username)
         if account is None:
             self._session.answer(REPLIES[RelayFault.SETTINGS])
             return
-        self._waited_s, self._octets = 0.0, 0
+        if self.proof is None or not self.proof.holds(account) or self._time() > self._session_by_s:
+            self._session.answer(_LOG_IN_AGAIN)
+            return
+        self._envelope_waited_s = self._body_waited_s = 0.0
+        self._octets = 0
         self._transaction = self._relay.transaction(account, mail)
         reply = await self._transaction.begin()
         if not reply.is_positive:

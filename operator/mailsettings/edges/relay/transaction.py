@@ -66,16 +66,6 @@ class Transaction:
         self._upstream_s = 0.0
         self._recorded = False
 
-    @property
-    def octets(self) -> int:
-        """Of the message that have come and were looked at."""
-        return self._gate.octets
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether the rest of the message does not matter."""
-        return self._verdict is not None
-
     async def begin(self) -> Reply:
         """Judges the sender and asks the mail server."""
         try:

@@ -259,11 +259,6 @@ class Pool:
         self._held: tuple[float, RelayFault, Bundle] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
-    @property
-    def open_connections(self) -> int:
-        """How many there are."""
-        return len(self._of)
-
     async def acquire(self, tenant: str, *, fresh: bool = False) -> Connection:
         """A connection, to be given back by `release`.
 
@@ -310,7 +305,9 @@ class Pool:
 
     async def _await_turn(self, tenant: str) -> None:
         bundle = self._bundle()
-        if self._queue.running < bundle.connections and not len(self._queue):
+        free = self._queue.running < bundle.connections
+        # Those who wait while there is room have their share: they wait for themselves alone.
+        if free and self._queue.turns(tenant) < bundle.share and not self._queue.waits(tenant):
             self._queue.begin(tenant)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -330,8 +327,9 @@ class Pool:
     def _end_turn(self, tenant: str) -> None:
         self._queue.end(tenant)
         bundle = self._services.bundles.bundle(self._credential)
-        limit = bundle.connections if bundle else 1  # those who wait find out that it is gone
-        while self._queue.running < limit and (found := self._queue.pop()) is not None:
+        # Where it is gone, those who wait find out.
+        limit, share = (bundle.connections, bundle.share) if bundle else (1, 1)
+        while self._queue.running < limit and (found := self._queue.pop(share)) is not None:
             waiting, turn = found
             if not turn.done():
                 self._queue.begin(waiting)
