@@ -195,6 +195,7 @@ def test_back_and_reload(
     kube.wait_ready("mail", namespace)
     page.goto(start_url)
     page.get_by_role("button").click()
+    heading(page, "Sign in")
     page.go_back()
     page.get_by_role("button").click()
     heading(page, "Sign in")
