@@ -1,7 +1,9 @@
 """The probe, end to end: how far it goes, when it runs, what it says, and what it leaves alone."""
 
 import asyncio
+import base64
 import contextlib
+import json
 import secrets
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -731,6 +733,93 @@ def test_the_status_tells_what_was_seen(operator: OperatorProcess, kube: Kube, n
     found = condition(settings, "ProbeSucceeded")
     assert found is not None
     assert "Warning: the certificate of" in found["message"]
+
+
+# The dialogue
+
+
+def test_the_dialogue_of_the_last_probe_is_kept_until_the_next(
+    operator: OperatorProcess, kube: Kube, namespace: str, script: Script, smtp: MailServer
+) -> None:
+    """Also by writes of the status that no probe leads to, and by another operator; none is needed for it alone."""
+    server = script()
+    create(kube, namespace, spec_for(server.port, probe={"mode": "Send", "recipient": "ops@acme.example"}))
+    before = kube.wait_ready("mail", namespace)
+    said = [*probe_status(before)["dialogue"]]
+    message = said.pop(said.index("C: DATA") + 1)
+    assert message.startswith("-: [the message, ")
+    assert said == [
+        "S: 220 mail.acme.example ESMTP",
+        "C: EHLO [127.0.0.1]",
+        "S: 250-mail.acme.example",
+        "S: 250-SIZE 10000000",
+        "S: 250 AUTH PLAIN LOGIN",
+        "C: AUTH PLAIN [redacted]",
+        "S: 235 2.7.0 ok",
+        "C: MAIL FROM:<no-reply@acme.example>",
+        "S: 250 2.1.0 ok",
+        "C: RCPT TO:<ops@acme.example>",
+        "S: 250 2.1.5 ok",
+        "C: DATA",
+        "S: 250 2.0.0 kept",
+        "C: QUIT",
+        "S: 221 2.0.0 bye",
+    ]
+
+    kube.patch("MailServerSettings", "mail", namespace, spec={"output": {"secretName": "other"}})
+    written = kube.wait_ready("mail", namespace)
+    assert written["status"]["observedGeneration"] == 2
+    assert probe_status(written) == probe_status(before) | {"generation": 2}
+    operator.stop()
+    operator.start()
+    settle(kube, namespace, smtp)
+    assert resource_version(kube.settings("mail", namespace)) == resource_version(written)
+
+    kube.patch("MailServerSettings", "mail", namespace, metadata={"annotations": {REQUEST: "now"}})
+    wait_handled(kube, namespace, "now")
+    states = settings_changes(kube, namespace, "mail", resource_version(written))
+    assert len(states) == 3, "the annotation, the mail that is counted, the result"
+
+    kube.patch("MailServerSettings", "mail", namespace, spec={"connection": {"port": free_port()}})
+    failed = wait_failed(kube, namespace, "ConnectionRefused")
+    assert "dialogue" not in probe_status(failed), "nothing was said at the last one"
+
+
+def test_a_server_that_talks_much_and_repeats_all_it_hears(
+    operator: OperatorProcess, kube: Kube, namespace: str, script: Script
+) -> None:
+    """Of the login and the mail nothing is in the status, in no form; and what is there has a bound."""
+    heard: list[str] = []
+
+    async def repeat(peer: Peer) -> None:
+        while (line := (await peer.reader.readline()).decode().rstrip("\r\n")) != ".":
+            heard.append(line)
+        echo = [*heard[:30], base64.b64encode(PASSWORD.encode()).decode()]
+        await peer.say("".join(f"554-5.7.1 {line}\r\n" for line in echo).encode() + b"554 5.7.1 spam\r\n")
+
+    async def accept(peer: Peer) -> None:
+        heard.append(server.lines[-1].split()[-1])
+        await peer.say(f"235-2.7.0 {heard[-1]}\r\n235 2.7.0 {PASSWORD}\r\n".encode())
+
+    async def start(peer: Peer) -> None:
+        await say("354 go ahead")(peer)
+        await repeat(peer)
+
+    chatty = "".join(f"250-X-{number:03} {'word ' * 60}\n" for number in range(12))
+    server = script({"EHLO": say(f"{chatty}250 AUTH PLAIN"), "AUTH": accept, "DATA": start})
+    create(kube, namespace, spec_for(server.port, probe={"mode": "Send", "recipient": "ops@acme.example"}))
+
+    settings = kube.wait_condition("mail", namespace, "ProbeSucceeded", "False")
+    said = probe_status(settings)["dialogue"]
+    assert said[0] == "S: 220 mail.acme.example ESMTP"
+    assert any(line.startswith("-: [") and line.endswith(" lines are left out]") for line in said)
+    assert len("\n".join(said).encode()) <= 4096
+    assert len(heard) > 30
+    login, *mail = heard
+    told = json.dumps(settings)
+    for secret in (PASSWORD, login, base64.b64encode(PASSWORD.encode()).decode()):
+        assert secret not in told
+    assert not [line for line in mail if len(line) > 30 and line in "\n".join(said)]
 
 
 # Test mails

@@ -245,6 +245,39 @@ def test_a_terminal_without_unicode_gets_none(
         assert running.out.isascii()
 
 
+def test_what_was_said_at_the_last_probe(
+    operator: OperatorProcess, kube: Kube, namespace: str, somebody: Callable[..., Person], smtp: MailServer
+) -> None:
+    kube.secret("smtp", namespace, password="not the password")
+    create(kube, namespace, **server_spec(smtp))
+    kube.wait_condition("mail", namespace, "ProbeSucceeded", "False", "BadCredentials")
+    person = somebody("view")
+    status, out, _ = said(person, "mail")
+    assert status == 1
+    lines = [line.lstrip("│ ") for line in out.splitlines()]
+    dialogue = lines[lines.index("What was said:") + 1 :]
+    assert dialogue[0].startswith("S: 220 ")
+    assert "C: EHLO [127.0.0.1]" in dialogue
+    assert any(line.startswith("S: 535 5.7.8") for line in dialogue)
+    assert any(line.startswith("C: AUTH ") and "[redacted]" in line for line in dialogue)
+    assert "not the password" not in out
+    assert "What was said:" not in said(person)[1], "among others it would be too much"
+    for output, read in (("json", json.loads), ("yaml", yaml.safe_load)):
+        (found,) = read(said(person, "mail", "-o", output)[1])["settings"]
+        assert found["failing"]["dialogue"] == probe_of(kube, namespace)["dialogue"]
+
+    kube.patch("Secret", "smtp", namespace, stringData={"password": PASSWORD})
+    kube.wait_ready("mail", namespace)
+    assert "What was said:" not in said(person, "mail")[1]
+    status, out, _ = said(person, "--dialogue")
+    assert status == 0
+    assert any("S: 235" in line for line in out.splitlines())
+
+
+def probe_of(kube: Kube, namespace: str) -> Any:
+    return (kube.settings("mail", namespace) or {})["status"]["probe"]
+
+
 def test_names_and_namespaces_are_completed(
     operator: OperatorProcess, kube: Kube, namespace: str, somebody: Callable[..., Person], installed: Cluster
 ) -> None:

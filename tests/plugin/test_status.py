@@ -1,5 +1,6 @@
 """`kubectl mailsettings status`: from objects to links, and how they look."""
 
+from collections.abc import Container
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from mailsettings.plugin.status.chain import (
     secret_name,
     system_chain,
     tenant_chain,
+    with_dialogue_of,
 )
 from mailsettings.plugin.status.show import brief, in_ascii, whole
 
@@ -122,6 +124,34 @@ def test_the_failing_link_is_marked_and_says_what_to_do() -> None:
     assert chain.failing is not None
     link = chain.failing[1]
     assert (link.reason, link.remedy, link.docs) == ("BadCredentials", FAILURE["remedy"], FAILURE["docs"])
+
+
+SAID: Final = ["S: 220 mail.acme.example ESMTP", "C: AUTH PLAIN [redacted]", f"S: 535 5.7.8 {'no ' * 30}"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "states", "is_shown"),
+    [
+        (FAILING[0], {State.FAILED}, True),
+        (FAILING[0], (), False),
+        (GOOD[2], {State.FAILED}, False),
+        (GOOD[2], State, True),
+        (condition("ProbeSucceeded", "Unknown", "ProbePending"), {State.FAILED}, False),
+    ],
+)
+def test_a_dialogue_is_shown_where_it_is_wanted(verdict: Json, states: Container[State], is_shown: bool) -> None:
+    chain = own(*GOOD[:2], verdict, *GOOD[3:], probe={**PROBE, "dialogue": SAID})
+    found = lines(with_dialogue_of(chain, states))
+    assert ("│    What was said:" in found) == is_shown
+    if is_shown:
+        start = found.index("│    What was said:")
+        assert found[start + 1 : start + 3] == [f"│      {line}" for line in SAID[:2]]
+        assert found[start + 3].startswith("│      S: 535 5.7.8 no no")
+
+
+def test_programs_get_the_dialogue_with_the_probe() -> None:
+    chain = own(*GOOD[:2], FAILING[0], GOOD[4], probe={**PROBE, "dialogue": SAID})
+    assert {link.name: link.dialogue for link in chain.last.links if link.dialogue} == {"probe": tuple(SAID)}
 
 
 def test_a_failure_that_the_condition_does_not_speak_of_is_not_told() -> None:

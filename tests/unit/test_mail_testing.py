@@ -7,8 +7,9 @@ from typing import Any, Final
 import pytest
 
 from mailsettings.api.conditions import Reason
-from mailsettings.api.mailservertest import MAX_DIALOGUE_LINES, MAX_LINE, MailServerTestSpec, MailServerTestStatus
+from mailsettings.api.mailservertest import MailServerTestSpec, MailServerTestStatus
 from mailsettings.api.probe import ProbeMode
+from mailsettings.api.status import MAX_DIALOGUE_LINES, MAX_LINE
 from mailsettings.core import probe
 from mailsettings.core.finding import failed, passed
 from mailsettings.core.mail_testing import (

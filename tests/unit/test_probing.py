@@ -11,7 +11,16 @@ from mailsettings.api.status import ProbeStatus
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding
-from mailsettings.core.probe import Certificate, ProbeFailure, ProbeResult, ServerFacts, Stage, StageTime
+from mailsettings.core.probe import (
+    Certificate,
+    Line,
+    ProbeFailure,
+    ProbeResult,
+    ServerFacts,
+    Speaker,
+    Stage,
+    StageTime,
+)
 from mailsettings.core.probing import FinishedProbe, ProbeSubject, due_at, probe_subject, record, remembered, verdict
 from mailsettings.core.schedule import FIRST_RETRY, FIRST_RETRY_AFTER_REFUSAL, JITTER
 from mailsettings.core.sender_dns import Sender
@@ -223,6 +232,21 @@ def test_a_certificate_that_ends_soon_is_warned_of(days: tuple[int, ...], warned
     assert ("Warning: the certificate of CN=" in verdict.message) == warned
     # The same however often it is looked at.
     assert verdict == found(subject(), seen(*days))
+
+
+def test_the_dialogue_is_kept_whether_the_probe_passed_or_not_and_its_middle_left_out_where_it_is_long() -> None:
+    def kept(*texts: str, failure: ProbeFailure | None = None) -> list[str] | None:
+        dialogue = tuple(Line(Speaker.SERVER, text, timedelta()) for text in texts)
+        result = ProbeResult(timedelta(milliseconds=180), failure, dialogue=dialogue)
+        return record(FinishedProbe(subject(), result, NOW), seen(90)).dialogue
+
+    assert kept("220 a", "250 b") == kept("220 a", "250 b", failure=BAD) == ["S: 220 a", "S: 250 b"]
+    assert kept() is None, "nothing of the probe before"
+    long = kept(*(f"250 {n} {'x' * 90}" for n in range(100)))
+    assert long is not None
+    assert (long[0][:8], long[-1][:9]) == ("S: 250 0", "S: 250 99")
+    assert [line for line in long if line.startswith("-: [") and line.endswith(" lines are left out]")]
+    assert 3500 < len("\n".join(long)) <= 4096
 
 
 def test_a_forged_date_is_not_believed() -> None:

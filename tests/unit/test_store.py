@@ -1,6 +1,7 @@
 """The store and what wakes whom."""
 
-from typing import Any
+import json
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -95,6 +96,29 @@ def test_echo_and_unrelated_changes_wake_nothing(woken: Woken) -> None:
     record.set_status({"b": 1, "a": [1]})
     woken.triggers.settings_changed(Kind.TENANT, settings(status={"a": [1], "b": 1}))
     assert woken.keys() == set()
+
+
+DIALOGUE: Final = ["S: 220 mail.acme.example ESMTP", "C: EHLO [127.0.0.1]", *(f"S: 250-X{n}" for n in range(90))]
+
+
+def test_a_dialogue_is_part_of_the_status_and_takes_little_room(woken: Woken) -> None:
+    status = {"probe": {"mode": "Connect", "dialogue": DIALOGUE}}
+    woken.triggers.settings_changed(Kind.TENANT, settings(status=status))
+    woken.keys()
+    record = woken.store.settings(MAIL)
+    assert record is not None
+    assert record.status == status
+    assert len(json.dumps(DIALOGUE)) > 4 * (len(record._status) + len(record._dialogue))
+
+    record.set_status(status)
+    woken.triggers.settings_changed(Kind.TENANT, settings(status=status))
+    assert woken.keys() == set(), "the operator's own echo"
+    woken.triggers.settings_changed(Kind.TENANT, settings(status={"probe": {"mode": "Connect", "dialogue": ["x"]}}))
+    assert woken.keys() == {MAIL}, "somebody else's"
+    woken.triggers.settings_changed(Kind.TENANT, settings(status={"probe": {"mode": "Connect"}}))
+    changed = woken.store.settings(MAIL)
+    assert changed is not None
+    assert changed.status == {"probe": {"mode": "Connect"}}
 
 
 def test_somebody_elses_status_wakes(woken: Woken) -> None:

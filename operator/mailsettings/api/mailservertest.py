@@ -13,6 +13,7 @@ from mailsettings.api.provider_rules import provider_rules
 from mailsettings.api.scalars import WHOLE, Address, Mailbox, ObjectName
 from mailsettings.api.spec import NAMES_SERVER_CEL, MailServer
 from mailsettings.api.status import (
+    Dialogue,
     Effective,
     ProbedServer,
     ProbeFailureStatus,
@@ -25,9 +26,6 @@ from mailsettings.api.trial import trial_rules
 DEFAULT_TTL_SECONDS: Final = 3600
 MIN_TTL_SECONDS: Final = 60
 MAX_TTL_SECONDS: Final = 7 * 24 * 3600
-MAX_DIALOGUE_LINES: Final = 512
-MAX_LINE: Final = 512
-"""Characters."""
 MODES: Final = (ProbeMode.CONNECT, ProbeMode.AUTHENTICATE, ProbeMode.SEND)
 
 
@@ -123,9 +121,6 @@ class MailServerTestSpec(ApiModel):
         return self.ttl_seconds_after_finished or DEFAULT_TTL_SECONDS
 
 
-DialogueLine = Annotated[str, Field(max_length=MAX_LINE)]
-
-
 class MailServerTestStatus(ReportedStatus):
     """How far the test has come, and how it ended."""
 
@@ -153,5 +148,5 @@ class MailServerTestStatus(ReportedStatus):
     """What DNS says of the sender's domain that may keep mail from being delivered, where the operator looks at it."""
     message_id: Annotated[str | None, Field(alias="messageID")] = None
     """The Message-ID of the test mail, by which it can be found in mailboxes and in the server's log."""
-    dialogue: Annotated[list[DialogueLine], Field(max_length=MAX_DIALOGUE_LINES)] | None = None
+    dialogue: Dialogue | None = None
     """What was said, line by line, without logins and without the mail: C: by the operator, S: by the server."""

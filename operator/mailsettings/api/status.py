@@ -135,6 +135,14 @@ class CertificateStatus(StatusModel):
     """When it ends."""
 
 
+MAX_DIALOGUE_LINES: Final = 512
+MAX_LINE: Final = 512
+"""Characters."""
+
+Dialogue = Annotated[list[Annotated[str, Field(max_length=MAX_LINE)]], Field(max_length=MAX_DIALOGUE_LINES)]
+"""What was said, line by line: `C: EHLO [127.0.0.1]`."""
+
+
 class ProbedServer(StatusModel):
     """What the server has shown of itself."""
 
@@ -183,6 +191,9 @@ class ProbeStatus(StatusModel):
     """What the server has shown of itself; absent where the probe did not come so far."""
     stages: Annotated[list[StageStatus], Field(max_length=10)] | None = None
     """How long the last probe's stages took, in their order."""
+    dialogue: Dialogue | None = None
+    """What was said, line by line, without logins and without the mail: C: by the operator, S: by the server. Of a long
+    one the beginning and the end, together 4 KiB."""
 
 
 class TestMailsStatus(StatusModel):

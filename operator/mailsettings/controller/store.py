@@ -1,11 +1,13 @@
 """What the operator knows of the cluster: filled by the watches, read by the reconcilers.
 
 Objects are kept as the JSON text that they came in, not as trees of Python objects, which take several times the
-memory; of a Secret only what its metadata tells is kept.
+memory; the dialogue of a probe, which nobody reads here, is compressed; of a Secret only what its metadata tells is
+kept.
 """
 
 import json
 import sys
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -43,6 +45,8 @@ class SettingsRecord:
     """Whether the operator's finalizer is on it."""
     _spec: bytes
     _status: bytes
+    _dialogue: bytes
+    """Of the status, compressed; empty: there is none. It has to be written again with the rest."""
 
     @property
     def deleting(self) -> bool:
@@ -58,17 +62,20 @@ class SettingsRecord:
     def status(self) -> dict[str, Any]:
         """As the API server has it, or as the operator has just written it."""
         status: dict[str, Any] = json.loads(self._status)
+        if self._dialogue:
+            status["probe"]["dialogue"] = json.loads(zlib.decompress(self._dialogue))
         return status
 
     def set_status(self, status: Json) -> None:
         """Notes what the operator has written, so that it need not wait for its own echo."""
-        self._status = _text(status)
+        self._status, self._dialogue = _packed(status)
 
 
 def settings_record(kind: Kind, body: Json) -> SettingsRecord:
     """The record of an object as a watch delivers it."""
     metadata = body["metadata"]
     spec = body.get("spec") or {}
+    status, dialogue = _packed(body.get("status") or {})
     return SettingsRecord(
         key=Key(kind, metadata.get("namespace") or "", metadata["name"]),
         uid=metadata["uid"],
@@ -79,8 +86,19 @@ def settings_record(kind: Kind, body: Json) -> SettingsRecord:
         deleted_at=metadata.get("deletionTimestamp"),
         finalized=names.FINALIZER in (metadata.get("finalizers") or ()),
         _spec=_text(spec),
-        _status=_text(body.get("status") or {}),
+        _status=status,
+        _dialogue=dialogue,
     )
+
+
+def _packed(status: Json) -> tuple[bytes, bytes]:
+    """A status without its dialogue, and that, compressed."""
+    probe = status.get("probe")
+    if not probe or not probe.get("dialogue"):
+        return _text(status), b""
+    rest = {name: value for name, value in probe.items() if name != "dialogue"}
+    dialogue = json.dumps(probe["dialogue"], separators=(",", ":")).encode()
+    return _text({**status, "probe": rest}), zlib.compress(dialogue)
 
 
 def _bounded(request: str | None) -> str | None:

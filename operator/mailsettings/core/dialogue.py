@@ -42,26 +42,43 @@ class Said:
 
 
 def shown(events: Iterable[Said], request: ProbeRequest) -> tuple[Line, ...]:
-    """The dialogue without secrets, in bounds.
+    """The dialogue without secrets and without the mail, in bounds.
 
     Whatever the client says from AUTH to the end of that exchange is left out, and what the server makes of it is
     looked for in all that it says: secrets are looked for before anything is cut, so that no half of one is left.
+
+    Args:
+        events: All that was said, in its order. What the client says after DATA is the mail.
+        request: With the secrets.
     """
     events = list(events)
     payloads = dict(_auth_payloads(events))
     secrets = _Secrets(request, payloads.values())
-    lines = [
-        Line(said.speaker, _shortened(text), said.at)
-        for index, said in enumerate(events)
-        for text in _texts(said, secrets, is_payload=index in payloads)
-    ]
-    return tuple(_bounded(lines))
+    mail: _Mail | None = None
+    lines: list[Line] = []
+    for index, said in enumerate(events):
+        speaker = said.speaker
+        if index in payloads:
+            texts = [_login_text(said.text)]
+        elif speaker is Speaker.CLIENT and index and events[index - 1].text == DATA:
+            mail, speaker = _Mail(said.text), Speaker.NOTE
+            texts = [f"[the message, {len(said.text.encode('utf-8', 'replace'))} bytes]"]
+        elif speaker is Speaker.CLIENT:
+            texts = [_legible(said.text)]
+        elif said.code == 334 and index - 1 in payloads:
+            texts = [f"334 {said.text if said.text in _PROMPTS else MARK}"]
+        else:
+            texts = _reply_texts(said, secrets, mail)
+        lines += [Line(speaker, _shortened(text), said.at) for text in texts]
+    return bounded(lines, MAX_BYTES)
 
 
-def _texts(said: Said, secrets: "_Secrets", *, is_payload: bool) -> list[str]:
-    if said.speaker is Speaker.CLIENT:
-        return [_login_text(said.text) if is_payload else _legible(said.text)]
-    return _reply_texts(said, secrets)
+DATA: Final = "DATA"
+"""The command. Source: RFC 5321 §4.1.1.4."""
+
+
+_PROMPTS: Final = frozenset({"", *(base64.b64encode(each).decode("ascii") for each in (b"Username:", b"Password:"))})
+"""Challenges that hold nothing; others may say anything, and what they say of a token is in the failure's message."""
 
 
 def _auth_payloads(events: Sequence[Said]) -> Iterator[tuple[int, str]]:
@@ -88,11 +105,12 @@ def _login_text(text: str) -> str:
     return " ".join(filter(None, ("AUTH", mechanism, MARK if len(words) > 2 else "")))
 
 
-def _reply_texts(said: Said, secrets: "_Secrets") -> list[str]:
+def _reply_texts(said: Said, secrets: "_Secrets", mail: "_Mail | None") -> list[str]:
     """A reply's lines, each with its code as servers write it, or a note's."""
     if len(said.text) > MAX_REPLY:
         return [f"{said.code or ''} [{len(said.text)} characters are left out]".lstrip()]
-    texts = secrets.without(said.text).splitlines() or [""]
+    text = mail.without(said.text) if mail is not None else said.text
+    texts = secrets.without(text).splitlines() or [""]
     if said.code is None:
         return texts
     more = [f"[{len(texts) - MAX_LINES} more lines]"] if len(texts) > MAX_LINES else []
@@ -136,6 +154,29 @@ class _Secrets:
         return redact(text, self._values, tokens=self._tokens)
 
 
+_ECHO: Final = 24
+"""So many characters of the mail in one line, blanks aside, are no chance."""
+
+
+class _Mail:
+    """A mail that was sent, which a server may repeat when it refuses it."""
+
+    def __init__(self, text: str) -> None:
+        self._whole = _folded(text)
+        self._lines = [line for each in text.splitlines() if len(line := _folded(each)) >= _ECHO]
+
+    def without(self, text: str) -> str:
+        """The text without the lines that hold a line of the mail, or a piece of one."""
+        return "\n".join(MARK if self._has(_folded(line)) else line for line in text.splitlines())
+
+    def _has(self, line: str) -> bool:
+        return (len(line) >= _ECHO and line in self._whole) or any(each in line for each in self._lines)
+
+
+def _folded(text: str) -> str:
+    return _together(text).casefold()
+
+
 _ENHANCED: Final = re.compile(r"(?m)^[245]\.[0-9]{1,3}\.[0-9]{1,3}[ ]")
 """Servers repeat it on every line. Source: RFC 2034 §4."""
 
@@ -171,19 +212,23 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 1]}…"
 
 
-def _bounded(lines: Sequence[Line]) -> Iterator[Line]:
-    """The first and the last lines that have room together; what failed is at the end."""
+def bounded(lines: Sequence[Line], max_bytes: int) -> tuple[Line, ...]:
+    """The first and the last lines that have room together; what failed is at the end.
+
+    Args:
+        lines: In their order; they may have been bounded before.
+        max_bytes: Of the whole, in UTF-8 and with an end for each line; at least 4096, so that any line has room.
+    """
     sizes = [len(f"{line}\n".encode("utf-8", "replace")) for line in lines]
-    if sum(sizes) <= MAX_BYTES:
-        yield from lines
-        return
-    half = (MAX_BYTES - 64) // 2
+    if sum(sizes) <= max_bytes:
+        return tuple(lines)
+    half = (max_bytes - 64) // 2
     first = _fitting(sizes, half)
-    last = _fitting(sizes[::-1], half)
-    yield from lines[:first]
-    left_out = len(lines) - first - last
-    yield replace(lines[first], speaker=Speaker.NOTE, text=f"[{left_out} lines are left out]")
-    yield from lines[len(lines) - last :]
+    end = len(lines) - _fitting(sizes[::-1], half)
+    left_out = sum(line.stands_for for line in lines[first:end])
+    text = f"[{left_out} lines are left out]"
+    gap = replace(lines[first], speaker=Speaker.NOTE, text=text, stands_for=left_out)
+    return (*lines[:first], gap, *lines[end:])
 
 
 def _fitting(sizes: Sequence[int], room: int) -> int:

@@ -7,12 +7,7 @@ from enum import Enum, auto
 from typing import Final
 
 from mailsettings.api.conditions import ConditionType, Reason
-from mailsettings.api.mailservertest import (
-    MAX_DIALOGUE_LINES,
-    MAX_LINE,
-    MailServerTestSpec,
-    MailServerTestStatus,
-)
+from mailsettings.api.mailservertest import MailServerTestSpec, MailServerTestStatus
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.tenants import Tenants
 from mailsettings.core.clock import format_time
@@ -23,6 +18,7 @@ from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Te
 from mailsettings.core.probing import (
     PASSED,
     certificate_warning,
+    dialogue_texts,
     failure_status,
     milliseconds,
     probed_server,
@@ -199,7 +195,6 @@ def under_way(before: MailServerTestStatus, progress: ProbeProgress) -> MailServ
 
 def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTestStatus:
     """The status with what the dialogue has shown."""
-    dialogue = [str(line)[:MAX_LINE] for line in result.dialogue[:MAX_DIALOGUE_LINES]]
     return before.model_copy(
         update={
             "duration": milliseconds(result.duration),
@@ -209,7 +204,7 @@ def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTes
             "server": probed_server(result.server),
             "message_id": result.message_id,
             "warnings": list(result.warnings) or None,
-            "dialogue": dialogue or None,
+            "dialogue": dialogue_texts(result.dialogue),
         }
     )
 

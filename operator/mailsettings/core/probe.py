@@ -128,6 +128,8 @@ class Line:
     text: str
     at: timedelta
     """Since the probe began."""
+    stands_for: int = 1
+    """How many lines it tells of: more where it says that so many are left out."""
 
     def __str__(self) -> str:
         """`C: EHLO [127.0.0.1]`."""
@@ -194,7 +196,7 @@ class ProbeResult:
     warnings: tuple[str, ...] = ()
     """What may keep mail from being delivered although the server takes it, in sentences without a full stop."""
     dialogue: tuple[Line, ...] = field(default=(), repr=False)
-    """All that was said, without secrets and in bounds. Not for the settings' status."""
+    """All that was said, without secrets and in bounds."""
 
 
 Progress = Callable[[ProbeProgress], None]

@@ -4,7 +4,7 @@ What was tested last is remembered in the status by a fingerprint of everything 
 probes nothing that has been probed, and any change of spec, Secret or ConfigMap leads to a new probe at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,13 +12,23 @@ from typing import Final
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import PROVIDERS, MailboxLimits
-from mailsettings.api.status import CertificateStatus, ProbedServer, ProbeFailureStatus, ProbeStatus, StageStatus
+from mailsettings.api.status import (
+    MAX_DIALOGUE_LINES,
+    MAX_LINE,
+    CertificateStatus,
+    ProbedServer,
+    ProbeFailureStatus,
+    ProbeStatus,
+    StageStatus,
+)
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.credentials import ResolvedSettings
+from mailsettings.core.dialogue import bounded
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed, unknown
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.probe import (
+    Line,
     ProbeFailure,
     ProbeProgress,
     ProbeRequest,
@@ -214,6 +224,7 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
         server=probed_server(finished.result.server),
         stages=stage_statuses(finished.result),
         warnings=list(finished.result.warnings) or None,
+        dialogue=dialogue_texts(bounded(finished.result.dialogue, KEPT_DIALOGUE_BYTES)),
     )
     if status.failure is not None and is_first_refusal(status):
         lenient = status.failure.model_copy(update={"transient": True})
@@ -225,6 +236,15 @@ def record(finished: FinishedProbe, before: ProbeStatus | None) -> ProbeStatus:
         seed=subject.uid,
     )
     return status.model_copy(update={"next_probe_time": format_time(finished.ended_at + delay)})
+
+
+KEPT_DIALOGUE_BYTES: Final = 4096
+"""Of the dialogue of a settings' own probe: there may be thousands of them, and all are kept as long as they live."""
+
+
+def dialogue_texts(lines: Sequence[Line]) -> list[str] | None:
+    """The dialogue as every status has it; None: nothing was said."""
+    return [str(line)[:MAX_LINE] for line in lines[:MAX_DIALOGUE_LINES]] or None
 
 
 def stage_statuses(result: ProbeResult) -> list[StageStatus] | None:

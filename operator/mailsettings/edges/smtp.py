@@ -18,7 +18,7 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core import sasl
 from mailsettings.core.diagnosis import Fault, FaultKind, diagnose
-from mailsettings.core.dialogue import Said, shown
+from mailsettings.core.dialogue import DATA, Said, shown
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.message import compose
@@ -239,9 +239,10 @@ class _Client(aiosmtplib.SMTP):
         return await self._reply(super().starttls(**options))
 
     async def data(self, message: str | bytes, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401
-        """Says DATA and the message, of which the dialogue keeps only the size."""
-        self._heard(Speaker.CLIENT, "DATA", None)
-        self._heard(Speaker.NOTE, f"[the message, {len(message)} bytes]", None)
+        """Says DATA and the message, of which the dialogue shows only the size."""
+        self._heard(Speaker.CLIENT, DATA, None)
+        text = message if isinstance(message, str) else message.decode("utf-8", "replace")
+        self._heard(Speaker.CLIENT, text, None)
         return await self._reply(super().data(message, **options))
 
     async def _reply(self, awaited: Awaitable[aiosmtplib.SMTPResponse]) -> aiosmtplib.SMTPResponse:

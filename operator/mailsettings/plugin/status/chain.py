@@ -1,6 +1,6 @@
 """From objects, as the API server has them, to the links between the system's settings and the application. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -50,6 +50,8 @@ class Link:
     """What to do, where `message` does not say it already."""
     docs: str = ""
     """Where the documentation tells of the reason."""
+    dialogue: tuple[str, ...] = ()
+    """Of a probe: what was said between the operator and the server, line by line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,18 @@ class Chain:
                 if link.state is state:
                     return node, link
         return None
+
+
+def with_dialogue_of(chain: Chain, states: Container[State]) -> Chain:
+    """The chain with the dialogues of those links only that are in one of these states."""
+
+    def kept(node: Node | None) -> Node | None:
+        if node is None:
+            return None
+        links = (link if link.state in states else replace(link, dialogue=()) for link in node.links)
+        return replace(node, links=tuple(links))
+
+    return Chain(kept(chain.system), kept(chain.tenant))
 
 
 UNREADABLE: Final = "you may not read it"
@@ -278,7 +292,8 @@ def _links(document: Json, status: _Status, now: datetime) -> Iterator[Link]:
         if condition is not None:
             state = _STATES.get(condition.status, State.WAITING)
             message = _told(condition, status) if state is State.GOOD else condition.message
-            link = Link(name, state, condition.reason, message, details.get(name, ""))
+            dialogue = status.probe.dialogue if name == "probe" and status.probe else None
+            link = Link(name, state, condition.reason, message, details.get(name, ""), dialogue=tuple(dialogue or ()))
             yield _with_failure(link, failures.get(name))
 
 

@@ -12,7 +12,11 @@ link at which it fails is marked, with what happened and what to do.
 
 Without NAME it shows all settings of the namespace, those that fail first, and
 only these link by link, unless with -o wide. What you may not read is shown as
-unknown. The content of Secrets is never read."""
+unknown. The content of Secrets is never read.
+
+With NAME, what was said between the operator and the server is shown too where
+a probe has failed, without logins and without the mail; with --dialogue also
+where it has passed."""
 
 EPILOG: Final = f"""\
 examples:
@@ -21,8 +25,13 @@ examples:
   {PROGRAM} status -n shop
   {PROGRAM} status -A
 
-  # one of them, link by link; the system's settings
+  # one of them, link by link
   {PROGRAM} status mail -n shop
+
+  # with what was said at the last probe, although it has passed
+  {PROGRAM} status mail -n shop --dialogue
+
+  # the system's settings
   {PROGRAM} status --cluster default
 
   # for a script
@@ -37,6 +46,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("-n", "--namespace", help="whose MailServerSettings (default: the context's)")
     where.add_argument("-A", "--all-namespaces", action="store_true", help="those of every namespace, and the system's")
     where.add_argument("--cluster", action="store_true", help="ClusterMailServerSettings")
+    parser.add_argument("--dialogue", action="store_true", help="with what was said between operator and server")
     add_cluster_options(parser)
     add_output_option(parser, "wide", "json", "yaml")
 

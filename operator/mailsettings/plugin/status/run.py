@@ -31,8 +31,9 @@ from mailsettings.plugin.status.chain import (
     secret_name,
     system_chain,
     tenant_chain,
+    with_dialogue_of,
 )
-from mailsettings.plugin.status.show import brief, in_ascii, whole
+from mailsettings.plugin.status.show import Line, brief, in_ascii, whole
 from mailsettings.plugin.terminal import Style, Terminal
 
 _ORDER: Final = (State.FAILED, State.WAITING, State.UNKNOWN, State.GOOD)
@@ -70,9 +71,19 @@ def _tell(terminal: Terminal, chains: list[Chain], options: argparse.Namespace) 
     if not chains:
         terminal.say("There are no settings here.")
     for chain in chains:
-        is_whole = options.name is not None or options.output == "wide" or chain.state is not State.GOOD
-        for text, style in whole(chain, terminal.columns) if is_whole else [brief(chain)]:
+        for text, style in _lines(chain, terminal.columns, options):
             terminal.tell_line(text if terminal.is_unicode else in_ascii(text), style)
+
+
+def _lines(chain: Chain, columns: int, options: argparse.Namespace) -> Iterable[Line]:
+    """One that is asked for by its name is shown with the dialogue of a probe that failed, as `test` shows it."""
+    if options.dialogue:
+        return whole(chain, columns)
+    if options.name is not None:
+        return whole(with_dialogue_of(chain, {State.FAILED}), columns)
+    if options.output == "wide" or chain.state is not State.GOOD:
+        return whole(with_dialogue_of(chain, ()), columns)
+    return [brief(chain)]
 
 
 def _document(chains: Iterable[Chain]) -> dict[str, Any]:

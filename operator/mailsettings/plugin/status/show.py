@@ -79,6 +79,11 @@ def _link(link: Link, failing: Link | None, branch: str, under: str, columns: in
     for text in (link.message, *advice_lines(link.remedy, link.docs)):
         for line in _wrapped(text, f"{under}  ", columns):
             yield line, style
+    if link.dialogue:
+        yield f"{under}  What was said:", None
+        for text in link.dialogue:
+            for line in _wrapped(text, f"{under}    ", columns):
+                yield line, None
 
 
 def _wrapped(text: str, indent: str, columns: int) -> list[str]:
