@@ -89,7 +89,10 @@ FAILED: Final = mail_test(
     server={
         "tlsVersion": "TLSv1.3",
         "cipher": "TLS_AES_256_GCM_SHA384",
-        "certificate": {"subject": "CN=smtp", "issuer": "CN=ca", "expiresAt": "2027-01-01T00:00:00Z"},
+        "chain": [
+            {"subject": "CN=smtp", "issuer": "CN=ca", "expiresAt": "2027-01-01T00:00:00Z"},
+            {"subject": "CN=ca", "issuer": "CN=root", "expiresAt": "2028-01-01T00:00:00Z"},
+        ],
         "mechanisms": ["PLAIN", "LOGIN"],
         "size": 1000,
     },
@@ -116,6 +119,7 @@ def test_stages_are_shown_with_their_times_and_the_failing_one_is_marked() -> No
         "  in all        41ms",
         "  TLSv1.3 TLS_AES_256_GCM_SHA384",
         "  certificate of CN=smtp, by CN=ca, until 2027-01-01T00:00:00Z",
+        "  certificate of CN=ca, by CN=root, until 2028-01-01T00:00:00Z",
         "  login by PLAIN, LOGIN",
         "  mails up to 1000 bytes",
     ]

@@ -1,27 +1,36 @@
 """What a probe brings home beside its verdict: times, the server's facts, the dialogue."""
 
 import base64
+import ssl
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final, cast
 
 import pytest
+import trustme
 
 from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
+from mailsettings.api.status import MAX_CHAIN, ProbedServer
+from mailsettings.core.clock import format_time
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.probe import ProbeProgress, ProbeResult, ServerFacts, Stage
+from mailsettings.core.probing import certificate_warning, probed_server
 from mailsettings.core.server import BearerToken, Proxy
 from mailsettings.edges import smtp
+from mailsettings.edges.tls import sent_chain, trusted_chain
 from tests.support.listening import LOOPBACK
 from tests.support.proxies import scripted_proxy
 from tests.support.smtp_probe import ALLOW_LOOPBACK, PATIENT, probe, request
 from tests.support.smtp_server import (
     PASSWORD,
     USERNAME,
+    Certificate,
     Peer,
     certificate,
+    chained_certificate,
     close,
+    ended_authority,
     expired_certificate,
     mail_server,
     say,
@@ -109,6 +118,83 @@ async def test_the_servers_certificate_and_cipher_are_kept(mode: TlsMode) -> Non
     assert "trustme" in own.issuer
     assert own.subject
     assert f"-: [TLS: TLSv1.3, {facts.cipher}]" in lines(result)
+
+
+SOON: Final = datetime.now(UTC).replace(microsecond=0) + timedelta(days=5)
+
+
+async def seen(its: Certificate, mode: TlsMode, **server: Any) -> ServerFacts:
+    options: Any = {"start_tls" if mode is TlsMode.START_TLS else "implicit_tls": its.context}
+    async with mail_server(**options) as serving:
+        result = await probe(
+            request(serving.port, ProbeMode.CONNECT, tls_mode=mode, **{"ca_bundle": its.ca_pem, **server})
+        )
+    assert result.failure is None
+    return result.server
+
+
+@pytest.mark.parametrize("mode", [TlsMode.START_TLS, TlsMode.IMPLICIT])
+async def test_the_whole_chain_is_kept_and_an_intermediate_that_ends_is_the_one_to_warn_of(mode: TlsMode) -> None:
+    facts = await seen(chained_certificate(LOOPBACK, intermediate_until=SOON), mode)
+    own, intermediate = facts.chain
+    assert facts.trusted[:2] == facts.chain
+    (root,) = facts.trusted[2:]
+    assert (own.issuer, intermediate.issuer, root.issuer) == (intermediate.subject, root.subject, root.subject)
+    assert intermediate.expires_at == SOON < min(own.expires_at, root.expires_at)
+    told = probed_server(facts)
+    assert told is not None
+    assert told.certificate is not None
+    assert told.certificate.subject == intermediate.subject
+    assert [each.subject for each in told.chain or ()] == [own.subject, intermediate.subject]
+    warning = certificate_warning(told, format_time(datetime.now(UTC)))
+    assert warning.startswith(f" Warning: the certificate of {intermediate.subject} ends at {format_time(SOON)}")
+
+
+async def test_what_a_server_sends_beside_its_chain_is_told_and_not_warned_of() -> None:
+    """As servers did when an authority's old certificate ended."""
+    facts = await seen(chained_certificate(LOOPBACK, beside=[ended_authority()]), TlsMode.IMPLICIT)
+    assert len(facts.chain) == 3
+    assert facts.chain[2].expires_at < datetime.now(UTC)
+    told = probed_server(facts)
+    assert certificate_warning(told, format_time(datetime.now(UTC))) == ""
+
+
+async def test_without_verification_all_that_was_sent_counts() -> None:
+    its = chained_certificate(LOOPBACK, intermediate_until=SOON)
+    facts = await seen(its, TlsMode.IMPLICIT, tls_insecure_skip_verify=True)
+    assert (len(facts.chain), facts.trusted) == (2, ())
+    told = probed_server(facts)
+    assert told is not None
+    assert told.certificate is not None
+    assert told.certificate.expires_at == format_time(SOON)
+
+
+async def test_a_chain_without_end_is_cut() -> None:
+    its = chained_certificate(LOOPBACK, beside=[trustme.CA() for _ in range(20)])
+    facts = await seen(its, TlsMode.IMPLICIT)
+    assert len(facts.chain) == MAX_CHAIN
+    assert ProbedServer.model_validate(probed_server(facts).document())  # type: ignore[union-attr]
+
+
+class _LaterPython:
+    """A connection of Python 3.13, whose chains are public, and bytes; or of one without any."""
+
+    def __init__(self, chain: list[bytes] | None) -> None:
+        self._own = ssl.PEM_cert_to_DER_cert(TLS.chain_pem)
+        if chain is not None:
+            self.get_unverified_chain = self.get_verified_chain = lambda: chain
+
+    def getpeercert(self, *, binary_form: bool) -> bytes | None:
+        return self._own if binary_form else None
+
+
+@pytest.mark.parametrize(("further", "count"), [(None, 1), ([], 1), (["ca"], 2), (["ca", "garbage"], 2)])
+def test_every_pythons_way_to_the_chain_is_known(further: list[str] | None, count: int) -> None:
+    ders = {"ca": ssl.PEM_cert_to_DER_cert(TLS.ca_pem), "garbage": b"no certificate"}
+    own = ssl.PEM_cert_to_DER_cert(TLS.chain_pem)
+    chain = None if further is None else [own, *(ders[each] for each in further)] if further else []
+    for read in (sent_chain, trusted_chain):
+        assert len(read(cast("ssl.SSLObject", _LaterPython(chain)))) == count
 
 
 async def test_an_unverified_certificate_is_kept_too() -> None:

@@ -7,7 +7,7 @@ import hmac
 import socket
 import ssl
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import trustme
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from tests.support.bearer import CHALLENGE, Presented, presented
 from tests.support.listening import listening, streams
@@ -68,6 +70,45 @@ def self_signed_certificate() -> Certificate:
     with ca.private_key_pem.tempfile() as key, ca.cert_pem.tempfile() as cert:
         context.load_cert_chain(cert, key)
     return Certificate(context, ca.cert_pem.bytes().decode())
+
+
+def chained_certificate(
+    *names: str, intermediate_until: datetime | None = None, beside: Iterable[trustme.CA] = ()
+) -> Certificate:
+    """A certificate that an intermediate authority has issued, which the server sends too.
+
+    Args:
+        names: Whom it is for.
+        intermediate_until: When the intermediate's certificate ends.
+        beside: Authorities whose certificates the server sends although they are none of its own.
+    """
+    root = trustme.CA()
+    intermediate = root.create_child_ca()
+    if intermediate_until is not None:
+        intermediate._certificate = _until(intermediate_until, intermediate._certificate, root._private_key)
+    issued = intermediate.issue_cert(*names)
+    sent = [*issued.cert_chain_pems, *(each.cert_pem for each in beside)]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    whole = trustme.Blob(b"".join(each.bytes() for each in (issued.private_key_pem, *sent)))
+    with whole.tempfile() as path:
+        context.load_cert_chain(path)
+    return Certificate(context, root.cert_pem.bytes().decode())
+
+
+def ended_authority() -> trustme.CA:
+    """One whose own certificate is past its date."""
+    ca = trustme.CA()
+    ca._certificate = _until(datetime.now(UTC) - timedelta(days=1), ca._certificate, ca._private_key)
+    return ca
+
+
+def _until(moment: datetime, like: x509.Certificate, key: Any) -> x509.Certificate:
+    builder = x509.CertificateBuilder(
+        like.issuer, like.subject, like.public_key(), like.serial_number, like.not_valid_before_utc, moment
+    )
+    for extension in like.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    return builder.sign(key, hashes.SHA256())
 
 
 def another_authority_pem() -> str:

@@ -200,7 +200,7 @@ def test_the_provider_is_part_of_what_is_tested() -> None:
 def seen(*days: int, **facts: Any) -> ProbeStatus:
     """The status after a probe of a server whose certificates end so many days later."""
     chain = tuple(Certificate(f"CN={each}", "CN=ca", NOW + timedelta(days=each)) for each in days)
-    server = ServerFacts("TLSv1.3", "AES", chain, ("PLAIN",), 1000)
+    server = ServerFacts("TLSv1.3", "AES", chain, mechanisms=("PLAIN",), size=1000)
     stages = (StageTime(Stage.CONNECT, timedelta(milliseconds=2.6)), StageTime(Stage.TLS, timedelta(0)))
     tested = subject()
     result = ProbeResult(timedelta(milliseconds=180), server=replace(server, **facts), stages=stages)
@@ -215,6 +215,10 @@ def test_what_was_seen_is_in_the_status() -> None:
             "tlsVersion": "TLSv1.3",
             "cipher": "AES",
             "certificate": {"subject": "CN=90", "issuer": "CN=ca", "expiresAt": "2026-04-01T12:00:00Z"},
+            "chain": [
+                {"subject": "CN=90", "issuer": "CN=ca", "expiresAt": "2026-04-01T12:00:00Z"},
+                {"subject": "CN=300", "issuer": "CN=ca", "expiresAt": "2026-10-28T12:00:00Z"},
+            ],
             "mechanisms": ["PLAIN"],
             "size": 1000,
         },
@@ -247,6 +251,12 @@ def test_the_dialogue_is_kept_whether_the_probe_passed_or_not_and_its_middle_lef
     assert (long[0][:8], long[-1][:9]) == ("S: 250 0", "S: 250 99")
     assert [line for line in long if line.startswith("-: [") and line.endswith(" lines are left out]")]
     assert 3500 < len("\n".join(long)) <= 4096
+
+
+def test_of_a_verified_server_the_trusted_certificates_are_warned_of() -> None:
+    soon, late = (Certificate(f"CN={days}", "CN=ca", NOW + timedelta(days=days)) for days in (5, 90))
+    assert found(subject(), seen(90, trusted=(late, soon))).message.count("the certificate of CN=5") == 1
+    assert "Warning" not in found(subject(), seen(5, trusted=(late,))).message
 
 
 def test_a_forged_date_is_not_believed() -> None:

@@ -108,7 +108,7 @@ def test_a_dialogue_is_part_of_the_status_and_takes_little_room(woken: Woken) ->
     record = woken.store.settings(MAIL)
     assert record is not None
     assert record.status == status
-    assert len(json.dumps(DIALOGUE)) > 4 * (len(record._status) + len(record._dialogue))
+    assert len(json.dumps(DIALOGUE)) > 4 * (len(record._status) + len(record._seen))
 
     record.set_status(status)
     woken.triggers.settings_changed(Kind.TENANT, settings(status=status))

@@ -135,6 +135,9 @@ class CertificateStatus(StatusModel):
     """When it ends."""
 
 
+MAX_CHAIN: Final = 8
+"""Certificates of a server that are told; chains have two or three."""
+
 MAX_DIALOGUE_LINES: Final = 512
 MAX_LINE: Final = 512
 """Characters."""
@@ -151,7 +154,10 @@ class ProbedServer(StatusModel):
     cipher: str | None = None
     """The cipher, by OpenSSL's name."""
     certificate: CertificateStatus | None = None
-    """The certificate of the server's chain that ends first, usually its own."""
+    """The certificate that ends first of those from the server's own to the trusted authority's, which are warned of
+    before they end; usually its own."""
+    chain: Annotated[list[CertificateStatus], Field(max_length=MAX_CHAIN)] | None = None
+    """The certificates that the server has sent, its own first."""
     mechanisms: Annotated[list[str], Field(max_length=16)] | None = None
     """What the server offers to log in with."""
     size: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] | None = None

@@ -1,7 +1,7 @@
 """What the operator knows of the cluster: filled by the watches, read by the reconcilers.
 
 Objects are kept as the JSON text that they came in, not as trees of Python objects, which take several times the
-memory; the dialogue of a probe, which nobody reads here, is compressed; of a Secret only what its metadata tells is
+memory; what a probe has seen, which is only written again, is compressed; of a Secret only what its metadata tells is
 kept.
 """
 
@@ -45,8 +45,8 @@ class SettingsRecord:
     """Whether the operator's finalizer is on it."""
     _spec: bytes
     _status: bytes
-    _dialogue: bytes
-    """Of the status, compressed; empty: there is none. It has to be written again with the rest."""
+    _seen: bytes
+    """What `_status` lacks: the members `_BULKY` of its probe, compressed; empty: there are none."""
 
     @property
     def deleting(self) -> bool:
@@ -62,20 +62,20 @@ class SettingsRecord:
     def status(self) -> dict[str, Any]:
         """As the API server has it, or as the operator has just written it."""
         status: dict[str, Any] = json.loads(self._status)
-        if self._dialogue:
-            status["probe"]["dialogue"] = json.loads(zlib.decompress(self._dialogue))
+        if self._seen:
+            status["probe"] |= json.loads(zlib.decompress(self._seen))
         return status
 
     def set_status(self, status: Json) -> None:
         """Notes what the operator has written, so that it need not wait for its own echo."""
-        self._status, self._dialogue = _packed(status)
+        self._status, self._seen = _packed(status)
 
 
 def settings_record(kind: Kind, body: Json) -> SettingsRecord:
     """The record of an object as a watch delivers it."""
     metadata = body["metadata"]
     spec = body.get("spec") or {}
-    status, dialogue = _packed(body.get("status") or {})
+    status, seen = _packed(body.get("status") or {})
     return SettingsRecord(
         key=Key(kind, metadata.get("namespace") or "", metadata["name"]),
         uid=metadata["uid"],
@@ -87,18 +87,22 @@ def settings_record(kind: Kind, body: Json) -> SettingsRecord:
         finalized=names.FINALIZER in (metadata.get("finalizers") or ()),
         _spec=_text(spec),
         _status=status,
-        _dialogue=dialogue,
+        _seen=seen,
     )
 
 
+_BULKY: Final = frozenset({"dialogue", "server", "stages"})
+"""Members of `status.probe` that are most of it. An inheriting tenant has none of them."""
+
+
 def _packed(status: Json) -> tuple[bytes, bytes]:
-    """A status without its dialogue, and that, compressed."""
-    probe = status.get("probe")
-    if not probe or not probe.get("dialogue"):
+    """A status without what is bulky, and that, compressed."""
+    probe = status.get("probe") or {}
+    seen = {name: value for name, value in probe.items() if name in _BULKY}
+    if not seen:
         return _text(status), b""
-    rest = {name: value for name, value in probe.items() if name != "dialogue"}
-    dialogue = json.dumps(probe["dialogue"], separators=(",", ":")).encode()
-    return _text({**status, "probe": rest}), zlib.compress(dialogue)
+    rest = {name: value for name, value in probe.items() if name not in _BULKY}
+    return _text({**status, "probe": rest}), zlib.compress(_text(seen))
 
 
 def _bounded(request: str | None) -> str | None:

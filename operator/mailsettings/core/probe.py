@@ -174,7 +174,10 @@ class ServerFacts:
     cipher: str | None = None
     """OpenSSL's name for it."""
     chain: tuple[Certificate, ...] = ()
-    """The server's own first. Python before 3.13 knows only that one."""
+    """What it has sent, its own first, and in bounds."""
+    trusted: tuple[Certificate, ...] = ()
+    """The way from its own certificate to the authority for whose sake it is trusted, in bounds; empty: nothing was
+    verified. What a server sends beside that may have ended long ago."""
     mechanisms: tuple[str, ...] | None = None
     """What it offers to log in with; None: it was not asked."""
     size: int | None = None

@@ -28,6 +28,7 @@ from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed, unknown
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.probe import (
+    Certificate,
     Line,
     ProbeFailure,
     ProbeProgress,
@@ -269,17 +270,20 @@ def probed_server(facts: ServerFacts) -> ProbedServer | None:
     """What the server has shown as every status has it; None: nothing."""
     if facts == ServerFacts():
         return None
-    first = min(facts.chain, key=lambda certificate: certificate.expires_at, default=None)
+    first = min(facts.trusted or facts.chain, key=lambda certificate: certificate.expires_at, default=None)
     return ProbedServer(
         tls_version=facts.tls_version,
         cipher=facts.cipher,
-        certificate=CertificateStatus(
-            subject=first.subject, issuer=first.issuer, expires_at=format_time(first.expires_at)
-        )
-        if first
-        else None,
+        certificate=_certificate_status(first) if first else None,
+        chain=[_certificate_status(each) for each in facts.chain] or None,
         mechanisms=list(facts.mechanisms) if facts.mechanisms is not None else None,
         size=facts.size,
+    )
+
+
+def _certificate_status(certificate: Certificate) -> CertificateStatus:
+    return CertificateStatus(
+        subject=certificate.subject, issuer=certificate.issuer, expires_at=format_time(certificate.expires_at)
     )
 
 

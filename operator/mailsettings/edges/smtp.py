@@ -37,7 +37,7 @@ from mailsettings.core.probe import (
 )
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
 from mailsettings.edges import network
-from mailsettings.edges.tls import CaBundleError, presented_chain, tls_context
+from mailsettings.edges.tls import CaBundleError, sent_chain, tls_context, trusted_chain
 
 EHLO_NAME: Final = "[127.0.0.1]"
 """How the client names itself: an address literal (RFC 5321 §4.1.3) that is the same everywhere.
@@ -447,7 +447,8 @@ class _Dialogue:
             self.facts,
             tls_version=connection.version(),
             cipher=cipher[0] if cipher else None,
-            chain=presented_chain(connection, verified=not self._server.tls_insecure_skip_verify),
+            chain=sent_chain(connection),
+            trusted=() if self._server.tls_insecure_skip_verify else trusted_chain(connection),
         )
         self._heard(Speaker.NOTE, f"[TLS: {self.facts.tls_version}, {self.facts.cipher}]", None)
 

@@ -3,12 +3,15 @@
 import re
 import ssl
 import unicodedata
-from collections.abc import Sequence
+from _ssl import ENCODING_DER
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 from cryptography import x509
 
+from mailsettings.api.status import MAX_CHAIN
 from mailsettings.core.probe import Certificate
 
 _TLS_VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
@@ -64,18 +67,38 @@ MAX_NAME_LENGTH: Final = 200
 """Of a subject or issuer, in characters."""
 
 
-def presented_chain(connection: ssl.SSLObject, *, verified: bool) -> tuple[Certificate, ...]:
-    """The server's certificates as far as they can be read, its own first.
+def sent_chain(connection: ssl.SSLObject) -> tuple[Certificate, ...]:
+    """The certificates that the server has sent, as far as they can be read, its own first, and not too many.
 
     Args:
         connection: After the handshake.
-        verified: Whether the chain was verified: then it is the one that was trusted, and not all that was sent.
     """
-    name = "get_verified_chain" if verified else "get_unverified_chain"
-    whole = getattr(connection, name, None)  # from Python 3.13 on
+    return _readable(_chain(connection, "get_unverified_chain"))
+
+
+def trusted_chain(connection: ssl.SSLObject) -> tuple[Certificate, ...]:
+    """Those from the server's own to the trusted authority's, which servers seldom send, likewise.
+
+    Args:
+        connection: After a handshake that has verified the server.
+    """
+    return _readable(_chain(connection, "get_verified_chain"))
+
+
+def _chain(connection: ssl.SSLObject, name: str) -> Iterator[bytes]:
+    """The chain in DER; where Python tells no more, the server's own certificate.
+
+    Python 3.13 has the methods in public. They do what is done here, with the same private object, which has them since
+    3.10 (bpo-18233, gh-109109). There is no other way to the chain of a connection of asyncio's.
+    """
+    method = getattr(connection, name, None) or getattr(getattr(connection, "_sslobj", None), name, None)
     own = connection.getpeercert(binary_form=True)
-    chain: Sequence[bytes] = (whole() or ()) if whole is not None else ([own] if own else [])
-    return tuple(found for each in chain if (found := _certificate(each)) is not None)
+    found = (method() if method is not None else None) or ([own] if own else [])
+    return (each if isinstance(each, bytes) else each.public_bytes(ENCODING_DER) for each in found)
+
+
+def _readable(chain: Iterable[bytes]) -> tuple[Certificate, ...]:
+    return tuple(found for each in islice(chain, MAX_CHAIN) if (found := _certificate(each)) is not None)
 
 
 def _certificate(der: bytes) -> Certificate | None:

@@ -94,9 +94,8 @@ def summary_lines(test: Json) -> Iterator[str]:
 def _server(server: Json) -> Iterator[str]:
     if server.get("tlsVersion"):
         yield f"  {server['tlsVersion']} {server.get('cipher', '')}".rstrip()
-    certificate = server.get("certificate")
-    if certificate:
-        yield f"  certificate of {certificate['subject']}, by {certificate['issuer']}, until {certificate['expiresAt']}"
+    for each in server.get("chain") or ():
+        yield f"  certificate of {each['subject']}, by {each['issuer']}, until {each['expiresAt']}"
     if server.get("mechanisms"):
         yield f"  login by {', '.join(server['mechanisms'])}"
     if server.get("size"):
