@@ -16,6 +16,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
 import pytest
@@ -23,7 +24,9 @@ import pytest
 from dev.cluster import Cluster
 from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
+from mailsettings.api.scalars import parse_duration
 from mailsettings.core.causes.cause import Cause
+from mailsettings.edges.smtp import QUIT_TIMEOUT, TLS_ANSWER_TIMEOUT
 from tests.cluster.conftest import server_spec
 from tests.cluster.test_oauth2 import give_secret, oauth2_spec
 from tests.support.identity_provider import ACCOUNT, DIRECTORY, IdentityProvider, identity_provider, key_pair
@@ -55,6 +58,10 @@ TIMEOUT_S: Final = 180.0
 """In which all the faults together are found, on a busy machine too."""
 IMPATIENT: Final = "2s"
 """Of the faults that end with the settings' own timeout."""
+PATIENT: Final = "10s"
+"""Of the others."""
+SCHEDULING: Final = timedelta(seconds=4)
+"""How long a busy machine may keep the operator from seeing that a time is over, or that an answer is there."""
 
 Serve = Callable[[], AbstractAsyncContextManager[int]]
 """Something that listens on the loopback; gives its port."""
@@ -533,7 +540,7 @@ KIND: Final = "MailServerSettings"
 def spec_of(name: str, fault: Fault, port: int, idp: IdentityProvider, cloud: IdentityProvider) -> Json:
     spec = oauth2_of(fault, port, idp, cloud) if fault.auth == "oauth2" else server_spec(MailServer(port=port))
     spec["provider"] = fault.provider
-    spec["connection"] |= {"timeout": "10s", **fault.connection}
+    spec["connection"] |= {"timeout": timeout_of(fault), **fault.connection}
     spec["probe"] = {"mode": "Send", "recipient": "ops@acme.example"}
     if fault.auth == "none":
         del spec["auth"]
@@ -547,6 +554,10 @@ def spec_of(name: str, fault: Fault, port: int, idp: IdentityProvider, cloud: Id
             "proxy": {"protocol": fault.proxy, "host": LOOPBACK, "port": port},
         }
     return spec
+
+
+def timeout_of(fault: Fault) -> str:
+    return str(fault.connection.get("timeout", PATIENT))
 
 
 def username_of(name: str, fault: Fault) -> str:
@@ -647,5 +658,24 @@ def test_fault_ends_in_its_cause(operator: OperatorProcess, found: Mapping[str, 
     assert len(said["message"]) < 1200
     assert not [secret for secret in (PASSWORD, *_PASSWORDS.values()) if secret in str(settings)]
     assert reason_of(settings, "Stalled") == (None if failure["transient"] else ("True", fault.cause))
+    assert_in_time(fault, settings["status"]["probe"])
     if fault.cause is C.CONNECTION_TIMEOUT:
         assert "within 2s" in failure["message"]  # the settings' timeout, not a bound of the whole
+
+
+def assert_in_time(fault: Fault, probe: Json) -> None:
+    """By the operator's own clock: one step waits as long as the settings say, and the others wait for nobody."""
+    timeout = parse_duration(timeout_of(fault))
+    stages = {stage["name"]: measured(stage["duration"]) for stage in probe["stages"]}
+    failing = stages[probe["failure"]["stage"]]
+    # A server that sends no greeting is asked whether it waits for TLS; one that was understood is told goodbye.
+    asked = TLS_ANSWER_TIMEOUT if fault.stage == "greeting" else timedelta()
+    assert failing <= timeout + asked + SCHEDULING, stages
+    assert measured(probe["duration"]) <= timeout + asked + QUIT_TIMEOUT + SCHEDULING, probe
+    if fault.cause is C.CONNECTION_TIMEOUT:
+        assert failing >= timeout * 0.9, "it was waited for"
+
+
+def measured(text: str) -> timedelta:
+    """A duration in a status, which may be 0ms."""
+    return timedelta(milliseconds=int(text.removesuffix("ms")))
