@@ -657,6 +657,10 @@ def test_fault_ends_in_its_cause(operator: OperatorProcess, found: Mapping[str, 
     assert said["message"].isprintable()
     assert len(said["message"]) < 1200
     assert not [secret for secret in (PASSWORD, *_PASSWORDS.values()) if secret in str(settings)]
+    ready, stalled = condition(settings, "Ready"), condition(settings, "Stalled")
+    assert ready is not None
+    assert ready["message"] == f"ProbeSucceeded: {said['message']}"
+    assert stalled is None or stalled["message"] == f"ProbeSucceeded: {failure['remedy']}"
     assert reason_of(settings, "Stalled") == (None if failure["transient"] else ("True", fault.cause))
     assert_in_time(fault, settings["status"]["probe"])
     if fault.cause is C.CONNECTION_TIMEOUT:

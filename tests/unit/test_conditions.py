@@ -51,6 +51,14 @@ def test_ready_names_the_first_thing_to_mend() -> None:
     assert (ready.reason, ready.message) == (BAD.reason, f"CredentialsResolved: {BAD.message}")
 
 
+def test_stalled_says_what_to_do_and_ready_all_of_it() -> None:
+    refused = failed(Reason.BAD_CREDENTIALS, "It was refused. Mend it. See docs.", remedy="Mend it.")
+    summary = summarize({T.ACCEPTED: OK, T.PROBE_SUCCEEDED: refused})
+    assert summary[T.READY].message == "ProbeSucceeded: It was refused. Mend it. See docs."
+    assert summary[T.STALLED].message == "ProbeSucceeded: Mend it."
+    assert summarize({T.ACCEPTED: BAD})[T.STALLED].message == f"Accepted: {BAD.message}"
+
+
 @pytest.mark.parametrize(("probe", "reconciling"), [(PENDING, True), (TEMPORARY, False), (OK, False)])
 def test_reconciling_only_while_something_is_not_known(probe: Finding, reconciling: bool) -> None:
     assert (T.RECONCILING in summarize({T.ACCEPTED: OK, T.PROBE_SUCCEEDED: probe})) is reconciling

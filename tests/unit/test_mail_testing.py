@@ -180,6 +180,15 @@ def test_conditions_at_the_end() -> None:
     assert states(failed(Reason.SERVER_TEMPORARY, "x"))["Stalled"], "a test is not repeated"
 
 
+def test_what_happened_is_said_once() -> None:
+    found = state_findings(failed(Reason.BAD_CREDENTIALS, "No. Do.", remedy="Do."))
+    assert {kind: finding.message for kind, finding in found.items()} == {
+        "Complete": "The test has ended; Succeeded says how.",
+        "Succeeded": "No. Do.",
+        "Stalled": "Do.",
+    }
+
+
 def test_end_is_reported_within_the_bounds_of_the_schema() -> None:
     failure = ProbeFailure(Stage.AUTH, Reason.BAD_CREDENTIALS, "No.", 535, "5.7.8", "Do.", "docs/a.md#b")
     result = ProbeResult(
@@ -211,7 +220,9 @@ def test_end_is_reported_within_the_bounds_of_the_schema() -> None:
     assert status["messageID"] == "<1@acme.example>"
     assert len(status["dialogue"]) == MAX_DIALOGUE_LINES
     assert {len(line) for line in status["dialogue"]} == {MAX_LINE}
-    assert verdict(ProbeMode.SEND, result, now=NOW) == failed(Reason.BAD_CREDENTIALS, "No. Do. See docs/a.md#b.")
+    assert verdict(ProbeMode.SEND, result, now=NOW) == failed(
+        Reason.BAD_CREDENTIALS, "No. Do. See docs/a.md#b.", remedy="Do."
+    )
 
 
 def test_passing_test_warns_of_a_certificate_that_ends_soon() -> None:

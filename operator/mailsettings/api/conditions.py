@@ -42,7 +42,7 @@ class ConditionType(StrEnum):
         "Reconciling",
         "Present, and True, only while a change of the spec is being acted on, or until a test has ended.",
     )
-    STALLED = ("Stalled", "Present, and True, only while nothing but a person can mend what is wrong.")
+    STALLED = ("Stalled", "Present, and True, only while nothing but a person can mend what is wrong; says what to do.")
 
 
 class Reason(StrEnum):

@@ -1,7 +1,9 @@
 """From findings to conditions with a history, and the summary that people and GitOps tools read.
 
 kstatus, which Flux, Argo CD's health scripts and `kubectl wait` users rely on, reads `Reconciling=True` and
-`Ready=False` as "in progress" and `Stalled=True` as "failed"; so `Stalled` says that only a person can mend it.
+`Ready=False` as "in progress" and `Stalled=True` as "failed"; so `Stalled` says that only a person can mend it. `Ready`
+repeats the whole message of what is wrong, since many look at nothing else; `Stalled` says only what to do, as
+kstatus shows its message and `kubectl describe` shows them all.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +25,7 @@ def summarize(findings: Findings) -> Findings:
     stalled = next(((k, f) for k, f in findings.items() if f.needs_person), None)
     if stalled is not None:
         kind, finding = stalled
-        summary[ConditionType.STALLED] = passed(finding.reason, f"{kind}: {finding.message}")
+        summary[ConditionType.STALLED] = passed(finding.reason, f"{kind}: {finding.advice}")
     elif any(f.status is None and f.reason is not Reason.SUSPENDED for f in findings.values()):
         summary[ConditionType.RECONCILING] = passed(Reason.PROGRESSING, summary[ConditionType.READY].message)
     return summary

@@ -13,14 +13,22 @@ class Finding:
     """None: not known yet."""
     reason: Reason
     message: str
+    """What happened and what to do."""
     is_transient: bool | None = None
     """Whether a failure may pass without anybody's doing; None: as the reason says."""
+    remedy: str = ""
+    """What to do, alone, where `message` is made of parts; else empty."""
 
     @property
     def needs_person(self) -> bool:
         """Whether the check failed and waiting cannot help."""
         is_transient = not self.reason.needs_person if self.is_transient is None else self.is_transient
         return self.status is False and not is_transient
+
+    @property
+    def advice(self) -> str:
+        """What to do; where that is no part of its own, the whole message."""
+        return self.remedy or self.message
 
     @property
     def holds(self) -> bool:
@@ -33,9 +41,9 @@ def passed(reason: Reason, message: str) -> Finding:
     return Finding(True, reason, message)
 
 
-def failed(reason: Reason, message: str, *, is_transient: bool | None = None) -> Finding:
+def failed(reason: Reason, message: str, *, is_transient: bool | None = None, remedy: str | None = None) -> Finding:
     """The check failed."""
-    return Finding(False, reason, message, is_transient)
+    return Finding(False, reason, message, is_transient, remedy or "")
 
 
 def unknown(reason: Reason, message: str) -> Finding:

@@ -183,7 +183,7 @@ INTERRUPTED: Final = failed(
 def verdict(mode: ProbeMode, result: ProbeResult, *, now: datetime) -> Finding:
     """What the end of the dialogue means."""
     if result.failure is not None:
-        return failed(result.failure.reason, result.failure.explained)
+        return failed(result.failure.reason, result.failure.explained, remedy=result.failure.remedy)
     warning = certificate_warning(probed_server(result.server), format_time(now))
     return passed(Reason.TEST_PASSED, f"{PASSED[mode]}{warning}{warned(result.warnings)}")
 
@@ -209,6 +209,9 @@ def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTes
     )
 
 
+ENDED: Final = "The test has ended; Succeeded says how."
+
+
 def state_findings(finding: Finding) -> Findings:
     """The conditions of a test about which this is known; a finding that is not unknown is its end.
 
@@ -217,11 +220,11 @@ def state_findings(finding: Finding) -> Findings:
     has_ended = finding.status is not None
     complete = passed if has_ended else failed
     findings = {
-        ConditionType.COMPLETE: complete(finding.reason, finding.message),
+        ConditionType.COMPLETE: complete(finding.reason, ENDED if has_ended else finding.message),
         ConditionType.SUCCEEDED: finding,
     }
     if not has_ended:
         findings[ConditionType.RECONCILING] = passed(finding.reason, finding.message)
     elif not finding.holds:
-        findings[ConditionType.STALLED] = passed(finding.reason, finding.message)
+        findings[ConditionType.STALLED] = passed(finding.reason, finding.advice)
     return findings

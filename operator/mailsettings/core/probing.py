@@ -331,7 +331,7 @@ def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool 
         return _PENDING
     if status.failure is not None:
         failure = status.failure
-        return failed(Reason(failure.cause), failure.explained, is_transient=failure.transient)
+        return failed(Reason(failure.cause), failure.explained, is_transient=failure.transient, remedy=failure.remedy)
     warning = certificate_warning(status.server, status.last_probe_time)
     return passed(Reason.PROBE_PASSED, f"{PASSED[status.mode]}{warning}{warned(status.warnings)}")
 

@@ -148,7 +148,7 @@ def _finding(
     """A provider that is down tells nothing against a token that still lives; one that refuses does."""
     live = stored is not None and stored.is_live(now)
     if failure is not None and not (live and failure.transient):
-        return failed(Reason(failure.cause), failure.explained)
+        return failed(Reason(failure.cause), failure.explained, remedy=failure.remedy)
     if awaited is not None and not subject.can_renew(stored):
         return awaited
     if not live:
