@@ -26,6 +26,7 @@ from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
 from mailsettings.api.scalars import parse_duration
 from mailsettings.core.causes.cause import Cause
+from mailsettings.core.probing import TRIED_AGAIN
 from mailsettings.edges.smtp import QUIT_TIMEOUT, TLS_ANSWER_TIMEOUT
 from tests.cluster.conftest import server_spec
 from tests.cluster.test_oauth2 import give_secret, oauth2_spec
@@ -660,7 +661,7 @@ def test_fault_ends_in_its_cause(operator: OperatorProcess, found: Mapping[str, 
     ready, stalled = condition(settings, "Ready"), condition(settings, "Stalled")
     assert ready is not None
     assert ready["message"] == f"ProbeSucceeded: {said['message']}"
-    assert stalled is None or stalled["message"] == f"ProbeSucceeded: {failure['remedy']}"
+    assert stalled is None or stalled["message"] == f"ProbeSucceeded: {failure['remedy']} {TRIED_AGAIN}"
     assert reason_of(settings, "Stalled") == (None if failure["transient"] else ("True", fault.cause))
     assert_in_time(fault, settings["status"]["probe"])
     if fault.cause is C.CONNECTION_TIMEOUT:

@@ -21,7 +21,16 @@ from mailsettings.core.probe import (
     Stage,
     StageTime,
 )
-from mailsettings.core.probing import FinishedProbe, ProbeSubject, due_at, probe_subject, record, remembered, verdict
+from mailsettings.core.probing import (
+    TRIED_AGAIN,
+    FinishedProbe,
+    ProbeSubject,
+    due_at,
+    probe_subject,
+    record,
+    remembered,
+    verdict,
+)
 from mailsettings.core.schedule import FIRST_RETRY, FIRST_RETRY_AFTER_REFUSAL, JITTER
 from mailsettings.core.sender_dns import Sender
 from tests.unit.builders import resolved
@@ -152,7 +161,10 @@ def test_verdict_says_what_to_do_and_where_more_is_told() -> None:
         "docs": "docs/a.md#b",
         "transient": False,
     }
-    assert found(subject(), status).message == "No. Do. See docs/a.md#b."
+    verdict = found(subject(), status)
+    assert verdict.message == "No. Do. See docs/a.md#b."
+    assert verdict.advice == f"Do. {TRIED_AGAIN}"
+    assert "mailsettings.dev/probe-requested-at" in TRIED_AGAIN
 
 
 @pytest.mark.parametrize("is_transient", [True, False])

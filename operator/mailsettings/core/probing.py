@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from mailsettings.api import names
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import PROVIDERS, MailboxLimits
@@ -331,9 +332,17 @@ def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool 
         return _PENDING
     if status.failure is not None:
         failure = status.failure
-        return failed(Reason(failure.cause), failure.explained, is_transient=failure.transient, remedy=failure.remedy)
+        remedy = f"{failure.remedy or failure.message} {TRIED_AGAIN}"
+        return failed(Reason(failure.cause), failure.explained, is_transient=failure.transient, remedy=remedy)
     warning = certificate_warning(status.server, status.last_probe_time)
     return passed(Reason.PROBE_PASSED, f"{PASSED[status.mode]}{warning}{warned(status.warnings)}")
+
+
+TRIED_AGAIN: Final = (
+    "A change of the settings or of their Secrets is tried at once; after any other, give the settings that name the "
+    f"server a new value of the annotation {names.ANNOTATION_PROBE_REQUESTED_AT}."
+)
+"""Of what only a person can mend, and not always in the cluster; without it the next probe may be hours away."""
 
 
 def warned(warnings: Iterable[str] | None) -> str:
