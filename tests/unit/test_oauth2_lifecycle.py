@@ -128,7 +128,9 @@ def test_failure_says_what_to_do_and_where_more_is_told() -> None:
     assert told.remedy == "Do."
     assert told.docs == "docs/troubleshooting.md#refreshtokenrevoked"
     said = "Revoked. Do. See docs/troubleshooting.md#refreshtokenrevoked."
-    assert decided(stored(), told).finding.message == said == refused.message
+    finding = decided(stored(), told).finding
+    assert finding.message == said == refused.message
+    assert finding.advice == "Do."
     still = failure(UNREACHABLE, before=told)
     assert (still.message, still.remedy, still.docs) == (told.message, told.remedy, told.docs)
 
