@@ -188,9 +188,11 @@ class _LaterPython:
         return self._own if binary_form else None
 
 
-@pytest.mark.parametrize(("further", "count"), [(None, 1), ([], 1), (["ca"], 2), (["ca", "garbage"], 2)])
+@pytest.mark.parametrize(
+    ("further", "count"), [(None, 1), ([], 1), (["ca"], 2), (["ca", "garbage"], 2), (["long", "ca"], 2)]
+)
 def test_every_pythons_way_to_the_chain_is_known(further: list[str] | None, count: int) -> None:
-    ders = {"ca": ssl.PEM_cert_to_DER_cert(TLS.ca_pem), "garbage": b"no certificate"}
+    ders = {"ca": ssl.PEM_cert_to_DER_cert(TLS.ca_pem), "garbage": b"no certificate", "long": b"x" * 99999}
     own = ssl.PEM_cert_to_DER_cert(TLS.chain_pem)
     chain = None if further is None else [own, *(ders[each] for each in further)] if further else []
     for read in (sent_chain, trusted_chain):

@@ -67,6 +67,10 @@ MAX_NAME_LENGTH: Final = 200
 """Of a subject or issuer, in characters."""
 
 
+MAX_LENGTH: Final = 32 * 1024
+"""Of a certificate, in bytes; real ones have some two thousand. A longer one is not looked at."""
+
+
 def sent_chain(connection: ssl.SSLObject) -> tuple[Certificate, ...]:
     """The certificates that the server has sent, as far as they can be read, its own first, and not too many.
 
@@ -98,9 +102,12 @@ def _chain(connection: ssl.SSLObject, name: str) -> Iterator[bytes]:
 
 
 def _readable(chain: Iterable[bytes]) -> tuple[Certificate, ...]:
-    return tuple(found for each in islice(chain, MAX_CHAIN) if (found := _certificate(each)) is not None)
+    short = (each for each in islice(chain, MAX_CHAIN) if len(each) <= MAX_LENGTH)
+    return tuple(found for each in short if (found := _certificate(each)) is not None)
 
 
+# Thousands of probes see the same few: those of a provider's servers and of its authorities.
+@lru_cache(maxsize=64)
 def _certificate(der: bytes) -> Certificate | None:
     try:
         certificate = x509.load_der_x509_certificate(der)
