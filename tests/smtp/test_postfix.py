@@ -44,7 +44,9 @@ def servers() -> Iterator[Postfix]:
 
 def mail(*, sender: str = f"Acme Ünïcode <{USERNAME}>", recipient: str = postfix.RECIPIENT) -> interface.TestMail:
     """A mail that can be told from all others."""
-    return interface.TestMail(sender, recipient, f"MailServerSettings acme/{secrets.token_hex(8)}")
+    return interface.TestMail(
+        sender, recipient, interface.Origin(f"MailServerSettings acme/{secrets.token_hex(8)}", "acme")
+    )
 
 
 def ask(servers: Postfix, listener: str, mode: TlsMode, **options: object) -> interface.ProbeRequest:
@@ -158,7 +160,11 @@ async def test_starttls_where_there_is_none(servers: Postfix) -> None:
 )
 async def test_the_client_introduces_itself_acceptably(servers: Postfix, name: str, accepted: bool) -> None:
     result = await smtp.probe(
-        ask(servers, "start_tls", START_TLS), policy=ALLOW_LOOPBACK, deadline=PATIENT, ehlo_name=name
+        ask(servers, "start_tls", START_TLS),
+        permit=interface.freely,
+        policy=ALLOW_LOOPBACK,
+        deadline=PATIENT,
+        ehlo_name=name,
     )
     assert (result.failure is None) is accepted
     assert result.failure is None or result.failure.stage is Stage.EHLO

@@ -30,7 +30,9 @@ from mailsettings.core.server import BearerToken, Credentials, Proxy, Server, So
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse battery staple"
 LOGIN = Credentials("no-reply@acme.example", PASSWORD)
-MAIL = interface.TestMail("Acme <no-reply@acme.example>", "ops@acme.example", "MailServerSettings acme/smtp")
+MAIL = interface.TestMail(
+    "Acme <no-reply@acme.example>", "ops@acme.example", interface.Origin("MailServerSettings acme/smtp", "acme")
+)
 START_TLS = ProbeRequest(
     Server("smtp.example.com", 587, TlsMode.START_TLS, timedelta(seconds=10)),
     ProbeMode.SEND,

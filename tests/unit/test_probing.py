@@ -11,7 +11,7 @@ from mailsettings.api.status import ProbeStatus
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding
-from mailsettings.core.probe import Certificate, ProbeFailure, ProbeResult, ServerFacts, Stage, StageTime
+from mailsettings.core.probe import Certificate, Origin, ProbeFailure, ProbeResult, ServerFacts, Stage, StageTime
 from mailsettings.core.probing import FinishedProbe, ProbeSubject, due_at, probe_subject, record, remembered, verdict
 from mailsettings.core.schedule import FIRST_RETRY, FIRST_RETRY_AFTER_REFUSAL, JITTER
 from mailsettings.core.sender_dns import Sender
@@ -19,6 +19,7 @@ from tests.unit.builders import resolved
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DIGEST = Digester(b"k" * 32)
+ORIGIN = Origin("MailServerSettings acme/mail", "acme")
 BAD = ProbeFailure(Stage.AUTH, Reason.BAD_CREDENTIALS, "refused", 535, "5.7.8")
 
 
@@ -28,7 +29,7 @@ def subject(
     made = probe_subject(
         settings or resolved(**fields),
         DIGEST,
-        described_as="MailServerSettings acme/mail",
+        ORIGIN,
         uid="uid",
         generation=generation,
         requested_at=requested_at,
@@ -51,7 +52,7 @@ def found(tested: ProbeSubject, status: ProbeStatus | None, *, suspend: bool = F
 
 def test_disabled_probes_have_no_subject() -> None:
     settings = resolved(probe={"mode": "Disabled"})
-    assert probe_subject(settings, DIGEST, described_as="x", uid="u", generation=1, requested_at=None) is None
+    assert probe_subject(settings, DIGEST, ORIGIN, uid="u", generation=1, requested_at=None) is None
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_what_a_login_does_not_depend_on_leads_to_none(change: dict[str, Any]) -
 def test_fingerprint_does_not_give_the_password_away_nor_depends_on_the_process() -> None:
     first = subject().fingerprint
     assert first == subject().fingerprint
-    other = probe_subject(resolved(), Digester(b"x" * 32), described_as="x", uid="uid", generation=1, requested_at=None)
+    other = probe_subject(resolved(), Digester(b"x" * 32), ORIGIN, uid="uid", generation=1, requested_at=None)
     assert other is not None
     assert other.fingerprint != first
 
@@ -250,18 +251,16 @@ def test_a_proxy_and_its_login_are_part_of_what_is_tested() -> None:
 def test_the_clusters_name_is_no_part_of_what_is_tested() -> None:
     sends = resolved(probe={"mode": "Send", "recipient": "ops@acme.example"})
     subjects = [
-        probe_subject(sends, DIGEST, described_as="x", uid="u", generation=1, requested_at=None, cluster=cluster)
+        probe_subject(sends, DIGEST, replace(ORIGIN, cluster=cluster), uid="u", generation=1, requested_at=None)
         for cluster in ("a", "b")
     ]
-    assert [each.request.mail.cluster for each in subjects if each and each.request.mail] == ["a", "b"]
+    assert [each.request.mail.origin.cluster for each in subjects if each and each.request.mail] == ["a", "b"]
     assert len({each.fingerprint for each in subjects if each}) == 1
 
 
 def checking(mail_from: str = "a@acme.example") -> ProbeSubject:
     settings = resolved(mailFrom=mail_from)
-    made = probe_subject(
-        settings, DIGEST, described_as="x", uid="uid", generation=1, requested_at=None, checks_sender=True
-    )
+    made = probe_subject(settings, DIGEST, ORIGIN, uid="uid", generation=1, requested_at=None, checks_sender=True)
     assert made is not None
     return made
 

@@ -5,7 +5,7 @@ probes nothing that has been probed, and any change of spec, Secret or ConfigMap
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,6 +19,8 @@ from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding, failed, passed, unknown
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.probe import (
+    Hold,
+    Origin,
     ProbeFailure,
     ProbeProgress,
     ProbeRequest,
@@ -88,12 +90,11 @@ class FinishedProbe:
 def probe_subject(
     settings: ResolvedSettings,
     digest: Digester,
+    origin: Origin,
     *,
-    described_as: str,
     uid: str,
     generation: int,
     requested_at: str | None,
-    cluster: str = "unnamed",
     checks_sender: bool = False,
 ) -> ProbeSubject | None:
     """What a probe of these settings tests; None: probes are disabled.
@@ -101,11 +102,10 @@ def probe_subject(
     Args:
         settings: the settings.
         digest: makes the fingerprint, which holds the password.
-        described_as: the settings in the test mail: `MailServerSettings acme/notifications`.
+        origin: of the test mail.
         uid: of the object.
         generation: of the object.
         requested_at: the annotation by which a person asks for a probe.
-        cluster: the cluster's name in the test mail.
         checks_sender: whether the sender's domain is looked at in DNS.
     """
     plan = settings.effective.probe
@@ -113,7 +113,7 @@ def probe_subject(
         return None
     mail = None
     if plan.mode is ProbeMode.SEND and plan.recipient is not None:
-        mail = TestMail(settings.effective.mail_from, plan.recipient, settings=described_as, cluster=cluster)
+        mail = TestMail(settings.effective.mail_from, plan.recipient, origin)
     request = ProbeRequest(
         server=settings.server,
         mode=plan.mode,
@@ -131,7 +131,8 @@ def probe_subject(
     if request.sender is None:
         del content["sender"]
     if mail is not None:
-        del content["mail"]["cluster"]  # only words
+        # The rest of its origin makes no difference to the server.
+        content["mail"] = {"sender": mail.sender, "recipient": mail.recipient, "settings": origin.settings}
     if settings.token is not None:
         content["credentials"] = settings.token.fingerprint
     token = settings.token.serial if settings.token is not None else None
@@ -310,6 +311,20 @@ def verdict(subject: ProbeSubject, status: ProbeStatus | None, *, suspend: bool 
         return failed(Reason(failure.cause), failure.explained, is_transient=failure.transient)
     warning = certificate_warning(status.server, status.last_probe_time)
     return passed(Reason.PROBE_PASSED, f"{PASSED[status.mode]}{warning}{warned(status.warnings)}")
+
+
+def is_held_back(finished: FinishedProbe) -> bool:
+    """Whether a probe sent no mail because of the bound on them; the settings are neither better nor worse for that."""
+    hold = finished.result.hold
+    return hold is not None and hold.until is not None
+
+
+def held_back(finding: Finding, hold: Hold) -> Finding:
+    """The verdict so far, with why the next test mail waits, and until when."""
+    waits = f"The next test waits: {hold.text}."
+    if finding == _PENDING:
+        return unknown(Reason.MAIL_LIMIT_REACHED, waits)
+    return replace(finding, message=f"{finding.message} {waits}")
 
 
 def warned(warnings: Iterable[str] | None) -> str:
