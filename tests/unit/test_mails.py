@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import ValidationError
 
+from mailsettings.core import probe
 from mailsettings.core.digest import Digester
 from mailsettings.core.mails import (
     MAX_ACCOUNTS,
@@ -18,14 +20,14 @@ from mailsettings.core.mails import (
     read_counts,
     written_counts,
 )
-from mailsettings.core.probe import Hold, Origin, TestMail
+from mailsettings.core.probe import Hold, Origin
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())
 DIGEST = Digester(b"k" * 32)
 BOUNDS = Bounds(of_namespace=3, to_recipient=5)
-ACCOUNT = Account("a1", 4, "of this namespace")
-MAIL = TestMail("a@acme.example", "ops@acme.example", Origin("MailServerSettings shop/mail", "shop"))
+ACCOUNT = Account("a1", 4, "this namespace's")
+MAIL = probe.TestMail("a@acme.example", "ops@acme.example", Origin("MailServerSettings shop/mail", "shop"))
 
 
 def to(recipient: str, namespace: str = "shop") -> list[str]:
@@ -53,8 +55,8 @@ def most_in_a_window(sent: Sequence[datetime]) -> int:
 
 def test_a_mail_is_counted_against_its_namespace_and_its_recipient() -> None:
     of_namespace, to_recipient = accounts(MAIL, DIGEST, BOUNDS)
-    assert (of_namespace.limit, of_namespace.whose) == (3, "of this namespace")
-    assert (to_recipient.limit, to_recipient.whose) == (5, "to this recipient")
+    assert (of_namespace.limit, of_namespace.whose) == (3, "this namespace's")
+    assert (to_recipient.limit, to_recipient.whose) == (5, "this recipient's")
     assert to("ops@acme.example", "other")[0] != of_namespace.name
     assert to("ops@acme.example", "other")[1] == to_recipient.name
     assert to("dev@acme.example") == [of_namespace.name, to("dev@acme.example", "other")[1]]
@@ -158,5 +160,5 @@ def test_what_a_wrong_clock_wrote_neither_frees_nor_blocks_for_long(since_s: int
     ],
 )
 def test_what_cannot_be_read_is_not_taken_for_nothing(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValidationError):
         read_counts(text)

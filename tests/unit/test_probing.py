@@ -11,8 +11,18 @@ from mailsettings.api.status import ProbeStatus
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding
-from mailsettings.core.probe import Certificate, Origin, ProbeFailure, ProbeResult, ServerFacts, Stage, StageTime
-from mailsettings.core.probing import FinishedProbe, ProbeSubject, due_at, probe_subject, record, remembered, verdict
+from mailsettings.core.probe import Certificate, Hold, Origin, ProbeFailure, ProbeResult, ServerFacts, Stage, StageTime
+from mailsettings.core.probing import (
+    FinishedProbe,
+    ProbeSubject,
+    due_at,
+    held_back,
+    is_held_back,
+    probe_subject,
+    record,
+    remembered,
+    verdict,
+)
 from mailsettings.core.schedule import FIRST_RETRY, FIRST_RETRY_AFTER_REFUSAL, JITTER
 from mailsettings.core.sender_dns import Sender
 from tests.unit.builders import resolved
@@ -234,6 +244,41 @@ def test_a_forged_date_is_not_believed() -> None:
     server = status.server.model_copy(update={"certificate": forged})
     assert remembered(status.model_copy(update={"server": server})) is None
     assert remembered(status) == status
+
+
+HOLD = Hold("this namespace's bound is reached", NOW + timedelta(minutes=20))
+
+
+def test_a_probe_that_sent_no_mail_for_the_bound_tells_nothing_of_the_settings() -> None:
+    tested = subject(probe={"mode": "Send", "recipient": "ops@acme.example"})
+    assert is_held_back(replace(finished(tested), result=ProbeResult(timedelta(), BAD, hold=HOLD)))
+    uncounted = replace(HOLD, until=None)
+    assert not is_held_back(replace(finished(tested), result=ProbeResult(timedelta(), BAD, hold=uncounted)))
+    assert not is_held_back(finished(tested, BAD))
+
+
+def test_what_waits_for_the_bound_says_so_and_until_when() -> None:
+    waits = "The next test waits: this namespace's bound is reached; there is room again at 2026-01-01T12:20:00Z."
+    tested = subject()
+    never = held_back(found(tested, None), HOLD)
+    assert (never.status, never.reason, never.message) == (None, Reason.MAIL_LIMIT_REACHED, waits)
+    good = held_back(found(tested, passed_status(tested)), HOLD)
+    assert (good.status, good.reason) == (True, Reason.PROBE_PASSED)
+    assert good.message == f"The server was reached and accepted the login. {waits}"
+    bad = held_back(found(tested, record(finished(tested, BAD), None)), HOLD)
+    assert (bad.status, bad.reason) == (False, Reason.BAD_CREDENTIALS)
+    assert bad.message.endswith(waits)
+
+
+def test_whose_account_a_mail_is_on_is_no_part_of_what_is_tested() -> None:
+    sends = resolved(probe={"mode": "Send", "recipient": "ops@acme.example"})
+    here, there = (
+        probe_subject(sends, DIGEST, replace(ORIGIN, namespace=each), uid="u", generation=1, requested_at=None)
+        for each in ("a", "b")
+    )
+    assert here is not None
+    assert there is not None
+    assert here.fingerprint == there.fingerprint
 
 
 def behind(**proxy: Any) -> ProbeSubject:

@@ -45,7 +45,7 @@ class Account:
     """A digest under the operator's key: nobody who reads the ledger learns an address from it."""
     limit: int
     whose: str
-    """For people: `of this namespace`."""
+    """For people: `this namespace's`."""
 
     @property
     def shard(self) -> str:
@@ -56,8 +56,8 @@ class Account:
 def accounts(mail: TestMail, digest: Digester, bounds: Bounds) -> tuple[Account, ...]:
     """What a mail is counted against."""
     return (
-        Account(digest(["namespace", mail.origin.namespace]), bounds.of_namespace, "of this namespace"),
-        Account(digest(["recipient", _mailbox(mail.recipient)]), bounds.to_recipient, "to this recipient"),
+        Account(digest(["namespace", mail.origin.namespace]), bounds.of_namespace, "this namespace's"),
+        Account(digest(["recipient", _mailbox(mail.recipient)]), bounds.to_recipient, "this recipient's"),
     )
 
 
@@ -77,7 +77,7 @@ def counted(counts: Counts, account: Account, now: datetime) -> Counts | Hold:
     since_s, sent = live.get(account.name, (now_s, 0))
     if sent >= account.limit:
         return Hold(
-            f"{sent} test mails {account.whose} were counted within an hour, and no more may be sent",
+            f"{account.whose} bound of {account.limit} test mails in an hour is reached",
             datetime.fromtimestamp(since_s + lasts_s, UTC),
         )
     if account.name not in live and len(live) >= MAX_ACCOUNTS:

@@ -201,7 +201,7 @@ class Hold:
     @property
     def text(self) -> str:
         """Why, and until when, without a full stop."""
-        return self.why if self.until is None else f"{self.why} until {format_time(self.until)}"
+        return self.why if self.until is None else f"{self.why}; there is room again at {format_time(self.until)}"
 
 
 @dataclass(frozen=True, slots=True)
