@@ -409,11 +409,7 @@ def test_each_fault(fault: Fault, request_: ProbeRequest, reason: Reason, says: 
 @pytest.mark.parametrize(
     ("until", "reason", "says"),
     [
-        (datetime(2026, 1, 1, 13, tzinfo=UTC), R.MAIL_LIMIT_REACHED, "enough; there is room again at 2026-01-01T13:0"),
-            datetime(2026, 1, 1, 13, tzinfo=UTC),
-            R.MAIL_LIMIT_REACHED,
-            "enough; there is room again at 2026-01-01T13:00:00Z.",
-        ),
+        (datetime(2026, 1, 1, 13, tzinfo=UTC), R.MAIL_LIMIT_REACHED, "enough; there is room again at 2026-01-01T13:00"),
         (None, R.MAIL_NOT_COUNTED, "enough. "),
     ],
 )
