@@ -110,6 +110,13 @@ def test_where_there_is_no_room_it_is_said_when_there_is() -> None:
     assert counted(full, ACCOUNT, until) == {ACCOUNT.name: (NOW_S + 3600, 1)}
 
 
+def test_a_window_begins_with_its_first_mail() -> None:
+    """Else a mail now and then would keep it open for ever."""
+    counts = after(after({}, 1), 2, now=NOW + timedelta(minutes=59))
+    assert counts == {ACCOUNT.name: (NOW_S, 3)}
+    assert counted(counts, ACCOUNT, NOW + WINDOW) == {ACCOUNT.name: (NOW_S + 3600, 1)}
+
+
 def test_accounts_do_not_share_their_counts() -> None:
     full = after({}, ACCOUNT.limit)
     other = replace(ACCOUNT, name="a2")
