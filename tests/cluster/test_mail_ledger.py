@@ -382,7 +382,7 @@ def test_ledger_that_cannot_be_read_lets_nothing_through_until_it_is_deleted(
         kube.patch("Secret", secret["metadata"]["name"], NAMESPACE, data=garbage)
     kube.create(SETTINGS, "mail", namespace, spec=sending(server, recipient))
     settings = kube.wait_condition("mail", namespace, "ProbeSucceeded", "False", "MailNotCounted")
-    assert "the ledger of test mails cannot be read" in settings["status"]["probe"]["failure"]["message"]
+    assert "the counts in the Secret mail-ledger-" in settings["status"]["probe"]["failure"]["message"]
     assert len(server.attempts) == 1, "the server is left alone"
     for secret in secrets_of(kube):
         kube.delete("Secret", secret["metadata"]["name"], NAMESPACE)

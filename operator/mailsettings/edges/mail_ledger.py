@@ -6,6 +6,7 @@ counted is not sent.
 
 import asyncio
 import base64
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -34,6 +35,10 @@ PATIENCE_S: Final = 10
 ATTEMPTS: Final = 6
 FIRST_PAUSE_S: Final = 0.1
 """Before the second attempt; each later pause is twice as long."""
+
+
+class _UnreadableError(Exception):
+    """A shard holds something else than counts: it would be wrong to take that for nothing. The text says which."""
 
 
 class MailLedger:
@@ -76,14 +81,14 @@ class MailLedger:
                         return hold
         except ApiError as error:
             return self._not_counted(f"the API server says {error.status} {error.reason}", error)
-        except UNREACHABLE as error:
+        except (*UNREACHABLE, json.JSONDecodeError) as error:
             return self._not_counted("the API server does not answer", error)
-        except ValueError as error:
-            return self._not_counted("the ledger of test mails cannot be read", error)
+        except _UnreadableError as error:
+            return self._not_counted(str(error), error)
         return None
 
     def _not_counted(self, why: str, error: Exception) -> Hold:
-        self._logger.warning("a test mail is not counted, and so not sent: %s", described(error))
+        self._logger.warning("a test mail is not counted, and so not sent: %s (%s)", why, described(error))
         return Hold(why, None)
 
     async def _look(self, account: Account) -> Hold | None:
@@ -137,8 +142,13 @@ def _counts(document: Json | None) -> Counts:
     """What a shard holds.
 
     Raises:
-        ValueError: it cannot be read: it would be wrong to take that for nothing.
+        _UnreadableError: it cannot be read.
     """
     if document is None:
         return {}
-    return read_counts(base64.b64decode((document.get("data") or {}).get(DATA_KEY, ""), validate=True).decode())
+    text = (document.get("data") or {}).get(DATA_KEY, "")
+    try:
+        return read_counts(base64.b64decode(text, validate=True).decode())
+    except ValueError:
+        name = document["metadata"]["name"]
+        raise _UnreadableError(f"the counts in the Secret {name} cannot be read") from None
