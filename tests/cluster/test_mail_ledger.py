@@ -7,6 +7,7 @@ import asyncio
 import base64
 import logging
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -28,7 +29,7 @@ from tests.support.kube import MERGE_PATCH, Json, Kube, condition, path, reason_
 from tests.support.mail_ledger import counted, let_an_hour_pass, secrets_of
 from tests.support.own_cluster import OwnCluster, create_namespace
 from tests.support.policies import secrets_policy
-from tests.support.smtp_server import PASSWORD, MailServer, ScriptedServer, hang, say, scripted_server
+from tests.support.smtp_server import PASSWORD, MailServer, Peer, ScriptedServer, hang, say, scripted_server
 
 OF_NAMESPACE: Final = 3
 TO_RECIPIENT: Final = 5
@@ -370,6 +371,30 @@ def test_what_cannot_be_counted_is_not_sent(
     kube.patch(SETTINGS, "mail", namespace, metadata={"annotations": {REQUEST: "now"}})
     kube.wait_ready("mail", namespace)
     assert len(server.mails) == 1
+
+
+def test_no_mail_goes_while_the_api_server_is_away(
+    own_cluster: OwnCluster, namespace: str, recipient: str, loop_thread: LoopThread
+) -> None:
+    """It goes away when all else of the dialogue is done."""
+    kube, asked, go_on = own_cluster.kube, threading.Event(), threading.Event()
+
+    async def take_the_recipient(peer: Peer) -> None:
+        asked.set()
+        await asyncio.to_thread(go_on.wait, 30)
+        await say("250 2.1.5 ok")(peer)
+
+    with loop_thread.entered(scripted_server({"RCPT": take_the_recipient})) as server:
+        spec = sending(MailServer(port=server.port), recipient)
+        spec["connection"]["timeout"] = "1m"
+        kube.create(SETTINGS, "mail", namespace, spec=spec)
+        kube.wait(asked.is_set, "the recipient")
+        with own_cluster.without_apiserver():
+            go_on.set()
+            kube.wait(lambda: "QUIT" in server.lines, "the end of the dialogue")
+        assert "DATA" not in server.lines
+        settings = kube.wait_condition("mail", namespace, "ProbeSucceeded", "False", "MailNotCounted", timeout=60)
+    assert "the API server does not answer" in settings["status"]["probe"]["failure"]["message"]
 
 
 def test_ledger_that_cannot_be_read_lets_nothing_through_until_it_is_deleted(

@@ -116,7 +116,7 @@ async def test_what_cannot_be_looked_up_is_not_begun() -> None:
     assert await ledger(api).look(MAIL) == Hold("the API server says 403 Forbidden", None)
 
 
-@pytest.mark.parametrize("error", [CONFLICT, BUSY, ApiError(404, "NotFound", "")])
+@pytest.mark.parametrize("error", [CONFLICT, BUSY, ApiError(404, "NotFound", ""), ConnectionResetError()])
 @pytest.mark.parametrize("method", WRITES)
 async def test_passing_trouble_is_waited_out(error: Exception, method: str) -> None:
     api = FaultyApi()

@@ -37,6 +37,10 @@ FIRST_PAUSE_S: Final = 0.1
 """Before the second attempt; each later pause is twice as long."""
 
 
+_UNANSWERED: Final = (*UNREACHABLE, json.JSONDecodeError)
+"""There was no answer, or one that was cut off."""
+
+
 class _UnreadableError(Exception):
     """A shard holds something else than counts: it would be wrong to take that for nothing. The text says which."""
 
@@ -81,7 +85,7 @@ class MailLedger:
                         return hold
         except ApiError as error:
             return self._not_counted(f"the API server says {error.status} {error.reason}", error)
-        except (*UNREACHABLE, json.JSONDecodeError) as error:
+        except _UNANSWERED as error:
             return self._not_counted("the API server does not answer", error)
         except _UnreadableError as error:
             return self._not_counted(str(error), error)
@@ -101,8 +105,8 @@ class MailLedger:
             for _ in range(ATTEMPTS - 1):
                 try:
                     return await self._try_to_count(account)
-                except ApiError as error:
-                    if not (error.is_conflict or error.is_not_found or error.is_temporary):
+                except (ApiError, *_UNANSWERED) as error:
+                    if not _may_pass(error):
                         raise
                 await asyncio.sleep(pause_s)
                 pause_s *= 2
@@ -136,6 +140,13 @@ class MailLedger:
 
     def _path(self, account: Account) -> str:
         return core_path("secrets", self._namespace, names.mail_ledger_name(account.shard))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it may go better in a moment. If only the answer was lost, the mail is counted once too often."""
+    if not isinstance(error, ApiError):
+        return True
+    return error.is_conflict or error.is_not_found or error.is_temporary
 
 
 def _counts(document: Json | None) -> Counts:
