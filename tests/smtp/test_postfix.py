@@ -59,7 +59,7 @@ async def test_a_mail_arrives(servers: Postfix, listener: str, mode: TlsMode) ->
     sent = mail()
     result = await probe(ask(servers, listener, mode, mail=sent))
     assert result.failure is None, servers.logs()
-    message = servers.received(f"Test mail of {sent.settings}")
+    message = servers.received(f"Test mail of {sent.origin.settings}")
     assert message["From"] == sent.sender
     assert message["To"] == postfix.RECIPIENT
     assert message["Auto-Submitted"] == "auto-generated"
@@ -67,7 +67,7 @@ async def test_a_mail_arrives(servers: Postfix, listener: str, mode: TlsMode) ->
     assert message["Message-ID"].endswith("@acme.example>")
     body = message.get_body(("plain",))
     assert body is not None
-    assert sent.settings in body.get_content()
+    assert sent.origin.settings in body.get_content()
 
 
 @LISTENER
@@ -102,7 +102,7 @@ async def test_certificates_are_verified(servers: Postfix, listener: str, mode: 
 async def test_a_relay_without_a_login(servers: Postfix) -> None:
     sent = mail()
     assert (await probe(ask(servers, "relay", DISABLED, credentials=None, mail=sent))).failure is None
-    servers.received(f"Test mail of {sent.settings}")
+    servers.received(f"Test mail of {sent.origin.settings}")
 
 
 async def test_relay_denied(servers: Postfix) -> None:

@@ -48,6 +48,6 @@ async def failure(
     asked: interface.ProbeRequest, *, policy: EgressPolicy = ALLOW_LOOPBACK, deadline: timedelta = PATIENT
 ) -> interface.ProbeFailure:
     """How a probe failed that must fail."""
-    result = await probe(asked, permit=interface.freely, policy=policy, deadline=deadline)
+    result = await probe(asked, policy=policy, deadline=deadline)
     assert result.failure is not None, "the probe passed"
     return result.failure

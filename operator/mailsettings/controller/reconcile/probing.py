@@ -71,8 +71,8 @@ def probe(
     finished = services.probes.finished(key, subject)
     hold = None
     if finished is not None and is_held_back(finished):
-        # It has tested nothing, so nothing of it is kept; `finished` stays with the runner until there is room.
-        finished, hold = None, finished.result.hold
+        # It has tested nothing, so nothing of it is kept; it stays with the runner until there is room.
+        hold, finished = finished.result.hold, None
     status = confirmed(record(finished, before) if finished else before, subject)
     finding = verdict(subject, status, suspend=suspend)
     if suspend:
