@@ -78,7 +78,9 @@ class Config(BaseModel):
     test_limit: Annotated[int, Field(ge=1, le=100)] = 8
     """How many of those probes may be MailServerTests; of one namespace two at most."""
     test_mails_per_hour: Annotated[int, Field(ge=1, le=1000)] = 20
-    """How many mails the MailServerTests of one namespace may send in an hour."""
+    """How many test mails may be sent in an hour for the objects of one namespace: probes and MailServerTests."""
+    recipient_mails_per_hour: Annotated[int, Field(ge=1, le=1000)] = 60
+    """How many test mails may be sent in an hour to one address, from all namespaces together."""
     oauth2_ca_file: Annotated[str, AfterValidator(_readable)] = ""
     """A file of PEM certificates that identity providers are trusted by, beside the public authorities."""
     oauth2_token_file: Annotated[str, AfterValidator(_readable)] = ""

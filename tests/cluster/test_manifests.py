@@ -682,6 +682,13 @@ REFUSED: Final = "the mailsettings operator may write only Secrets"
         pytest.param(secret("a", names.CONSENT_TYPE, consent_of="1"), False, False, id="a consent elsewhere"),
         pytest.param(secret("a", names.CONSENT_TYPE), True, False, id="a consent for nothing"),
         pytest.param(secret("a", "Opaque", consent_of="1"), True, False, id="a consent's label, another type"),
+        pytest.param(secret("mail-ledger-0", names.MAIL_LEDGER_TYPE), True, True, id="counts of mails"),
+        pytest.param(secret("mail-ledger-0", names.MAIL_LEDGER_TYPE), False, False, id="counts elsewhere"),
+        pytest.param(secret("mail-ledger-g", names.MAIL_LEDGER_TYPE), True, False, id="counts of another name"),
+        pytest.param(secret("mail-ledger-0", "Opaque"), True, False, id="the counts' name, another type"),
+        pytest.param(
+            secret("mail-ledger-0", names.MAIL_LEDGER_TYPE, labelled=False), True, False, id="counts, no label"
+        ),
         pytest.param(secret("other-key", names.OPERATOR_KEY_TYPE), True, False, id="a key of another name"),
         pytest.param(secret(names.OPERATOR_KEY_NAME, names.OPERATOR_KEY_TYPE), False, False, id="its key elsewhere"),
         pytest.param(secret(names.OPERATOR_KEY_NAME, "Opaque"), True, False, id="its key's name, another type"),
@@ -740,6 +747,25 @@ def test_operator_answers_and_removes_consents_that_people_have_begun(client: Cl
     assert eventually(lambda: patch(told), lambda answer: answer.accepted).accepted
     assert not patch({"metadata": {"labels": {names.LABEL_CONSENT_OF: None}}}).accepted
     assert client.call("DELETE", f"{path}/a", query=DRY_RUN, user=OPERATOR).accepted
+
+
+def test_operator_counts_mails_and_cannot_begin_anew(client: Client) -> None:
+    collection = f"/api/v1/namespaces/{SYSTEM}/secrets"
+    path = f"{collection}/mail-ledger-0"
+    counts = {"data": {"counts.json": base64.b64encode(b"{}").decode()}}
+    made = client.call("POST", collection, {**secret("mail-ledger-0", names.MAIL_LEDGER_TYPE), **counts}).status == 201
+
+    def count() -> Answer:
+        return client.call("PATCH", path, counts, query=DRY_RUN, user=OPERATOR, content_type=MERGE_PATCH)
+
+    try:
+        assert eventually(count, lambda answer: answer.accepted).accepted
+        refused = client.call("DELETE", path, query=DRY_RUN, user=OPERATOR)
+        assert not refused.accepted
+        assert REFUSED in refused.message
+    finally:
+        if made:  # else it is the operator's of another test
+            client.call("DELETE", path)
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "foreign"])

@@ -16,7 +16,6 @@ import pytest
 from dev.cluster import Cluster
 from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
-from mailsettings.core.mails import MAX_MAILS
 from tests.cluster.conftest import server_spec
 from tests.support.history import settings_changes
 from tests.support.kube import MERGE_PATCH, Json, Kube, condition, path, reason_of, resource_version
@@ -778,7 +777,7 @@ def test_the_dialogue_of_the_last_probe_is_kept_until_the_next(
     kube.patch("MailServerSettings", "mail", namespace, metadata={"annotations": {REQUEST: "now"}})
     wait_handled(kube, namespace, "now")
     states = settings_changes(kube, namespace, "mail", resource_version(written))
-    assert len(states) == 3, "the annotation, the mail that is counted, the result"
+    assert len(states) == 2, "the annotation, the result"
 
     kube.patch("MailServerSettings", "mail", namespace, spec={"connection": {"port": free_port()}})
     failed = wait_failed(kube, namespace, "ConnectionRefused")
@@ -820,52 +819,3 @@ def test_a_server_that_talks_much_and_repeats_all_it_hears(
     for secret in (PASSWORD, login, base64.b64encode(PASSWORD.encode()).decode()):
         assert secret not in told
     assert not [line for line in mail if len(line) > 30 and line in "\n".join(said)]
-
-
-# Test mails
-
-
-def test_no_loop_floods_a_mailbox(operator: OperatorProcess, kube: Kube, namespace: str, smtp: MailServer) -> None:
-    """Somebody, or a fault, has the operator forget again and again that it has sent a mail; restarts do not help."""
-
-    def current() -> Json:
-        return kube.settings("mail", namespace) or {}
-
-    def forget() -> None:
-        """As if the probe had never been."""
-        patch_status(kube, "mail", namespace, {"probe": None})
-
-    create(kube, namespace, spec_for(smtp.port, probe={"mode": "Send", "recipient": "ops@acme.example"}))
-    for number in range(1, MAX_MAILS + 1):
-        kube.wait(lambda number=number: len(smtp.mails) == number, "the next mail")  # type: ignore[misc]
-        kube.wait(lambda: current()["status"].get("probe"), "its result")
-        if number == MAX_MAILS // 2:
-            operator.kill()
-            forget()
-            operator.start()
-        else:
-            forget()
-    for _ in range(2):
-        operator.kill()
-        operator.start()
-        settle(kube, namespace, smtp)
-        assert "probe" not in current()["status"]
-        forget()
-    assert len(smtp.mails) == MAX_MAILS
-    assert current()["status"]["testMails"]["sent"] == MAX_MAILS
-
-
-def test_a_mail_is_counted_before_it_is_sent(
-    operator: OperatorProcess, kube: Kube, namespace: str, script: Script
-) -> None:
-    """An operator that dies while it sends, again and again, knows of each of these mails."""
-    server = script({"MAIL": hang})
-    probe = {"mode": "Send", "recipient": "ops@acme.example"}
-    create(kube, namespace, spec_for(server.port, timeout="1m", probe=probe))
-    for number in (1, 2):
-        kube.wait(lambda: sum(line.startswith("MAIL") for line in server.lines) == number, "the mail")  # noqa: B023
-        operator.kill()
-        status = (kube.settings("mail", namespace) or {})["status"]
-        assert status["testMails"]["sent"] == number
-        assert "probe" not in status
-        operator.start()

@@ -12,7 +12,7 @@ from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.trial import obstacle
 from mailsettings.core.oauth2.request import ClientSecret
-from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Stage, TokenWish
+from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Stage, TokenWish, freely
 from mailsettings.core.sender_dns import Sender
 from mailsettings.edges import sender_dns, trial
 from tests.support.identity_provider import ACCOUNT, IdentityProvider, identity_provider
@@ -49,7 +49,7 @@ def wishing(provider: IdentityProvider, server: MailServer, secret: ClientSecret
 
 async def probe(provider: IdentityProvider, asked: ProbeRequest, told: list[ProbeProgress]) -> ProbeResult:
     obtain = trusting(provider.ca_pem).obtain
-    return await trial.probe(asked, told.append, obtain=obtain, policy=ALLOW_LOOPBACK, deadline=PATIENT)
+    return await trial.probe(asked, told.append, obtain=obtain, permit=freely, policy=ALLOW_LOOPBACK, deadline=PATIENT)
 
 
 async def test_token_is_a_stage_before_the_others(provider: IdentityProvider, server: MailServer) -> None:

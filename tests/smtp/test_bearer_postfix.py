@@ -98,7 +98,7 @@ def ask(
     servers: Postfix, listener: str, login: Login, mode: ProbeMode = ProbeMode.AUTHENTICATE
 ) -> interface.ProbeRequest:
     subject = f"MailServerSettings acme/{secrets.token_hex(8)}"
-    mail = interface.TestMail(f"Acme <{USERNAME}>", postfix.RECIPIENT, subject)
+    mail = interface.TestMail(f"Acme <{USERNAME}>", postfix.RECIPIENT, interface.Origin(subject, "acme"))
     return request(
         getattr(servers, listener),
         mode,
@@ -129,7 +129,7 @@ async def test_a_mail_arrives(servers: Postfix, signer: Signer, listener: str, p
     result = await probe(asked)
     assert result.failure is None, servers.logs()
     assert asked.mail is not None
-    message = servers.received(f"Test mail of {asked.mail.settings}")
+    message = servers.received(f"Test mail of {asked.mail.origin.settings}")
     assert message["Return-Path"] == f"<{USERNAME}>"
 
 

@@ -44,7 +44,9 @@ def servers() -> Iterator[Postfix]:
 
 def mail(*, sender: str = f"Acme Ünïcode <{USERNAME}>", recipient: str = postfix.RECIPIENT) -> interface.TestMail:
     """A mail that can be told from all others."""
-    return interface.TestMail(sender, recipient, f"MailServerSettings acme/{secrets.token_hex(8)}")
+    return interface.TestMail(
+        sender, recipient, interface.Origin(f"MailServerSettings acme/{secrets.token_hex(8)}", "acme")
+    )
 
 
 def ask(servers: Postfix, listener: str, mode: TlsMode, **options: object) -> interface.ProbeRequest:
@@ -57,7 +59,7 @@ async def test_a_mail_arrives(servers: Postfix, listener: str, mode: TlsMode) ->
     sent = mail()
     result = await probe(ask(servers, listener, mode, mail=sent))
     assert result.failure is None, servers.logs()
-    message = servers.received(f"Test mail of {sent.settings}")
+    message = servers.received(f"Test mail of {sent.origin.settings}")
     assert message["From"] == sent.sender
     assert message["To"] == postfix.RECIPIENT
     assert message["Auto-Submitted"] == "auto-generated"
@@ -65,7 +67,7 @@ async def test_a_mail_arrives(servers: Postfix, listener: str, mode: TlsMode) ->
     assert message["Message-ID"].endswith("@acme.example>")
     body = message.get_body(("plain",))
     assert body is not None
-    assert sent.settings in body.get_content()
+    assert sent.origin.settings in body.get_content()
 
 
 @LISTENER
@@ -100,7 +102,7 @@ async def test_certificates_are_verified(servers: Postfix, listener: str, mode: 
 async def test_a_relay_without_a_login(servers: Postfix) -> None:
     sent = mail()
     assert (await probe(ask(servers, "relay", DISABLED, credentials=None, mail=sent))).failure is None
-    servers.received(f"Test mail of {sent.settings}")
+    servers.received(f"Test mail of {sent.origin.settings}")
 
 
 async def test_relay_denied(servers: Postfix) -> None:
@@ -158,7 +160,11 @@ async def test_starttls_where_there_is_none(servers: Postfix) -> None:
 )
 async def test_the_client_introduces_itself_acceptably(servers: Postfix, name: str, accepted: bool) -> None:
     result = await smtp.probe(
-        ask(servers, "start_tls", START_TLS), policy=ALLOW_LOOPBACK, deadline=PATIENT, ehlo_name=name
+        ask(servers, "start_tls", START_TLS),
+        permit=interface.freely,
+        policy=ALLOW_LOOPBACK,
+        deadline=PATIENT,
+        ehlo_name=name,
     )
     assert (result.failure is None) is accepted
     assert result.failure is None or result.failure.stage is Stage.EHLO

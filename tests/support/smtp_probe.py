@@ -15,7 +15,9 @@ from tests.support.smtp_server import PASSWORD, USERNAME
 ALLOW_LOOPBACK: Final = EgressPolicy.parse(allow="127.0.0.0/8:* [::1/128]:*")
 LOGIN: Final = Credentials(USERNAME, PASSWORD)
 MAIL: Final = interface.TestMail(
-    "Acme <no-reply@acme.example>", "ops@acme.example", "MailServerSettings acme/notifications"
+    "Acme <no-reply@acme.example>",
+    "ops@acme.example",
+    interface.Origin("MailServerSettings acme/notifications", "acme"),
 )
 PATIENT: Final = timedelta(seconds=20)
 """Of a step that is to succeed: no test waits this long."""
@@ -39,7 +41,7 @@ async def probe(
     asked: interface.ProbeRequest, *, policy: EgressPolicy = ALLOW_LOOPBACK, deadline: timedelta = PATIENT
 ) -> interface.ProbeResult:
     """`smtp.probe` where the loopback is allowed."""
-    return await smtp.probe(asked, policy=policy, deadline=deadline)
+    return await smtp.probe(asked, permit=interface.freely, policy=policy, deadline=deadline)
 
 
 async def failure(

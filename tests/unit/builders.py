@@ -19,7 +19,7 @@ SYSTEM_SPEC: dict[str, Any] = {
 }
 
 
-LIMITS = Limits(running=3, running_in_namespace=2, waiting_in_namespace=4, mails_per_hour=5)
+LIMITS = Limits(running=3, running_in_namespace=2, waiting_in_namespace=4)
 
 
 def system_spec(**fields: Any) -> ClusterMailServerSettingsSpec:

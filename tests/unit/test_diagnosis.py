@@ -3,7 +3,7 @@
 import base64
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mailsettings.core import probe as interface
 from mailsettings.core.causes import engine
 from mailsettings.core.causes.clues import Failure
 from mailsettings.core.causes.reasons import REASONS
-from mailsettings.core.diagnosis import MAX_REPLY_LENGTH, Fault, FaultKind, diagnose
+from mailsettings.core.diagnosis import MAX_REPLY_LENGTH, Fault, FaultKind, diagnose, withheld
 from mailsettings.core.probe import ProbeRequest, Stage
 from mailsettings.core.remedies import REMEDIES
 from mailsettings.core.rules import first
@@ -30,7 +30,9 @@ from mailsettings.core.server import BearerToken, Credentials, Proxy, Server, So
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse battery staple"
 LOGIN = Credentials("no-reply@acme.example", PASSWORD)
-MAIL = interface.TestMail("Acme <no-reply@acme.example>", "ops@acme.example", "MailServerSettings acme/smtp")
+MAIL = interface.TestMail(
+    "Acme <no-reply@acme.example>", "ops@acme.example", interface.Origin("MailServerSettings acme/smtp", "acme")
+)
 START_TLS = ProbeRequest(
     Server("smtp.example.com", 587, TlsMode.START_TLS, timedelta(seconds=10)),
     ProbeMode.SEND,
@@ -375,6 +377,19 @@ ROWS: list[tuple[Fault, ProbeRequest, Reason, str]] = [
     (reply(S.GREETING, 554, "5.7.1 no"), START_TLS, R.IP_BLOCKED, "refused the session with 554 5.7.1"),
     (reply(S.EHLO, 354, "what"), START_TLS, R.PROTOCOL_ERROR, "which has no place there"),
     (Fault(S.GREETING, K.GARBAGE), START_TLS, R.PROTOCOL_ERROR, "is not SMTP"),
+    # The operator's own bound
+    (
+        Fault(S.DATA, K.MAIL_HELD, detail="the bound is reached; there is room again at noon"),
+        START_TLS,
+        R.MAIL_LIMIT_REACHED,
+        "DATA: The test mail was not sent: the bound is reached; there is room again at noon. Test again",
+    ),
+    (
+        Fault(S.DATA, K.MAIL_NOT_COUNTED, detail="the API server says 403 Forbidden"),
+        START_TLS,
+        R.MAIL_NOT_COUNTED,
+        "counted beforehand: the API server says 403 Forbidden. If it lasts, ask the cluster's administrator",
+    ),
 ]
 
 
@@ -389,6 +404,23 @@ def test_each_fault(fault: Fault, request_: ProbeRequest, reason: Reason, says: 
     assert says in failure.explained
     assert failure.stage is fault.stage
     assert failure.code == fault.code
+
+
+@pytest.mark.parametrize(
+    ("until", "reason", "says"),
+    [
+        (datetime(2026, 1, 1, 13, tzinfo=UTC), R.MAIL_LIMIT_REACHED, "enough; there is room again at 2026-01-01T13:00"),
+        (None, R.MAIL_NOT_COUNTED, "enough. "),
+    ],
+)
+def test_a_mail_that_may_not_be_sent(until: datetime | None, reason: Reason, says: str) -> None:
+    hold = interface.Hold("enough", until)
+    result = withheld(START_TLS, hold)
+    assert result.failure is not None
+    assert (result.hold, result.failure.reason, result.failure.stage) == (hold, reason, Stage.DATA)
+    assert says in result.failure.explained
+    assert result.failure.is_transient is (until is None), "a test has to be created again"
+    assert result.failure.docs == "docs/operations.md#the-bound-on-test-mails"
 
 
 def test_each_rule_has_an_example() -> None:

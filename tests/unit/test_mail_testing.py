@@ -16,9 +16,7 @@ from mailsettings.core.mail_testing import (
     INTERRUPTED,
     QUEUED,
     RUNNING,
-    Limits,
     Turn,
-    mail_refusal,
     mode_of,
     probe_request,
     recipient_refusal,
@@ -41,6 +39,7 @@ from mailsettings.core.probe import (
 from mailsettings.core.server import Source
 from tests.unit.builders import LIMITS, resolved, system_spec
 
+ORIGIN: Final = probe.Origin("MailServerSettings shop/mail", "shop", "here")
 NOW: Final = datetime(2026, 11, 22, 16, 40, tzinfo=UTC)
 
 
@@ -68,39 +67,6 @@ def spec(**fields: Any) -> MailServerTestSpec:
 def test_turn_is_by_place_and_by_what_runs(place: int, running: int, in_namespace: int, wanted: Turn) -> None:
     """Three run in all, two of a namespace, and four more of it wait."""
     assert turn(place, running=running, running_in_namespace=in_namespace, limits=LIMITS) is wanted
-
-
-def ago(*minutes: int) -> list[datetime]:
-    return [NOW - timedelta(minutes=each) for each in minutes]
-
-
-@pytest.mark.parametrize(
-    ("mails", "free_at"),
-    [
-        ([], None),
-        (ago(1, 2, 3, 4), None),
-        (ago(1, 2, 3, 4, 60), None),
-        (ago(1, 2, 3, 4, 59), "16:41:00"),
-        (ago(59, 58, 3, 2, 1, 0), "16:42:00"),
-    ],
-)
-def test_mails_of_an_hour_are_bounded(mails: list[datetime], free_at: str | None) -> None:
-    refusal = mail_refusal(mails, now=NOW, limits=LIMITS)
-    if free_at is None:
-        assert refusal is None
-    else:
-        assert refusal is not None
-        assert (refusal.status, refusal.reason) == (False, Reason.MAIL_LIMIT_REACHED)
-        assert f"after 2026-11-22T{free_at}Z" in refusal.message
-
-
-def test_what_is_free_then_is_free() -> None:
-    """The time that the message names is neither too early nor later than need be."""
-    limits = Limits(running=1, running_in_namespace=1, waiting_in_namespace=1, mails_per_hour=2)
-    mails = ago(50, 40, 30)
-    at = NOW + timedelta(minutes=20)
-    assert mail_refusal(mails, now=at - timedelta(seconds=1), limits=limits) is not None
-    assert mail_refusal(mails, now=at, limits=limits) is None
 
 
 @pytest.mark.parametrize(
@@ -149,18 +115,16 @@ def test_recipients_are_bounded_for_what_is_the_systems(
 def test_mail_goes_to_the_recipient_in_mode_send_only() -> None:
     settings = resolved()
     asked = spec(recipient="ops@acme.example")
-    request = probe_request(asked, settings, ProbeMode.SEND, described_as="it", cluster="here")
-    assert request.mail == probe.TestMail(
-        settings.effective.mail_from, "ops@acme.example", settings="it", cluster="here"
-    )
+    request = probe_request(asked, settings, ProbeMode.SEND, ORIGIN)
+    assert request.mail == probe.TestMail(settings.effective.mail_from, "ops@acme.example", ORIGIN)
     assert (request.server, request.credentials, request.level) == (
         settings.server,
         settings.credentials,
         Source.TENANT,
     )
-    assert probe_request(asked, settings, ProbeMode.CONNECT, described_as="it", cluster="here").mail is None
+    assert probe_request(asked, settings, ProbeMode.CONNECT, ORIGIN).mail is None
     office = resolved(connection={"host": "smtp.acme.example"}, provider="Office365")
-    of_office = probe_request(asked, office, ProbeMode.SEND, described_as="it", cluster="here")
+    of_office = probe_request(asked, office, ProbeMode.SEND, ORIGIN)
     assert (request.provider, of_office.provider) == ("Custom", "Office365")
 
 

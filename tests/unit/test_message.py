@@ -17,7 +17,8 @@ NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 
 def sent(sender: str, recipient: str = "ops@acme.example", settings: str = "MailServerSettings acme/smtp") -> bytes:
-    return compose(probe.TestMail(sender, recipient, settings, "prod-1"), now=NOW, token="abc123").as_bytes()
+    mail = probe.TestMail(sender, recipient, probe.Origin(settings, "acme", "prod-1"))
+    return compose(mail, now=NOW, token="abc123").as_bytes()
 
 
 def read(data: bytes) -> EmailMessage:

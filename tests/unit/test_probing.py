@@ -13,7 +13,9 @@ from mailsettings.core.digest import Digester
 from mailsettings.core.finding import Finding
 from mailsettings.core.probe import (
     Certificate,
+    Hold,
     Line,
+    Origin,
     ProbeFailure,
     ProbeResult,
     ServerFacts,
@@ -26,6 +28,8 @@ from mailsettings.core.probing import (
     FinishedProbe,
     ProbeSubject,
     due_at,
+    held_back,
+    is_held_back,
     probe_subject,
     record,
     remembered,
@@ -37,6 +41,7 @@ from tests.unit.builders import resolved
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DIGEST = Digester(b"k" * 32)
+ORIGIN = Origin("MailServerSettings acme/mail", "acme")
 BAD = ProbeFailure(Stage.AUTH, Reason.BAD_CREDENTIALS, "refused", 535, "5.7.8")
 
 
@@ -46,7 +51,7 @@ def subject(
     made = probe_subject(
         settings or resolved(**fields),
         DIGEST,
-        described_as="MailServerSettings acme/mail",
+        ORIGIN,
         uid="uid",
         generation=generation,
         requested_at=requested_at,
@@ -69,7 +74,7 @@ def found(tested: ProbeSubject, status: ProbeStatus | None, *, suspend: bool = F
 
 def test_disabled_probes_have_no_subject() -> None:
     settings = resolved(probe={"mode": "Disabled"})
-    assert probe_subject(settings, DIGEST, described_as="x", uid="u", generation=1, requested_at=None) is None
+    assert probe_subject(settings, DIGEST, ORIGIN, uid="u", generation=1, requested_at=None) is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,7 @@ def test_what_a_login_does_not_depend_on_leads_to_none(change: dict[str, Any]) -
 def test_fingerprint_does_not_give_the_password_away_nor_depends_on_the_process() -> None:
     first = subject().fingerprint
     assert first == subject().fingerprint
-    other = probe_subject(resolved(), Digester(b"x" * 32), described_as="x", uid="uid", generation=1, requested_at=None)
+    other = probe_subject(resolved(), Digester(b"x" * 32), ORIGIN, uid="uid", generation=1, requested_at=None)
     assert other is not None
     assert other.fingerprint != first
 
@@ -281,6 +286,41 @@ def test_a_forged_date_is_not_believed() -> None:
     assert remembered(status) == status
 
 
+HOLD = Hold("this namespace's bound is reached", NOW + timedelta(minutes=20))
+
+
+def test_a_probe_that_sent_no_mail_for_the_bound_tells_nothing_of_the_settings() -> None:
+    tested = subject(probe={"mode": "Send", "recipient": "ops@acme.example"})
+    assert is_held_back(replace(finished(tested), result=ProbeResult(timedelta(), BAD, hold=HOLD)))
+    uncounted = replace(HOLD, until=None)
+    assert not is_held_back(replace(finished(tested), result=ProbeResult(timedelta(), BAD, hold=uncounted)))
+    assert not is_held_back(finished(tested, BAD))
+
+
+def test_what_waits_for_the_bound_says_so_and_until_when() -> None:
+    waits = "The next test waits: this namespace's bound is reached; there is room again at 2026-01-01T12:20:00Z."
+    tested = subject()
+    never = held_back(found(tested, None), HOLD)
+    assert (never.status, never.reason, never.message) == (None, Reason.MAIL_LIMIT_REACHED, waits)
+    good = held_back(found(tested, passed_status(tested)), HOLD)
+    assert (good.status, good.reason) == (True, Reason.PROBE_PASSED)
+    assert good.message == f"The server was reached and accepted the login. {waits}"
+    bad = held_back(found(tested, record(finished(tested, BAD), None)), HOLD)
+    assert (bad.status, bad.reason) == (False, Reason.BAD_CREDENTIALS)
+    assert bad.message.endswith(waits)
+
+
+def test_whose_account_a_mail_is_on_is_no_part_of_what_is_tested() -> None:
+    sends = resolved(probe={"mode": "Send", "recipient": "ops@acme.example"})
+    here, there = (
+        probe_subject(sends, DIGEST, replace(ORIGIN, namespace=each), uid="u", generation=1, requested_at=None)
+        for each in ("a", "b")
+    )
+    assert here is not None
+    assert there is not None
+    assert here.fingerprint == there.fingerprint
+
+
 def behind(**proxy: Any) -> ProbeSubject:
     spec = {"protocol": "HTTP", "host": "p.example", "port": 3128, **proxy}
     return subject(connection={"host": "smtp.acme.example", "proxy": spec})
@@ -296,18 +336,16 @@ def test_a_proxy_and_its_login_are_part_of_what_is_tested() -> None:
 def test_the_clusters_name_is_no_part_of_what_is_tested() -> None:
     sends = resolved(probe={"mode": "Send", "recipient": "ops@acme.example"})
     subjects = [
-        probe_subject(sends, DIGEST, described_as="x", uid="u", generation=1, requested_at=None, cluster=cluster)
+        probe_subject(sends, DIGEST, replace(ORIGIN, cluster=cluster), uid="u", generation=1, requested_at=None)
         for cluster in ("a", "b")
     ]
-    assert [each.request.mail.cluster for each in subjects if each and each.request.mail] == ["a", "b"]
+    assert [each.request.mail.origin.cluster for each in subjects if each and each.request.mail] == ["a", "b"]
     assert len({each.fingerprint for each in subjects if each}) == 1
 
 
 def checking(mail_from: str = "a@acme.example") -> ProbeSubject:
     settings = resolved(mailFrom=mail_from)
-    made = probe_subject(
-        settings, DIGEST, described_as="x", uid="uid", generation=1, requested_at=None, checks_sender=True
-    )
+    made = probe_subject(settings, DIGEST, ORIGIN, uid="uid", generation=1, requested_at=None, checks_sender=True)
     assert made is not None
     return made
 

@@ -358,6 +358,10 @@ class Reason(StrEnum):
         "What answers does not speak SMTP as RFC 5321 has it, or holds that of what it was told.",
         True,
     )
+    MAIL_NOT_COUNTED = (
+        "MailNotCounted",
+        "The test mail could not be counted beforehand, and so was not sent; the operator's log says why.",
+    )
     PROBE_BROKEN = ("ProbeBroken", "The operator itself failed during the probe; its log says where.")
 
     # Complete, Succeeded
@@ -371,7 +375,11 @@ class Reason(StrEnum):
         True,
     )
     TOO_MANY_TESTS = ("TooManyTests", "Too many tests of the namespace were waiting already.", True)
-    MAIL_LIMIT_REACHED = ("MailLimitReached", "The tests of the namespace have sent as many mails as they may.", True)
+    MAIL_LIMIT_REACHED = (
+        "MailLimitReached",
+        "For the namespace, or to the recipient, as many test mails were sent within an hour as may be. Probes wait.",
+        True,
+    )
     INTERRUPTED = (
         "Interrupted",
         "The operator ended during the test. It is not repeated, since its mail may have been sent.",

@@ -33,6 +33,15 @@ OPERATOR_KEY_TYPE: Final = f"{GROUP}/operator-key"
 
 OPERATOR_KEY_NAME: Final = "mailsettings-operator-key"
 
+MAIL_LEDGER_TYPE: Final = f"{GROUP}/mail-ledger"
+"""The type of the Secrets in which test mails are counted."""
+
+
+def mail_ledger_name(shard: str) -> str:
+    """The name, in the operator's namespace, of a part of the ledger of test mails."""
+    return f"mail-ledger-{shard}"
+
+
 LEASE_NAME: Final = "mailsettings-operator"
 """The Lease, in the operator's namespace, whose holder is the one of several replicas that acts."""
 

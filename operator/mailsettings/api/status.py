@@ -1,7 +1,7 @@
 """The status of both kinds, as the operator reports it."""
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -202,16 +202,6 @@ class ProbeStatus(StatusModel):
     one the beginning and the end, together 4 KiB."""
 
 
-class TestMailsStatus(StatusModel):
-    """How many test mails have been sent lately, so that no loop can flood a mailbox."""
-
-    __test__: ClassVar[bool] = False
-    since: Time
-    """When the hour began that is counted."""
-    sent: Count
-    """How many sendings have begun in it."""
-
-
 class TokenState(StrEnum):
     """What has become of the OAuth2 token."""
 
@@ -344,8 +334,6 @@ class ServerStatus(ReportedStatus):
     """The OAuth2 token."""
     probe: ProbeStatus | None = None
     """The last probe and the next."""
-    test_mails: TestMailsStatus | None = None
-    """How many test mails were sent lately."""
 
 
 class MailServerSettingsStatus(ServerStatus):

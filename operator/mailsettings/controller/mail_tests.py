@@ -1,6 +1,6 @@
-"""What the operator knows of MailServerTests: which wait, which run, and how many mails they have sent.
+"""What the operator knows of MailServerTests: which wait, and which run.
 
-Of a test that has ended only what its deletion and the count of mails need is kept.
+Of a test that has ended only what its deletion needs is kept.
 """
 
 import json
@@ -11,10 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from mailsettings.api.mailservertest import DEFAULT_TTL_SECONDS
-from mailsettings.api.probe import ProbeMode
 from mailsettings.controller.keys import Key, mail_test_key
 from mailsettings.core.clock import parse_time
-from mailsettings.core.mail_testing import HOUR, Limits, Turn, turn
+from mailsettings.core.mail_testing import Limits, Turn, turn
 from mailsettings.core.probing import ProbeSubject
 
 Json = Mapping[str, Any]
@@ -33,8 +32,6 @@ class MailTestRecord:
     """When it ended; None: it has not."""
     ttl_seconds: int
     """How long it is kept after its end."""
-    sends: bool
-    """Whether it sends a mail, if it comes so far."""
     pending: "PendingMailTest | None"
     """The rest; None once it has ended."""
 
@@ -65,7 +62,6 @@ def mail_test_record(body: Json) -> MailTestRecord:
     """The record of a test as a watch, or the answer to a write, delivers it."""
     metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
     ended_at = _moment(status.get("completionTime"))
-    mode = status.get("mode") or spec.get("mode")
     return MailTestRecord(
         key=mail_test_key(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
@@ -73,7 +69,6 @@ def mail_test_record(body: Json) -> MailTestRecord:
         started_at=_moment(status.get("startTime")),
         ended_at=ended_at,
         ttl_seconds=spec.get("ttlSecondsAfterFinished") or DEFAULT_TTL_SECONDS,
-        sends=mode == ProbeMode.SEND or (mode is None and spec.get("recipient") is not None),
         pending=None if ended_at is not None else _pending(metadata, spec, status),
     )
 
@@ -112,8 +107,6 @@ class MailTests:
     """By namespace: when and under what name those were created that have not begun, in order."""
     _running: dict[str, set[str]] = field(default_factory=dict)
     """By namespace: the names of those that somebody has begun."""
-    _deleted: dict[str, list[datetime]] = field(default_factory=dict)
-    """By namespace: when tests have begun that sent mail and are gone."""
 
     def get(self, key: Key) -> MailTestRecord | None:
         """A test."""
@@ -130,19 +123,16 @@ class MailTests:
             return False
         if before is not None:
             self._unlist(before)
-            if before.uid != record.uid:
-                self._count_mail_of(before)
         self._records.setdefault(record.key.namespace, {})[record.key.name] = record
         self._list(record)
         return True
 
     def drop(self, key: Key) -> None:
-        """Forgets a test that is gone; its mail still counts."""
+        """Forgets a test that is gone."""
         gone = self.get(key)
         if gone is None:
             return
         self._unlist(gone)
-        self._count_mail_of(gone)
         del self._records[key.namespace][key.name]
         if not self._records[key.namespace]:
             del self._records[key.namespace]
@@ -179,20 +169,6 @@ class MailTests:
             for namespace, waiting in self._waiting.items()
             for _, name in waiting[: self.limits.running_in_namespace]
         ]
-
-    def mails(self, namespace: str, *, now: datetime) -> list[datetime]:
-        """When the tests of a namespace have begun that sent mail within the last hour, or are about to."""
-        deleted = [moment for moment in self._deleted.pop(namespace, ()) if moment > now - HOUR]
-        if deleted:
-            self._deleted[namespace] = deleted
-        records = [record for record in self._records.get(namespace, {}).values() if record.sends]
-        started = [record.started_at for record in records if record.started_at is not None]
-        about_to = [now for record in records if record.started_at is None and record.key in self._begun]
-        return [*deleted, *(moment for moment in started if moment > now - HOUR), *about_to]
-
-    def _count_mail_of(self, gone: MailTestRecord) -> None:
-        if gone.sends and gone.started_at is not None:
-            self._deleted.setdefault(gone.key.namespace, []).append(gone.started_at)
 
     def _relist(self, key: Key) -> None:
         record = self.get(key)

@@ -38,8 +38,10 @@ from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store, namespace_record, secret_record
 from mailsettings.controller.triggers import Triggers
+from mailsettings.core.diagnosis import withheld
 from mailsettings.core.digest import Digester
 from mailsettings.core.mail_testing import Limits
+from mailsettings.core.mails import Bounds
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
 from mailsettings.core.oauth2.state import Flows
 from mailsettings.core.probe import ProbeRequest, ProbeResult, Progress
@@ -53,6 +55,7 @@ from mailsettings.edges.fence import Fence
 from mailsettings.edges.health import Health
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path, endpoint_slices_path
 from mailsettings.edges.lease import LeaseStore
+from mailsettings.edges.mail_ledger import MailLedger
 from mailsettings.edges.metadata_watch import (
     Changed,
     Deleted,
@@ -219,9 +222,10 @@ class _Operator:
                 running=config.test_limit,
                 running_in_namespace=TESTS_RUNNING_IN_NAMESPACE,
                 waiting_in_namespace=TESTS_WAITING_IN_NAMESPACE,
-                mails_per_hour=config.test_mails_per_hour,
             )
         )
+        bounds = Bounds(config.test_mails_per_hour, config.recipient_mails_per_hour)
+        self._ledger = MailLedger(api, config.namespace, digest=digest, bounds=bounds, logger=LOGGER)
         self._tokens = tokens = TokenStore(api, config.namespace, holder=identity, logger=LOGGER)
         self._renewals = TokenRenewer(
             tokens,
@@ -375,9 +379,17 @@ class _Operator:
     async def _probe(self, request: ProbeRequest, progress: Progress) -> ProbeResult:
         if self._fence is not None:
             self._fence.check()
-        config = self._config
-        obtain = self._providers.obtain
-        return await probe(request, progress, obtain=obtain, policy=config.egress, deadline=config.probe_deadline)
+        hold = await self._ledger.look(request.mail) if request.mail is not None else None
+        if hold is not None:
+            return withheld(request, hold)
+        return await probe(
+            request,
+            progress,
+            obtain=self._providers.obtain,
+            permit=self._ledger.count,
+            policy=self._config.egress,
+            deadline=self._config.probe_deadline,
+        )
 
     async def _reconcile(self, key: Key) -> None:
         await reconcile(self._services, key)

@@ -8,6 +8,7 @@ fields of these settings.
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -18,7 +19,7 @@ from mailsettings.core.causes.catalog import CATALOG, link
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.clues import Failure
 from mailsettings.core.causes.reasons import REASONS, docs_of
-from mailsettings.core.probe import ProbeFailure, ProbeRequest, Stage
+from mailsettings.core.probe import Hold, ProbeFailure, ProbeRequest, ProbeResult, Stage
 from mailsettings.core.redact import redact
 from mailsettings.core.remedies import About, remedy_of
 from mailsettings.core.rules import first, is_in
@@ -73,6 +74,10 @@ class FaultKind(StrEnum):
     """SMTP has no way to send the access token; `detail` says why."""
     REPLY = "reply"
     """The server answered a step with an SMTP reply that is not the one hoped for: `code` and `text`."""
+    MAIL_HELD = "mail-held"
+    """The operator's own bound on test mails is reached; `detail` says which, and until when."""
+    MAIL_NOT_COUNTED = "mail-not-counted"
+    """The test mail could not be counted, and so was not sent; `detail` says why."""
     GARBAGE = "garbage"
     """What came is no SMTP reply, or is longer than any may be."""
 
@@ -203,6 +208,17 @@ def diagnose(fault: Fault, request: ProbeRequest) -> ProbeFailure:
     case = _case(fault, request)
     rule = first(_RULES, case)
     return _said(case) if rule is None else _seen(case, rule)
+
+
+def fault_of(hold: Hold) -> Fault:
+    """The fault that it is that a test mail may not be sent."""
+    kind = FaultKind.MAIL_NOT_COUNTED if hold.until is None else FaultKind.MAIL_HELD
+    return Fault(Stage.DATA, kind, detail=hold.text)
+
+
+def withheld(request: ProbeRequest, hold: Hold) -> ProbeResult:
+    """The result of a probe that was not begun, since its test mail may not be sent."""
+    return ProbeResult(timedelta(), diagnose(fault_of(hold), request), hold=hold)
 
 
 def _seen(case: _Case, rule: _Rule) -> ProbeFailure:
@@ -631,11 +647,27 @@ _NO_SMTP: Final = (
     ),
 )
 
+_BEFORE_THE_MAIL: Final = (
+    _Rule(
+        Reason.MAIL_LIMIT_REACHED,
+        "The test mail was not sent: {detail}.",
+        "Test again after that, or only up to the login, with mode Authenticate.",
+        kinds=_one(FaultKind.MAIL_HELD),
+    ),
+    _Rule(
+        Reason.MAIL_NOT_COUNTED,
+        "The test mail was not sent, since no mail is that is not counted beforehand: {detail}.",
+        "If it lasts, ask the cluster's administrator: the operator's log says more.",
+        kinds=_one(FaultKind.MAIL_NOT_COUNTED),
+    ),
+)
+
 _RULES: Final = (
     *_BEFORE_AND_AT_CONNECT,
     *_AT_TLS,
     *_LOST_OR_LATE,
     *_AT_AUTH,
     *_NO_SMTP,
+    *_BEFORE_THE_MAIL,
 )
 """The first that holds decides; where none does, something was said that has to be understood."""

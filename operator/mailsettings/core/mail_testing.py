@@ -1,8 +1,7 @@
 """What a MailServerTest tests, whether it may, and what its end means for its status. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum, auto
 from typing import Final
 
@@ -14,7 +13,7 @@ from mailsettings.core.clock import format_time
 from mailsettings.core.conditions import Findings
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.finding import Finding, failed, passed, unknown
-from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, TestMail, TokenWish
+from mailsettings.core.probe import Origin, ProbeProgress, ProbeRequest, ProbeResult, TestMail, TokenWish
 from mailsettings.core.probing import (
     PASSED,
     certificate_warning,
@@ -29,9 +28,6 @@ from mailsettings.core.probing import (
 )
 from mailsettings.core.tenancy import recipient_permitted
 
-HOUR: Final = timedelta(hours=1)
-"""The time in which a namespace's mails are counted."""
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -43,8 +39,6 @@ class Limits:
     """How many of one namespace may run at a time."""
     waiting_in_namespace: int
     """How many more of one namespace may wait for their turn."""
-    mails_per_hour: int
-    """How many mails the tests of one namespace may send in an hour."""
 
 
 class Turn(Enum):
@@ -77,25 +71,6 @@ def too_many(limits: Limits) -> Finding:
         Reason.TOO_MANY_TESTS,
         f"{limits.waiting_in_namespace} tests of this namespace were waiting already; create it again when they are "
         "done",
-    )
-
-
-def mail_refusal(mails: Sequence[datetime], *, now: datetime, limits: Limits) -> Finding | None:
-    """Why a test of a namespace may send no mail just now; None: it may.
-
-    Args:
-        mails: when the namespace's tests that send mail have begun.
-        now: the present time.
-        limits: what is permitted.
-    """
-    recent = sorted(moment for moment in mails if moment > now - HOUR)
-    if len(recent) < limits.mails_per_hour:
-        return None
-    free_at = recent[len(recent) - limits.mails_per_hour] + HOUR
-    return failed(
-        Reason.MAIL_LIMIT_REACHED,
-        f"The tests of this namespace have sent {len(recent)} mails within an hour, and no more are permitted; "
-        f"create it again after {format_time(free_at)}, or with mode Authenticate",
     )
 
 
@@ -133,9 +108,8 @@ def probe_request(
     spec: MailServerTestSpec,
     settings: ResolvedSettings,
     mode: ProbeMode,
+    origin: Origin,
     *,
-    described_as: str,
-    cluster: str,
     wish: TokenWish | None = None,
     checks_sender: bool = False,
 ) -> ProbeRequest:
@@ -145,16 +119,13 @@ def probe_request(
         spec: the test's.
         settings: what is tested.
         mode: how far it goes.
-        described_as: the settings in the test mail: `MailServerSettings acme/notifications`.
-        cluster: what the test mail calls the cluster.
+        origin: of the test mail.
         wish: the token that is to be got first, where the settings are not saved.
         checks_sender: whether the sender's domain is looked at in DNS.
     """
     mail = None
     if mode is ProbeMode.SEND and spec.recipient is not None:
-        mail = TestMail(
-            sender=settings.effective.mail_from, recipient=spec.recipient, settings=described_as, cluster=cluster
-        )
+        mail = TestMail(settings.effective.mail_from, spec.recipient, origin)
     return ProbeRequest(
         server=settings.server,
         mode=mode,

@@ -1,36 +1,100 @@
 """The bound on test mails: whatever goes wrong elsewhere, no mailbox is flooded. Pure.
 
-A mail is counted before it is sent, and the count is in the object's status: an operator that ends in between, again
-and again, sends no more than this either.
+Each mail is counted twice before it is sent, against its recipient and against its namespace, in a ledger that outlives
+the operator and the objects for which mails are sent. A window is an hour that begins with the first mail counted in
+it: so in any hour at all fewer than twice as many mails begin as the bound says.
 """
 
-from datetime import datetime, timedelta
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
 
-from mailsettings.api.status import TestMailsStatus
-from mailsettings.core.clock import format_time, parse_time
+from pydantic import Field, TypeAdapter
 
-MAX_MAILS: Final = 12
-"""In each `PERIOD`, for one settings object."""
+from mailsettings.core.digest import Digester
+from mailsettings.core.probe import Hold, TestMail
 
-PERIOD: Final = timedelta(hours=1)
+WINDOW: Final = timedelta(hours=1)
 
+MAX_ACCOUNTS: Final = 8_000
+"""In one shard: some 450 kB, which in base64 fit into a Secret of at most 1 MiB. Source: Secrets."""
 
-def counted(before: TestMailsStatus | None, now: datetime) -> TestMailsStatus | datetime:
-    """The count with one more mail in it, or from when on there is room for one."""
-    since = _since(before, now)
-    if before is None or since is None or now >= since + PERIOD:
-        return TestMailsStatus(since=format_time(now), sent=1)
-    if before.sent >= MAX_MAILS:
-        return since + PERIOD
-    return TestMailsStatus(since=format_time(since), sent=before.sent + 1)
+Counts = Mapping[str, tuple[int, int]]
+"""A shard of the ledger, by account: when its window began, in seconds since 1970, and the mails counted since."""
+
+_Number = Annotated[int, Field(ge=0, strict=True)]
+_COUNTS: Final = TypeAdapter(dict[str, tuple[_Number, _Number]])
 
 
-def _since(before: TestMailsStatus | None, now: datetime) -> datetime | None:
-    """When the period began. One that has not begun yet was written by a clock that was wrong: it begins now."""
-    if before is None:
-        return None
-    try:
-        return min(parse_time(before.since), now)
-    except ValueError:
-        return now
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many test mails may begin in a `WINDOW`."""
+
+    of_namespace: int
+    """For the objects of one namespace; those of the cluster count as one."""
+    to_recipient: int
+    """To one address, from all namespaces together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What mails are counted against."""
+
+    name: str
+    """A digest under the operator's key: nobody who reads the ledger learns an address from it."""
+    limit: int
+    whose: str
+    """For people: `this namespace's`."""
+
+    @property
+    def shard(self) -> str:
+        """Which part of the ledger has it: a hexadecimal digit, so that not every mail writes the same object."""
+        return self.name[0]
+
+
+def accounts(mail: TestMail, digest: Digester, bounds: Bounds) -> tuple[Account, ...]:
+    """What a mail is counted against."""
+    return (
+        Account(digest(["namespace", mail.origin.namespace]), bounds.of_namespace, "this namespace's"),
+        Account(digest(["recipient", _mailbox(mail.recipient)]), bounds.to_recipient, "this recipient's"),
+    )
+
+
+def _mailbox(address: str) -> str:
+    """The same for all spellings of an address, and for its subaddresses (RFC 5233), which lead to one mailbox."""
+    local, _, domain = address.lower().rpartition("@")
+    return f"{local.partition('+')[0]}@{domain}"
+
+
+def counted(counts: Counts, account: Account, now: datetime) -> Counts | Hold:
+    """The counts with one more mail in them and without windows that are over; or from when on there is room for it.
+
+    A window that has not begun yet was written by a clock that was wrong: it begins now.
+    """
+    now_s, lasts_s = int(now.timestamp()), int(WINDOW.total_seconds())
+    live = {name: (min(since_s, now_s), sent) for name, (since_s, sent) in counts.items() if now_s < since_s + lasts_s}
+    since_s, sent = live.get(account.name, (now_s, 0))
+    if sent >= account.limit:
+        return Hold(
+            f"{account.whose} bound of {account.limit} test mails in an hour is reached",
+            datetime.fromtimestamp(since_s + lasts_s, UTC),
+        )
+    if account.name not in live and len(live) >= MAX_ACCOUNTS:
+        first_s = min(since_s for since_s, _ in live.values())
+        return Hold("the ledger of test mails is full", datetime.fromtimestamp(first_s + lasts_s, UTC))
+    return {**live, account.name: (since_s, sent + 1)}
+
+
+def read_counts(text: str) -> Counts:
+    """The counts that `written_counts` wrote.
+
+    Raises:
+        ValueError: it is not such a text.
+    """
+    return _COUNTS.validate_json(text)
+
+
+def written_counts(counts: Counts) -> str:
+    """The counts as a text."""
+    return _COUNTS.dump_json(dict(counts)).decode()

@@ -62,14 +62,19 @@ def compose(mail: TestMail, *, now: datetime, token: str) -> EmailMessage:
     message = EmailMessage(policy=_POLICY)
     message["From"] = sender
     message["To"] = parse_mailbox(mail.recipient)
-    message["Subject"] = f"Test mail of {mail.settings}"
+    message["Subject"] = f"Test mail of {mail.origin.settings}"
     message["Date"] = format_datetime(now)
     message["Message-ID"] = message_id
     # So that nobody's vacation responder answers. Source: RFC 3834 §5.
     message["Auto-Submitted"] = "auto-generated"
     # Exchange heeds this one instead. Source: MS-OXCMAIL §2.1.3.2.20.
     message["X-Auto-Response-Suppress"] = "DR, RN, NRN, OOF, AutoReply"
-    said = {"settings": mail.settings, "cluster": mail.cluster, "time": format_time(now), "message_id": message_id}
+    said = {
+        "settings": mail.origin.settings,
+        "cluster": mail.origin.cluster,
+        "time": format_time(now),
+        "message_id": message_id,
+    }
     message.set_content(_TEXT.format(**said))
     message.add_alternative(_HTML.format(**{name: escape(value) for name, value in said.items()}), subtype="html")
     return message

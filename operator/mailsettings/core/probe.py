@@ -1,6 +1,6 @@
 """What is asked of a probe and what it answers."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -9,6 +9,7 @@ from typing import Final
 from mailsettings.api.conditions import Reason, explained
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import CUSTOM, PROVIDERS
+from mailsettings.core.clock import format_time
 from mailsettings.core.oauth2.request import TokenRequest
 from mailsettings.core.sender_dns import Sender
 from mailsettings.core.server import BearerToken, Credentials, Server, Source
@@ -32,6 +33,18 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """For which settings a test mail is sent."""
+
+    settings: str
+    """Which ones, for the subject and the text: `MailServerSettings acme/notifications`."""
+    namespace: str
+    """On whose account it is; empty: the cluster objects'."""
+    cluster: str = "unnamed"
+    """In which cluster they are, for the text."""
+
+
+@dataclass(frozen=True, slots=True)
 class TestMail:
     """The message that a probe of mode Send delivers."""
 
@@ -39,10 +52,7 @@ class TestMail:
     """The From header, `mailFrom` of the settings; its address is the envelope sender too."""
     recipient: str
     """A bare address."""
-    settings: str
-    """Which settings are tested, for the subject and the text: `MailServerSettings acme/notifications`."""
-    cluster: str = "unnamed"
-    """In which cluster they are, likewise."""
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +195,21 @@ class ServerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a test mail may not be sent now."""
+
+    why: str
+    """Without a full stop, and without a secret."""
+    until: datetime | None
+    """From when on there is room for it; None: it could not be counted, so it is not known whether there is."""
+
+    @property
+    def text(self) -> str:
+        """Why, and until when, without a full stop."""
+        return self.why if self.until is None else f"{self.why}; there is room again at {format_time(self.until)}"
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeResult:
     """How a probe ended."""
 
@@ -196,6 +221,8 @@ class ProbeResult:
     server: ServerFacts = ServerFacts()
     message_id: str | None = None
     """The Message-ID of the test mail, once its sending has begun: `<…@acme.example>`."""
+    hold: Hold | None = None
+    """What kept the test mail from being sent; `failure` tells of it too."""
     warnings: tuple[str, ...] = ()
     """What may keep mail from being delivered although the server takes it, in sentences without a full stop."""
     dialogue: tuple[Line, ...] = field(default=(), repr=False)
@@ -204,6 +231,15 @@ class ProbeResult:
 
 Progress = Callable[[ProbeProgress], None]
 """Is told at the beginning of each stage how far a probe has come."""
+
+
+Permit = Callable[[TestMail], Awaitable[Hold | None]]
+"""Is asked right before a test mail is sent, and counts it; a `Hold`: it is not sent."""
+
+
+async def freely(_mail: TestMail) -> Hold | None:
+    """Of a person who sends one mail from the own machine: that needs no bound."""
+    return None
 
 
 def untold(_progress: ProbeProgress) -> None:

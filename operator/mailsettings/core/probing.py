@@ -5,7 +5,7 @@ probes nothing that has been probed, and any change of spec, Secret or ConfigMap
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -30,7 +30,9 @@ from mailsettings.core.finding import Finding, failed, passed, unknown
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.probe import (
     Certificate,
+    Hold,
     Line,
+    Origin,
     ProbeFailure,
     ProbeProgress,
     ProbeRequest,
@@ -100,12 +102,11 @@ class FinishedProbe:
 def probe_subject(
     settings: ResolvedSettings,
     digest: Digester,
+    origin: Origin,
     *,
-    described_as: str,
     uid: str,
     generation: int,
     requested_at: str | None,
-    cluster: str = "unnamed",
     checks_sender: bool = False,
 ) -> ProbeSubject | None:
     """What a probe of these settings tests; None: probes are disabled.
@@ -113,11 +114,10 @@ def probe_subject(
     Args:
         settings: the settings.
         digest: makes the fingerprint, which holds the password.
-        described_as: the settings in the test mail: `MailServerSettings acme/notifications`.
+        origin: of the test mail.
         uid: of the object.
         generation: of the object.
         requested_at: the annotation by which a person asks for a probe.
-        cluster: the cluster's name in the test mail.
         checks_sender: whether the sender's domain is looked at in DNS.
     """
     plan = settings.effective.probe
@@ -125,7 +125,7 @@ def probe_subject(
         return None
     mail = None
     if plan.mode is ProbeMode.SEND and plan.recipient is not None:
-        mail = TestMail(settings.effective.mail_from, plan.recipient, settings=described_as, cluster=cluster)
+        mail = TestMail(settings.effective.mail_from, plan.recipient, origin)
     request = ProbeRequest(
         server=settings.server,
         mode=plan.mode,
@@ -143,7 +143,8 @@ def probe_subject(
     if request.sender is None:
         del content["sender"]
     if mail is not None:
-        del content["mail"]["cluster"]  # only words
+        # The rest of its origin makes no difference to the server.
+        content["mail"] = {"sender": mail.sender, "recipient": mail.recipient, "settings": origin.settings}
     if settings.token is not None:
         content["credentials"] = settings.token.fingerprint
     token = settings.token.serial if settings.token is not None else None
@@ -343,6 +344,20 @@ TRIED_AGAIN: Final = (
     f"server a new value of the annotation {names.ANNOTATION_PROBE_REQUESTED_AT}."
 )
 """Of what only a person can mend, and not always in the cluster; without it the next probe may be hours away."""
+
+
+def is_held_back(finished: FinishedProbe) -> bool:
+    """Whether a probe sent no mail because of the bound on them; the settings are neither better nor worse for that."""
+    hold = finished.result.hold
+    return hold is not None and hold.until is not None
+
+
+def held_back(finding: Finding, hold: Hold) -> Finding:
+    """The verdict so far, with why the next test mail waits, and until when."""
+    waits = f"The next test waits: {hold.text}."
+    if finding == _PENDING:
+        return unknown(Reason.MAIL_LIMIT_REACHED, waits)
+    return replace(finding, message=f"{finding.message} {waits}")
 
 
 def warned(warnings: Iterable[str] | None) -> str:

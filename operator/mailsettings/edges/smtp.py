@@ -17,12 +17,14 @@ import aiosmtplib
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core import sasl
-from mailsettings.core.diagnosis import Fault, FaultKind, diagnose
+from mailsettings.core.diagnosis import Fault, FaultKind, diagnose, fault_of
 from mailsettings.core.dialogue import DATA, Said, shown
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.message import compose
 from mailsettings.core.probe import (
+    Hold,
+    Permit,
     ProbeFailure,
     ProbeProgress,
     ProbeRequest,
@@ -33,6 +35,7 @@ from mailsettings.core.probe import (
     Stage,
     StageTime,
     TestMail,
+    freely,
     untold,
 )
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
@@ -61,6 +64,7 @@ async def probe(
     request: ProbeRequest,
     progress: Progress = untold,
     *,
+    permit: Permit,
     policy: EgressPolicy,
     deadline: timedelta,
     ehlo_name: str = EHLO_NAME,
@@ -72,12 +76,13 @@ async def probe(
     Args:
         request: What to try.
         progress: Is told how far it has come.
+        permit: Is asked when the server has taken the recipient, right before the test mail.
         policy: Where connections may go.
         deadline: The bound for the whole, beside the server's timeout for each step.
         ehlo_name: How to introduce oneself.
     """
     clock = _Clock(progress)
-    dialogue = _Dialogue(request, policy, ehlo_name, clock)
+    dialogue = _Dialogue(request, policy, ehlo_name, clock, permit)
     fault = await _fault_of(dialogue, deadline)
     duration = clock.elapsed
     # Servers decide how much there is to be understood, and searched for secrets: not in the event loop.
@@ -87,6 +92,7 @@ async def probe(
         stages=clock.stages,
         server=dialogue.facts,
         message_id=dialogue.message_id,
+        hold=dialogue.hold,
         dialogue=await asyncio.to_thread(shown, dialogue.said, request),
     )
 
@@ -115,7 +121,7 @@ async def open_client(
     Raises:
         OpenFailedError: There is no connection, or the server does not take the login.
     """
-    dialogue = _Dialogue(replace(request, mode=ProbeMode.AUTHENTICATE), policy, ehlo_name, _Clock(untold))
+    dialogue = _Dialogue(replace(request, mode=ProbeMode.AUTHENTICATE), policy, ehlo_name, _Clock(untold), freely)
     limit = asyncio.timeout(deadline.total_seconds())
     try:
         async with limit:
@@ -266,16 +272,20 @@ _Step = Callable[[_Client], Awaitable[None]]
 class _Dialogue:
     """One connection and how far it has come."""
 
-    def __init__(self, request: ProbeRequest, policy: EgressPolicy, ehlo_name: str, clock: _Clock) -> None:
+    def __init__(
+        self, request: ProbeRequest, policy: EgressPolicy, ehlo_name: str, clock: _Clock, permit: Permit
+    ) -> None:
         self._request = request
         self._server = request.server
         self._policy = policy
         self._ehlo_name = ehlo_name
         self._clock = clock
+        self._permit = permit
         self._stage = Stage.CONNECT
         self.said: list[Said] = []
         self.facts = ServerFacts()
         self.message_id: str | None = None
+        self.hold: Hold | None = None
         self.passed = False
         self.refusal: Exception | None = None
         """Why the dialogue ended before its goodbye, which may fail in its own way."""
@@ -516,7 +526,13 @@ class _Dialogue:
         await client.mail(parse_mailbox(mail.sender).addr_spec)
         self.stage = Stage.RCPT
         await client.rcpt(mail.recipient)
+        self._clock.enter(None)  # what follows is no time of the server's
+        self.hold = await self._permit(mail)
         self.stage = Stage.DATA
+        if self.hold is not None:
+            self.message_id = None
+            fault = fault_of(self.hold)
+            raise _FaultFoundError(fault.kind, fault.detail)
         await client.data(message.as_bytes())
 
 

@@ -4,11 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.oauth2 import trial
 from mailsettings.core.oauth2.request import Token, TokenRequest
-from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Progress, Stage, StageTime, untold
+from mailsettings.core.probe import (
+    Permit,
+    ProbeProgress,
+    ProbeRequest,
+    ProbeResult,
+    Progress,
+    Stage,
+    StageTime,
+    untold,
+)
 from mailsettings.core.server import Source
 from mailsettings.edges import smtp
 from mailsettings.edges.oauth2.tokens import TokenError
@@ -22,6 +32,7 @@ async def probe(
     progress: Progress = untold,
     *,
     obtain: Obtain,
+    permit: Permit,
     policy: EgressPolicy,
     deadline: timedelta,
 ) -> ProbeResult:
@@ -33,12 +44,14 @@ async def probe(
         request: What to try.
         progress: Is told how far it has come.
         obtain: Gets the token.
+        permit: Is asked right before a test mail.
         policy: Where the mail server may be.
         deadline: The bound for the probe, beside that for the token.
     """
     wish = request.wish
+    dialogue = partial(_dialogue, permit=permit, policy=policy, deadline=deadline)
     if wish is None:
-        return await _dialogue(request, progress, policy, deadline)
+        return await dialogue(request, progress)
     time = asyncio.get_running_loop().time
     began_s = time()
     progress(ProbeProgress(Stage.TOKEN))
@@ -51,13 +64,13 @@ async def probe(
     def told(later: ProbeProgress) -> None:
         progress(replace(later, stages=(StageTime(Stage.TOKEN, took), *later.stages)))
 
-    return trial.after_token(await _dialogue(trial.with_token(request, wish, token), told, policy, deadline), took)
+    return trial.after_token(await dialogue(trial.with_token(request, wish, token), told), took)
 
 
 async def _dialogue(
-    request: ProbeRequest, progress: Progress, policy: EgressPolicy, deadline: timedelta
+    request: ProbeRequest, progress: Progress, *, permit: Permit, policy: EgressPolicy, deadline: timedelta
 ) -> ProbeResult:
-    result = await smtp.probe(request, progress, policy=policy, deadline=deadline)
+    result = await smtp.probe(request, progress, permit=permit, policy=policy, deadline=deadline)
     if request.sender is None or result.failure is not None:
         return result
     from mailsettings.edges import sender_dns  # noqa: PLC0415 - few ask for it, and it takes time and memory

@@ -51,7 +51,7 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
     settings = await _resolve(services, record, effective)
     authorization = await authorize(services, record, settings, before.oauth2, before.probe)
     resolved = authorization.resolved
-    probing = probe(services, record, resolved, before, suspend=spec.suspend)
+    probing = probe(services, record, resolved, before.probe, suspend=spec.suspend)
     system = SystemSettings(
         name=record.key.name,
         uid=record.uid,
@@ -75,7 +75,6 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
         effective=effective_status(effective),
         oauth2=authorization.status,
         probe=probing.status,
-        test_mails=probing.mails,
         tenants=_tenants(services, system) if services.store.settled else before.tenants,
     )
     await write_status(services, record, before, after, findings)

@@ -31,7 +31,6 @@ from mailsettings.core.mail_testing import (
     QUEUED,
     RUNNING,
     Turn,
-    mail_refusal,
     mode_of,
     probe_request,
     recipient_refusal,
@@ -41,7 +40,7 @@ from mailsettings.core.mail_testing import (
     under_way,
     verdict,
 )
-from mailsettings.core.probe import ProbeProgress, ProbeRequest
+from mailsettings.core.probe import Origin, ProbeProgress, ProbeRequest
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
 from mailsettings.core.report import effective_status
 from mailsettings.edges.errors import described
@@ -162,13 +161,9 @@ class _Test:
             self._services.enqueue_after(self._key, RECHECK_SECONDS)
 
     def _refusal(self, spec: MailServerTestSpec, found: Testable) -> Finding | None:
-        refusal = None
-        if found.inherited:
-            refusal = recipient_refusal(spec, found.resolved, found.tenants, namespace=self._key.namespace)
-        if refusal is not None or not self._record.sends:
-            return refusal
-        now, tests = datetime.now(UTC), self._services.mail_tests
-        return mail_refusal(tests.mails(self._key.namespace, now=now), now=now, limits=tests.limits)
+        if not found.inherited:
+            return None
+        return recipient_refusal(spec, found.resolved, found.tenants, namespace=self._key.namespace)
 
     def _described(self, spec: MailServerTestSpec, found: Testable) -> MailServerTestStatus:
         effective = found.resolved.effective
@@ -185,8 +180,7 @@ class _Test:
             spec,
             found.resolved,
             described.mode,
-            described_as=found.described_as,
-            cluster=cluster_of(self._services),
+            Origin(found.described_as, self._key.namespace, cluster_of(self._services)),
             wish=found.wish,
             checks_sender=self._services.checks_sender,
         )

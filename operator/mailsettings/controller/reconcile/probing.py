@@ -3,20 +3,19 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from mailsettings.api.probe import ProbeMode
-from mailsettings.api.status import ProbeStatus, ServerStatus, TestMailsStatus
-from mailsettings.controller.keys import Key
+from mailsettings.api.status import ProbeStatus
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.store import SettingsRecord
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.finding import Finding
-from mailsettings.core.mails import counted
+from mailsettings.core.probe import Origin
 from mailsettings.core.probing import (
     FinishedProbe,
-    ProbeSubject,
     confirmed,
     due_at,
+    held_back,
     is_asked_for,
+    is_held_back,
     probe_subject,
     record,
     remembered,
@@ -33,74 +32,61 @@ class Probing:
     """None: probes are disabled, or there is nothing yet to probe."""
     finished: FinishedProbe | None = None
     """A result that `status` contains and that can be dropped once it is written."""
-    due: ProbeSubject | None = None
-    """A probe that begins once the status is written, which counts its mail."""
-    mails: TestMailsStatus | None = None
-    """How many test mails were sent lately, that of `due` included."""
 
 
 def probe(
     services: Services,
     settings_record: SettingsRecord,
     resolved: ResolvedSettings | None,
-    status_before: ServerStatus,
+    before: ProbeStatus | None,
     *,
     suspend: bool,
 ) -> Probing:
-    """Finds out whether a probe is due, asks to be called again when the next one is, and tells what is known.
+    """Keeps a probe running when one is due, asks to be called again when the next one is, and tells what is known.
 
     Args:
         services: the shared ones.
         settings_record: the object.
         resolved: its settings; None: they cannot be probed as they are, so the last result is kept.
-        status_before: the object's status so far.
+        before: what its status says of its probe so far.
         suspend: start nothing.
     """
-    key, before, mails = settings_record.key, status_before.probe, status_before.test_mails
+    key = settings_record.key
     if resolved is None:
         services.probes.forget(key)
-        return Probing(status=before, mails=mails)
+        return Probing(status=before)
     subject = probe_subject(
         resolved,
         services.digest,
-        described_as=str(key),
+        Origin(str(key), key.namespace, cluster_of(services)),
         uid=settings_record.uid,
         generation=settings_record.generation,
         requested_at=settings_record.requested_at,
-        cluster=cluster_of(services),
         checks_sender=services.checks_sender,
     )
     if subject is None:
         services.probes.forget(key)
-        return Probing(mails=mails)
+        return Probing()
     before = remembered(before)
     finished = services.probes.finished(key, subject)
+    hold = None
+    if finished is not None and is_held_back(finished):
+        # It has tested nothing, so nothing of it is kept; it stays with the runner until there is room.
+        hold, finished = finished.result.hold, None
     status = confirmed(record(finished, before) if finished else before, subject)
-    due = None
-    if not suspend:
-        wait = _seconds_until(due_at(subject, status))
-        # A due time further away than the interval was not set by this clock.
-        if 0 < wait <= subject.interval.total_seconds():
-            services.enqueue_after(key, wait)
-        elif not services.probes.is_running(key, subject):
-            wanted = replace(subject, asked_for=is_asked_for(subject, status))
-            due, mails = _counted(services, key, wanted, mails)
-    return Probing(status, verdict(subject, status, suspend=suspend), finished, due, mails)
-
-
-def _counted(
-    services: Services, key: Key, subject: ProbeSubject, mails: TestMailsStatus | None
-) -> tuple[ProbeSubject | None, TestMailsStatus | None]:
-    """What begins now, and the mails that were sent lately with its own; where there is no room for one it waits."""
-    if subject.request.mode is not ProbeMode.SEND:
-        return subject, mails
-    now = datetime.now(UTC)
-    count = counted(mails, now)
-    if isinstance(count, datetime):
-        services.probes.forget(key)  # what ran before tested something else
-        services.enqueue_after(key, max(1.0, (count - now).total_seconds()))
-        return None, mails
-    return subject, count
+    finding = verdict(subject, status, suspend=suspend)
+    if suspend:
+        return Probing(status, finding, finished)
+    wait = _seconds_until(due_at(subject, status))
+    # A due time further away than the interval was not set by this clock.
+    if 0 < wait <= subject.interval.total_seconds():
+        services.enqueue_after(key, wait)
+    elif hold is not None and (room_in := _seconds_until(hold.until)) > 0:
+        services.enqueue_after(key, room_in)
+        finding = held_back(finding, hold)
+    elif not services.probes.is_running(key, subject):
+        services.probes.start(key, replace(subject, asked_for=is_asked_for(subject, status)))
+    return Probing(status, finding, finished)
 
 
 def cluster_of(services: Services) -> str:

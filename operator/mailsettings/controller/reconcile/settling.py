@@ -7,11 +7,9 @@ from mailsettings.controller.store import SettingsRecord
 
 
 def settle(services: Services, record: SettingsRecord, probing: Probing, authorization: Authorization) -> None:
-    """Starts what is due, drops results that are in the status now, and looks again where they lead to something."""
+    """Drops results that are in the status now, and looks again where they lead to something."""
     if authorization.failed is not None:
         services.renewals.settle(record.key, authorization.failed)
-    if probing.due is not None:
-        services.probes.start(record.key, probing.due)
     if probing.finished is not None:
         services.probes.settle(record.key, probing.finished)
         if probing.finished.subject.token is not None and probing.finished.result.failure is not None:

@@ -95,7 +95,6 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
         binding=_binding(held, secret_name),
         oauth2=assessment.authorization.status,
         probe=probing.status,
-        test_mails=probing.mails,
     )
     await write_status(services, record, before, after, findings)
     settle(services, record, probing, assessment.authorization)
@@ -353,8 +352,8 @@ def _probe(
     """Of an own server; what is inherited is probed once for all."""
     if assessment.effective is not None and assessment.effective.source is Source.SYSTEM:
         services.probes.forget(record.key)
-        return Probing(mails=before.test_mails)
-    return probe(services, record, assessment.resolved, before, suspend=suspend)
+        return Probing()
+    return probe(services, record, assessment.resolved, before.probe, suspend=suspend)
 
 
 def _effective_status(

@@ -52,7 +52,12 @@ REASONS: Final[dict[Cause, Reason]] = {
 """What a condition calls each cause."""
 
 
-_OTHER_DOCS: Final = {Reason.EGRESS_DENIED: "docs/security.md#egress-policy"}
+_BOUND: Final = "docs/operations.md#the-bound-on-test-mails"
+_OTHER_DOCS: Final = {
+    Reason.EGRESS_DENIED: "docs/security.md#egress-policy",
+    Reason.MAIL_LIMIT_REACHED: _BOUND,
+    Reason.MAIL_NOT_COUNTED: _BOUND,
+}
 
 
 def docs_of(reason: Reason) -> str:

@@ -24,7 +24,7 @@ from mailsettings.core.finding import Finding, failed
 from mailsettings.core.mail_testing import mode_of, probe_request, reported, state_findings, verdict
 from mailsettings.core.oauth2.subject import token_subject
 from mailsettings.core.oauth2.trial import token_wish
-from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Progress, TokenWish
+from mailsettings.core.probe import Origin, ProbeProgress, ProbeRequest, ProbeResult, Progress, TokenWish, freely
 from mailsettings.core.report import effective_status
 from mailsettings.core.server import Source
 from mailsettings.edges.oauth2.tokens import IdentityProviders
@@ -101,8 +101,7 @@ async def _tested(
         spec,
         resolved,
         mode,
-        described_as=settings.title,
-        cluster=NO_CLUSTER,
+        Origin(settings.title, "", NO_CLUSTER),
         wish=wish,
         checks_sender=options.check_sender,
     )
@@ -121,6 +120,7 @@ async def _probed(request: ProbeRequest, progress: Progress, deadline: timedelta
         # What a tenant may not do is a matter of the cluster's.
         replace(request, level=Source.SYSTEM),
         progress,
+        permit=freely,
         obtain=IdentityProviders(policy, lambda: None, TOKEN_DEADLINE).obtain,
         policy=policy,
         deadline=deadline,

@@ -1,0 +1,165 @@
+"""The ledger of test mails: Secrets in the operator's namespace that outlive every object and every process.
+
+A count is written on the version that was read, so that of two replicas none loses the other's. What cannot be
+counted is not sent.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from mailsettings.api import names
+from mailsettings.core.digest import Digester
+from mailsettings.core.mails import Account, Bounds, Counts, accounts, counted, read_counts, written_counts
+from mailsettings.core.probe import Hold, TestMail
+from mailsettings.edges.errors import described
+from mailsettings.edges.kubernetes import (
+    UNREACHABLE,
+    ApiError,
+    Json,
+    KubernetesApi,
+    core_collection_path,
+    core_path,
+)
+
+DATA_KEY: Final = "counts.json"
+
+PATIENCE_S: Final = 10
+"""How long a mail waits to be counted: the mail server waits meanwhile."""
+
+ATTEMPTS: Final = 6
+FIRST_PAUSE_S: Final = 0.1
+"""Before the second attempt; each later pause is twice as long."""
+
+
+_UNANSWERED: Final = (*UNREACHABLE, json.JSONDecodeError)
+"""There was no answer, or one that was cut off."""
+
+
+class _UnreadableError(Exception):
+    """A shard holds something else than counts: it would be wrong to take that for nothing. The text says which."""
+
+
+class MailLedger:
+    """Counts test mails."""
+
+    def __init__(
+        self, api: KubernetesApi, namespace: str, *, digest: Digester, bounds: Bounds, logger: logging.Logger
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            api: The connection.
+            namespace: The operator's.
+            digest: Makes the names of accounts.
+            bounds: How many mails there may be.
+            logger: Is told in full why a mail is not counted.
+        """
+        self._api = api
+        self._namespace = namespace
+        self._digest = digest
+        self._bounds = bounds
+        self._logger = logger
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By shard: this process's own mails need not compete."""
+
+    async def look(self, mail: TestMail) -> Hold | None:
+        """Why a mail cannot be sent just now; None: nothing is known against it. Counts nothing."""
+        return await self._for_each_account(mail, self._look)
+
+    async def count(self, mail: TestMail) -> Hold | None:
+        """Counts a mail that is about to be sent; why it may not be sent, or None: it may."""
+        return await self._for_each_account(mail, self._count)
+
+    async def _for_each_account(self, mail: TestMail, step: Callable[[Account], Awaitable[Hold | None]]) -> Hold | None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                for account in accounts(mail, self._digest, self._bounds):
+                    hold = await step(account)
+                    if hold is not None:
+                        return hold
+        except ApiError as error:
+            return self._not_counted(f"the API server says {error.status} {error.reason}", error)
+        except _UNANSWERED as error:
+            return self._not_counted("the API server does not answer", error)
+        except _UnreadableError as error:
+            return self._not_counted(str(error), error)
+        return None
+
+    def _not_counted(self, why: str, error: Exception) -> Hold:
+        self._logger.warning("a test mail is not counted, and so not sent: %s (%s)", why, described(error))
+        return Hold(why, None)
+
+    async def _look(self, account: Account) -> Hold | None:
+        found = counted(_counts(await self._api.get(self._path(account))), account, datetime.now(UTC))
+        return found if isinstance(found, Hold) else None
+
+    async def _count(self, account: Account) -> Hold | None:
+        pause_s = FIRST_PAUSE_S
+        async with self._turns[account.shard]:
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return await self._try_to_count(account)
+                except (ApiError, *_UNANSWERED) as error:
+                    if not _may_pass(error):
+                        raise
+                await asyncio.sleep(pause_s)
+                pause_s *= 2
+            return await self._try_to_count(account)
+
+    async def _try_to_count(self, account: Account) -> Hold | None:
+        document = await self._api.get(self._path(account))
+        counts = counted(_counts(document), account, datetime.now(UTC))
+        if isinstance(counts, Hold):
+            return counts
+        data = {DATA_KEY: base64.b64encode(written_counts(counts).encode()).decode("ascii")}
+        if document is None:
+            await self._api.create(core_collection_path("secrets", self._namespace), self._manifest(account, data))
+        else:
+            version = {"resourceVersion": document["metadata"]["resourceVersion"]}
+            await self._api.merge(self._path(account), {"metadata": version, "data": data})
+        return None
+
+    def _manifest(self, account: Account, data: dict[str, str]) -> Json:
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": names.mail_ledger_name(account.shard),
+                "namespace": self._namespace,
+                "labels": {names.LABEL_MANAGED_BY: names.MANAGED_BY},
+            },
+            "type": names.MAIL_LEDGER_TYPE,
+            "data": data,
+        }
+
+    def _path(self, account: Account) -> str:
+        return core_path("secrets", self._namespace, names.mail_ledger_name(account.shard))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it may go better in a moment. If only the answer was lost, the mail is counted once too often."""
+    if not isinstance(error, ApiError):
+        return True
+    return error.is_conflict or error.is_not_found or error.is_temporary
+
+
+def _counts(document: Json | None) -> Counts:
+    """What a shard holds.
+
+    Raises:
+        _UnreadableError: it cannot be read.
+    """
+    if document is None:
+        return {}
+    text = (document.get("data") or {}).get(DATA_KEY, "")
+    try:
+        return read_counts(base64.b64decode(text, validate=True).decode())
+    except ValueError:
+        name = document["metadata"]["name"]
+        raise _UnreadableError(f"the counts in the Secret {name} cannot be read") from None

@@ -1,0 +1,188 @@
+"""What becomes of a test mail that cannot be counted. How counting goes otherwise is tested with a real API server."""
+
+import asyncio
+import base64
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final, cast
+
+import aiohttp
+import pytest
+
+from mailsettings.core import probe
+from mailsettings.core.digest import Digester
+from mailsettings.core.mails import Bounds
+from mailsettings.core.probe import Hold
+from mailsettings.edges import mail_ledger
+from mailsettings.edges.fence import FencedError
+from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi
+from mailsettings.edges.mail_ledger import ATTEMPTS, DATA_KEY, MailLedger
+
+MAIL: Final = probe.TestMail("a@acme.example", "ops@acme.example", probe.Origin("MailServerSettings shop/mail", "shop"))
+FORBIDDEN: Final = ApiError(403, "Forbidden", 'secrets "mail-ledger-a" is forbidden: User "x" may not')
+CONFLICT: Final = ApiError(409, "Conflict", "the object has been modified")
+BUSY: Final = ApiError(503, "ServiceUnavailable", "")
+
+Fault = Callable[[str], BaseException | None]
+"""What a request of a method ends by; None: it succeeds."""
+
+
+class FaultyApi:
+    """Secrets as an API server keeps them, as long as nothing goes wrong."""
+
+    def __init__(self, fault: Fault = lambda _method: None) -> None:
+        self.fault = fault
+        self.kept: dict[str, Json] = {}
+        self.asked: list[str] = []
+
+    async def get(self, path: str) -> Json | None:
+        self._ask("get")
+        return self.kept.get(path)
+
+    async def create(self, path: str, body: Json) -> Json:
+        self._ask("create")
+        body["metadata"]["resourceVersion"] = "1"
+        self.kept[f"{path}/{body['metadata']['name']}"] = body
+        return body
+
+    async def merge(self, path: str, patch: Json) -> Json:
+        self._ask("merge")
+        assert patch["metadata"] == {"resourceVersion": self.kept[path]["metadata"]["resourceVersion"]}
+        self.kept[path]["data"] = patch["data"]
+        return self.kept[path]
+
+    def _ask(self, method: str) -> None:
+        self.asked.append(method)
+        error = self.fault(method)
+        if error is not None:
+            raise error
+
+
+def ledger(api: FaultyApi, bounds: Bounds | None = None) -> MailLedger:
+    return MailLedger(
+        cast("KubernetesApi", api),
+        "mailsettings-system",
+        digest=Digester(b"k" * 32),
+        bounds=bounds or Bounds(of_namespace=3, to_recipient=3),
+        logger=logging.getLogger("test"),
+    )
+
+
+def on(method: str, *errors: BaseException | None) -> Fault:
+    """Errors that one method ends by, in turn; then it succeeds."""
+    left: Iterator[BaseException | None] = iter(errors)
+    return lambda asked: next(left, None) if asked == method else None
+
+
+def always(error: BaseException, *methods: str) -> Fault:
+    return lambda asked: error if asked in methods else None
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail_ledger, "FIRST_PAUSE_S", 0)
+
+
+WRITES: Final = ("create", "merge")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (FORBIDDEN, "the API server says 403 Forbidden"),
+        (CONFLICT, "the API server says 409 Conflict"),
+        (BUSY, "the API server says 503 ServiceUnavailable"),
+        (aiohttp.ServerDisconnectedError(), "the API server does not answer"),
+        (TimeoutError(), "the API server does not answer"),
+        (ConnectionResetError(), "the API server does not answer"),
+        (json.JSONDecodeError("an answer that was cut off", "", 0), "the API server does not answer"),
+    ],
+)
+@pytest.mark.parametrize("methods", [("get",), WRITES], ids=["read", "write"])
+async def test_what_cannot_be_counted_is_not_sent(
+    error: Exception, why: str, methods: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its reason says nothing of the cluster's inside; the log does."""
+    counting = ledger(FaultyApi(always(error, *methods)))
+    assert await counting.count(MAIL) == Hold(why, None)
+    assert "a test mail is not counted, and so not sent" in caplog.text
+    assert ("may not" in caplog.text) is (error is FORBIDDEN)
+
+
+async def test_what_cannot_be_looked_up_is_not_begun() -> None:
+    api = FaultyApi(always(FORBIDDEN, "get"))
+    assert await ledger(api).look(MAIL) == Hold("the API server says 403 Forbidden", None)
+
+
+@pytest.mark.parametrize("error", [CONFLICT, BUSY, ApiError(404, "NotFound", ""), ConnectionResetError()])
+@pytest.mark.parametrize("method", WRITES)
+async def test_passing_trouble_is_waited_out(error: Exception, method: str) -> None:
+    api = FaultyApi()
+    if method == "merge":
+        await ledger(api).count(MAIL)
+    api.fault = on(method, *[error] * (ATTEMPTS - 1))
+    assert await ledger(api).count(MAIL) is None
+
+
+async def test_it_is_not_tried_for_ever() -> None:
+    api = FaultyApi(always(CONFLICT, *WRITES))
+    await ledger(api).count(MAIL)
+    assert api.asked.count("create") == ATTEMPTS
+
+
+async def test_what_is_refused_for_good_is_not_tried_again() -> None:
+    api = FaultyApi(always(FORBIDDEN, *WRITES))
+    await ledger(api).count(MAIL)
+    assert api.asked == ["get", "create"]
+
+
+async def test_a_server_that_does_not_answer_is_not_waited_for_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail_ledger, "PATIENCE_S", 0.01)
+
+    class Silent(FaultyApi):
+        async def get(self, path: str) -> Json | None:
+            await asyncio.Event().wait()
+            return await super().get(path)
+
+    assert await ledger(Silent()).count(MAIL) == Hold("the API server does not answer", None)
+
+
+async def test_replica_that_may_not_write_any_more_ends_and_sends_nothing() -> None:
+    with pytest.raises(asyncio.CancelledError):
+        await ledger(FaultyApi(always(FencedError(), *WRITES))).count(MAIL)
+
+
+@pytest.mark.parametrize("data", [None, {}, {DATA_KEY: "!"}, {DATA_KEY: base64.b64encode(b"\xff{").decode()}])
+async def test_ledger_that_cannot_be_read_is_not_begun_anew(
+    data: dict[str, Any] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = FaultyApi()
+    await ledger(api).count(MAIL)
+    for secret in api.kept.values():
+        secret["data"] = data
+    asked = len(api.asked)
+    for hold in (await ledger(api).count(MAIL), await ledger(api).look(MAIL)):
+        assert hold is not None
+        assert hold.until is None
+        assert re.fullmatch("the counts in the Secret mail-ledger-[0-9a-f] cannot be read", hold.why)
+        assert hold.why in caplog.text
+    assert api.asked[asked:] == ["get", "get"]
+
+
+async def test_looking_counts_nothing() -> None:
+    api = FaultyApi()
+    for _ in range(5):
+        assert await ledger(api).look(MAIL) is None
+    assert set(api.asked) == {"get"}
+
+
+@pytest.mark.parametrize("bounds", [Bounds(1, 9), Bounds(9, 1)], ids=["namespace", "recipient"])
+async def test_whichever_bound_is_reached_first_holds(bounds: Bounds) -> None:
+    counting = ledger(FaultyApi(), bounds)
+    assert await counting.count(MAIL) is None
+    for hold in (await counting.look(MAIL), await counting.count(MAIL)):
+        assert hold is not None
+        assert hold.until is not None
+        assert hold.why.endswith(" bound of 1 test mails in an hour is reached")
