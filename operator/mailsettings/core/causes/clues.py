@@ -69,7 +69,7 @@ _STAGES: Final = {
 
 _ENHANCED: Final = re.compile(r"(?<![\w.])([245]\.[0-9]{1,2}\.[0-9]{1,4})(?![\w]|\.[0-9])")
 _AADSTS: Final = re.compile(r"\baadsts[ :=]{0,3}([0-9]{4,8})\b")
-_ERROR_CODES: Final = re.compile(r"\berror_codes\b.{0,3}:.{0,3}\[\s{0,20}([0-9]{4,8})\b")
+_ERROR_CODES: Final = re.compile(r"\berror[_ ]codes?\b.{0,3}[: ].{0,3}\[?\s{0,20}([0-9]{5,8})\b")
 _BEFORE_ENHANCED: Final = re.compile(r"(?<![\w.])([45][0-57][0-9])[\W_]{1,6}#?[245]\.[0-9]{1,2}\.[0-9]{1,4}(?!\w)")
 _AT_A_BOUNDARY: Final = re.compile(
     r"(?:^|[\n|'\"(\[{=<>,;]|:\s|\b(?:said|response|reply|code|error|status|answered|returned|with|got|server)\b[:,]?)"

@@ -267,6 +267,9 @@ _MESSAGES: Final = (
     (("versandlimit",), "sending limit exceeded"),
     (("quota d'envoi",), "sending quota exceeded"),
     (("relais", "refus"), "relay access denied"),
+    (("politica", "oauth 2.0 de google"), "oauth 2.0 policy"),
+    (("regles", "oauth 2.0 de google"), "oauth 2.0 policy"),
+    (("oauth 2.0-richtlinie",), "oauth 2.0 policy"),
     (("weiterleitung", "nicht erlaubt"), "relay access denied"),
 )
 

@@ -344,7 +344,14 @@ _GOOGLE_WORDS: Final = (
     ),
     says(
         _GOOGLE,
+        Cause.REDIRECT_URI_MISMATCH,
+        r"this app'?s request is invalid",
+        unless=(r"invalid_request", r"oauth 2\.0 policy"),
+    ),
+    says(
+        _GOOGLE,
         Cause.GRANT_NOT_ALLOWED,
+        r"oauth 2\.0 policy",
         r"disallowed_useragent",
         r"out-of-band",
         r"\boob\b flow",

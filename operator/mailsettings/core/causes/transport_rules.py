@@ -308,6 +308,8 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"selfsigned",
         r"notsignedby",
         r"certificates? do(?:es)? not conform",
+        r"\bdane\b",
+        r"\btlsa\b",
         unless=(
             r"sender\b(?! ?:)",
             r"recipient\b(?! ?:)",
@@ -393,6 +395,8 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"refuse to authenticate",
         r"insecure (?:connection|channel)",
         r"must be encrypted",
+        r"(?:not|n't) (?:sent|received|delivered|transmitted) (?:over|using|via|through|with) (?:an? )?"
+        r"(?:tls|ssl|secure|encrypted)",
         unless=(
             r"neither",
             r"does(?:n't| not) (?:support|offer|advertise|announce)",
@@ -437,7 +441,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"starttls.{0,40}(?:50[0234]|454)",
         r"tls (?:required|mandatory|demanded|requested).{0,40}(?:\bnot\b|\bno |n't|neither)",
         r"missing_requirement.{0,80}\btls\b",
-        unless=(r"must issue",),
+        unless=(r"must issue", r"protocol violation", r"repeated"),
     ),
     says(
         "RFC 5321 §4.2.4: the command that is not known is the one that was sent",
