@@ -102,7 +102,7 @@ BY_REPLY_CODE: Final[tuple[Rule, ...]] = (
     _reply(Cause.CONTENT_REJECTED, 550, 553, 554, 556, stages=_DATA),
     _reply(Cause.IP_BLOCKED, 521, 550, 554, 556, stages=_SESSION),
     _reply(Cause.RECIPIENT_REJECTED, 511, 550, 551, 553, 556),
-    _reply(Cause.SERVER_TEMPORARY, *range(400, 500), stages=BEFORE_LOGIN | ENVELOPE | {"auth"}),
+    _reply(Cause.SERVER_TEMPORARY, *range(420, 500), stages=BEFORE_LOGIN | ENVELOPE | {"auth"}),
     _reply(Cause.CONTENT_REJECTED, 554, 541, 571),
 )
 
@@ -111,7 +111,7 @@ BY_STAGE: Final[tuple[Rule, ...]] = (
     _at(Cause.PROXY_FAILURE, "proxy"),
     _at(Cause.CONNECTION_TIMEOUT, "connect"),
     _at(Cause.IMPLICIT_TLS_EXPECTED, "greeting"),
-    _at(Cause.START_TLS_EXPECTED, "tls"),
+    _at(Cause.CERTIFICATE_UNTRUSTED, "tls"),
     _at(Cause.PROTOCOL_ERROR, "ehlo"),
     _at(Cause.BAD_CREDENTIALS, "auth"),
     _at(Cause.SENDER_NOT_ALLOWED, "mail_from"),

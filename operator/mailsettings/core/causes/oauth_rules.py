@@ -435,8 +435,8 @@ _BARE_CODES: Final = (
     says(
         "Nodemailer and others: the access token ended and nothing renews it",
         Cause.TOKEN_EXPIRED,
-        r"(?:n't|not|unable|fail\w*|no|error).{0,30}(?:create|obtain|get|generate|refresh|"
-        r"renew|acquir\w*|retriev\w*|fetch)\w*.{0,20}\btoken",
+        r"(?:n't|not|unable|fail\w*|no|error).{0,30}(?:creat|obtain|get|generat|refresh|renew|acquir|"
+        r"retriev|fetch)\w*.{0,20}\btoken",
         stages=("auth",),
         unless=(r"\binvalid_",),
     ),

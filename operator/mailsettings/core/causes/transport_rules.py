@@ -370,6 +370,9 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"legacy sigalg",
         r"handshake failed\b.{0,30}alert",
         r"\b(?:tls|ssl) negotiation (?:failed|failure|error)",
+        r"(?:closed|reset|lost|shut ?down|terminated|eof)\b.{0,40}\b(?:during|in|while|before).{0,20}handshak",
+        r"handshak\w*.{0,30}(?:\beof\b|clos|reset|terminat|aborted|shut ?down)",
+        r"ssl peer shut down incorrectly",
         r"fatal alert.{0,40}handshake failed",
         r"\b4\.7\.66\b",
         unless=(r"wrong[ _]version[ _]number",),
@@ -639,7 +642,8 @@ SOCKET: Final[tuple[Rule, ...]] = (
     says(
         _LIBRARIES,
         Cause.CONNECTION_REFUSED,
-        r"(?:could ?n.t|could not|cannot|can't|unable to|failed to) (?:open )?connect",
+        r"(?:could ?n.t|could not|cannot|can't|unable to|failed to) (?:open )?connect.{0,60}"
+        r"(?:localhost|\b127\.0\.0\.1\b|::1\b)",
         stages=("connect",),
     ),
 )
