@@ -110,6 +110,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"third[- ]party (?:client|app)",
         r"enter (?:your )?authori[sz]ation",
         r"\bno=1001256\b",
+        r"user (?:has no permission|does not have access rights)",
         stages=("auth", "mail_from", "data", "rcpt", "ehlo", "token", ""),
     ),
     says(
@@ -118,7 +119,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"web ?browser",
         r"weblogin ?required",
         r"(?:log|sign) ?in (?:via|with|through|using|at).{0,20}(?:browser|web)",
-        r"verify (?:your (?:account|identity|phone)|that you|it'?s you)",
+        r"verify (?:your (?:account|identity|phone)|that you\b|it'?s you)",
         r"suspicious (?:activity|login|sign)",
         r"captcha",
         r"unusual",
@@ -132,7 +133,10 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"not (?:yet )?(?:been )?activated",
         r"hosting.{0,30}suspended",
         r"sending (?:is |has been )?(?:paused|disabled|suspended)",
-        r"outbound spam",
+        r"outbound ?spam",
+        r"outgoing (?:e?-?mail |message )?(?:has been |is )?blocked",
+        r"\byour mailbox (?:has been|is|was) (?:blocked|disabled|suspended|locked)",
+        r"activate your (?:\w+ )?account",
         r"\b5\.1\.8\b.{0,10}access denied",
         r"\b5\.7\.50[12]\b",
         r"bad outbound sender",
@@ -164,7 +168,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         Cause.AUTH_NOT_OFFERED,
         r"(?:smtp )?auth(?:entication)?(?: extension| command)?.{0,40}not (?:supported|"
         r"available|advertised|offered|enabled|allowed|announced|implemented|permitted)",
-        r"does(?:n't| not) (?:support|advertise|offer|announce|"
+        r"(?:does|did)(?:n't| not) (?:support|advertise|offer|announce|"
         r"allow).{0,20}\bauth(?:entication)?\b(?! (?:mechanism|method|type|plain|login|xoauth))",
         r"server offers no auth",
         r"no (?:supported )?auth(?:entication)? (?:extension|advertised|offered|available|" r"capability|support)",
@@ -207,12 +211,13 @@ LOGIN: Final[tuple[Rule, ...]] = (
     says(
         _RFC4954,
         Cause.AUTH_MECHANISM_UNSUPPORTED,
-        r"\b(?:no |not |un(?:rec|kn|sup|av)|incompatible|none of|disabled|invalid).{0,40}(?:auth\w*|sasl|"
+        r"\b(?:no |not |cannot |can't |un(?:rec|kn|sup|av)|incompatible|none of|disabled|invalid).{0,40}(?:auth\w*|sasl|"
         r"login)?.{0,16}\b(?:mecha\w{2,8}|methods?|modes?|schemes?|schemas?|authenticators?)\b",
         r"(?:mecha\w{2,8}|methods?|schemes?|auth\w* (?:types?|modes?)|authenticators?)\b.{0,60}(?:not|"
         r"un(?:supported|known|recogni[sz]ed|available)|n't|invalid|disabled|exhausted|refus|reject)",
         r"(?:not|n't) support\w* (?:smtp )?auth\w* (?:type|method|mech)",
         r"no authenticators",
+        r"requires? sasl",
         r"using 0 possible",
         r"mechanism ?(?:is )?too ?weak",
         r"find an authenticator supported",
@@ -248,7 +253,9 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"without auth",
         r"unauthenticated",
         r"anonymous (?:mail|sender|access)",
-        r"no (?:credentials|login|authentication) (?:was |were )?(?:provided|given|sent|supplied)",
+        r"no (?:credentials|login|authentication|password|user ?name) (?:was |were )?(?:provided|given|sent|supplied|"
+        r"specified|set)",
+        r"need (?:user ?name|password|credentials)",
         r"credentials (?:are )?(?:missing|required)",
         r"missing credentials",
         r"send auth(?: command)? first",
@@ -336,6 +343,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         _RFC4954,
         Cause.SERVER_TEMPORARY,
         r"temporary auth\w* failure",
+        r"connection lost to authentication server",
         r"temporar\w*.{0,30}(?:unable to )?authenticat",
         r"authentication (?:service|server|backend|system).{0,40}(?:unavailable|down|fail|busy|error)",
         r"\b454\b.{0,20}4\.7\.0.{0,20}temporary",
@@ -577,7 +585,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         unless=(
             r"greylist",
             r"graylist",
-            r"greylisting",
+            r"permanently deferred",
         ),
     ),
     says(
@@ -679,7 +687,9 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"(?:address|domain|sender|identity|from|e-?mail|identities).{0,60}not (?:been |yet |"
         r"properly )?(?:verified|validated|confirmed|authenticated|activated|configured|"
         r"registered|approved)",
-        r"(?:un|not )(?:verified|validated|confirmed|registered).{0,30}(?:sender|domain|" r"address|identity|from)",
+        r"(?:un|not )(?:verified|validated|confirmed|registered|configured).{0,30}(?:sender|sending|domain|address|"
+        r"identity|from)",
+        r"(?:validate|authenticate) your (?:sender|sending|domain)",
         r"identities failed the check",
         r"verify (?:your |the |a )?(?:sender|domain|e-?mail|from|identity)",
         r"please add your own domain",
@@ -762,6 +772,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"recipient address rejected: temporarily",
         r"deferred.{0,20}first",
         r"first (?:time|contact|attempt)",
+        r"address verification in progress",
         r"try again in [0-9]+ (?:second|minute)",
         r"retry (?:in|after) [0-9]+ ?(?:s|min)",
         r"come back later",
@@ -892,6 +903,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"poor reputation",
         r"low reputation of the sending ip",
         r"reputation of .{0,20}\bip\b",
+        r"permanently deferred",
         unless=(r"may be blacklisted", r"verification failed for <"),
     ),
     says(
@@ -955,7 +967,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"not compliant",
         r"rfc[ -]compliant",
         r"(?:message|mail|mime|content|body)\b.{0,20}malformed",
-        r"(?:not be|already) (?:repeated|started|active|issued)",
+        r"(?:not be|already) (?:repeated|started|active|issued|using (?:tls|ssl))",
         r"dns label",
         r"host ?name (?:must|should|needs)",
         r"nested mail",
@@ -996,6 +1008,7 @@ MAIL: Final[tuple[Rule, ...]] = (
             r"sendfailed",
             r"<[^>]{1,80}>:? invalid address",
             r"\b5\.1\.[36]\b",
+            r"sender address syntax",
             r"expected (?:response )?code \d* ?(?:but|,|\().{0,60}\d{3}.{0,40}(?:auth|quota|limit|"
             r"spam|denied|relay)",
             r"(?:no|empty) response",
@@ -1083,17 +1096,19 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"nosuchuser",
         r"user not found",
         r"delivery not authori[sz]ed",
+        r"suppress(?:ion|ed)\b",
         r"sender (?:was )?not authenticated (?:by|for)",
         r"does not like recipient",
         r"undisclosed",
         r"sendfailedexception: invalid addresses",
         r"\bhost (?:or domain name )?not found",
-        stages=("rcpt", "data", "mail_from", ""),
+        stages=("rcpt", "data", ""),
         unless=(
             r"sender (?:address|domain|verify)",
             r"relay",
             r"in progress",
             r"temporar",
+            r"policy.{0,20}try (?:again )?later",
             r"sorry.{0,10}later",
             r"tls",
             r"connect",
@@ -1123,8 +1138,16 @@ MAIL: Final[tuple[Rule, ...]] = (
     says(
         "rspamd, Postgrey, milter-greylist: the code they defer with",
         Cause.GREYLISTED,
-        r"\b4[0-9]{2} 4\.7\.1\b.{0,60}(?:try again|later)",
+        r"\b4[0-9]{2} 4\.7\.1\b.{0,120}(?:try again|later)",
         stages=ENVELOPE,
+        unless=(r"service unavailable", r"too many"),
+    ),
+    says(
+        "RFC 6647 §2.1: greylisting answers RCPT",
+        Cause.GREYLISTED,
+        r"\b4[0-9]{2} 4\.2\.[01]\b.{0,60}(?:try again|later)",
+        r"\btemporar\w* (?:rejected|refused|deferred)\b.{0,10}\brcpt\b",
+        stages=("rcpt",),
     ),
 )
 
