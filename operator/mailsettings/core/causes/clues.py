@@ -83,13 +83,15 @@ _WRAPPERS: Final = re.compile(
     r"|unexpected (?:return code|smtp server response)[ .-]{1,4}expected: [0-9]{3}, (?:got|actual): [0-9]{3}(?: \|)?"
     r"(?:, whole response:)?"
     r"|smtp error: data not accepted\.?"
+    r"|^.{0,400}\bsaid: (?=[45][0-9]{2}[ -])"
     r"|please (?:verify|check) (?:that )?[^.;]{4,100}\band try again\b"
     r"|using (?:the following|[1-9] possible) authenticators?[^;]{1,120}?\bauthenticator \S{1,20} returned (?=\S{3})"
     r"|(?:invalid login|message failed|(?:password|mail|data|rcpt|auth|\w{3,8} end) command failed):? ?(?:- )?"
     r"(?=[45][0-9]{2}[ -])"
 )
 """What clients make of a reply code by themselves, before the reply's own words: .NET, Swift Mailer, Symfony Mailer,
-Nodemailer, PHPMailer, Thunderbird."""
+Nodemailer, PHPMailer, Thunderbird; and what a relay tells of
+itself before the words of the server that it had to do with: Postfix."""
 _GLUE: Final = re.compile(
     r"(?<![\w.])([45][0-57][0-9])(?:\W{1,3}b?['( ]{1,3}|[:#-] ?#?|,? (?:with message|additional smtp info:) {1,2})"
     r"(?=[245]\.[0-9]{1,2}\.[0-9])"

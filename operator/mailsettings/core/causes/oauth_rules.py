@@ -139,7 +139,7 @@ _NUMBERS: Final = numbered(
 )
 
 _ENTRA_WORDS: Final = (
-    says(_ENTRA, Cause.CLIENT_SECRET_EXPIRED, r"client secret.{0,80}\bexpired", r"invalidclientsecretexpired"),
+    says(_ENTRA, Cause.CLIENT_SECRET_EXPIRED, r"client secret.{0,80}\bexpir(?:ed|y)", r"invalidclientsecretexpired"),
     says(
         _ENTRA,
         Cause.CLIENT_SECRET_INVALID,

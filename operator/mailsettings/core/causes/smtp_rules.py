@@ -574,6 +574,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         r"\b[45]\.2\.23[0-9]\b",
         r"submissionratelimit",
         r"thread limit",
+        r"\bhour(?:ly)? limit",
         r"repeated (?:\w+ ){0,2}(?:requests?|attempts?|failures?|log-?ins?)",
         r"\b421\b.{0,40}(?:too many|defer)",
         r"(?<!recipient address rejected: )temporarily deferred",

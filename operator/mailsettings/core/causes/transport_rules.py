@@ -572,11 +572,8 @@ SOCKET: Final[tuple[Rule, ...]] = (
         r"target machine actively",
         r"curl.{0,12}\(7\)",
         r"connectexception: connection refused",
-        unless=(
-            r"too many",
-            r"[45]\.[0-9]\.[0-9]",
-            r"\b(?:421|554|550)\b",
-        ),
+        without_code=True,
+        unless=(r"too many", r"[45]\.[0-9]\.[0-9]"),
     ),
     says(
         "RFC 8314 §3.3: a port where the server speaks first in plain text",
