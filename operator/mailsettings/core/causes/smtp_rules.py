@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
-from mailsettings.core.causes.rule import ENVELOPE, Rule, says
+from mailsettings.core.causes.rule import ENVELOPE, Rule, says, words
 
 _EXCHANGE: Final = "Exchange Online documentation: SMTP AUTH, NDR and error codes"
 _GMAIL: Final = "Gmail SMTP errors and codes (Google Workspace help)"
@@ -65,7 +65,7 @@ EXCHANGE_LOGIN: Final[tuple[Rule, ...]] = (
         r"\b5\.7\.30\b(?!.{0,80}\bdkim\b)",
         r"less secure app",
         r"basic auth\w*.{0,20}disabl",
-        r"(?:password|legacy|plain) auth\w*.{0,40}(?:disabled|no longer|not supported|retired)",
+        r"(?:password|legacy|plain) auth\w*\b(?! mecha).{0,40}(?:disabled|no longer|not supported|retired)",
         r"oauth2?.{0,20}(?:is )?(?:required|needed|only)",
         r"must use (?:oauth|xoauth2|modern auth)",
         r"modern auth\w* (?:is )?required",
@@ -90,7 +90,12 @@ EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
     _ndr(Cause.SENDER_NOT_VERIFIED, r"5\.7\.750"),
     _ndr(Cause.SERVER_MISCONFIGURED, r"5\.4\.14"),
     _ndr(Cause.SERVER_TEMPORARY, r"[45]\.4\.(?:300|312|316|317)"),
-    Rule(Cause.SERVER_TEMPORARY, _RFC3463, enhanced=re.compile(r"4\.4\.[12]")),
+    Rule(
+        Cause.SERVER_TEMPORARY,
+        _RFC3463,
+        enhanced=re.compile(r"4\.4\.[12]"),
+        unless=words(r"\brates?\b", r"\blimit", r"too many"),
+    ),
 )
 """Three digits at the end are Microsoft's alone, and say more than the words, which people change."""
 
@@ -159,6 +164,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
     says(
         "at RCPT a blocked account is the recipient's, unless the reply speaks to the client",
         Cause.ACCOUNT_BLOCKED,
+        r"\bserver suspended",
         r"(?:your|sender'?s?|sending|hosting)\b.{0,40}\b(?:locked|disabled|suspended|blocked|deactivated|restricted|inactive)",
         stages=("rcpt",),
         unless=(r"\bips?\b", r"host", r"network", r"message", r"mail server"),
@@ -280,6 +286,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
             r"sender was not authenticated",
             r"recipient rate",
             r"\brelay(?!ed)\w*.{0,20}(?:denied|not|access|prohib)",
+            r"not (?:currently )?(?:permitted|allowed) to relay",
         ),
     ),
     says(
@@ -344,6 +351,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         Cause.SERVER_TEMPORARY,
         r"temporary auth\w* failure",
         r"connection lost to authentication server",
+        r"authenticate at (?:present|the moment|this time)",
         r"temporar\w*.{0,30}(?:unable to )?authenticat",
         r"authentication (?:service|server|backend|system).{0,40}(?:unavailable|down|fail|busy|error)",
         r"\b454\b.{0,20}4\.7\.0.{0,20}temporary",
@@ -477,7 +485,8 @@ LIMITS: Final[tuple[Rule, ...]] = (
     says(
         _EXCHANGE,
         Cause.TOO_MANY_CONNECTIONS,
-        r"(?:too many|maximum|max|limit|concurrent|simultaneous|exceed\w*|"
+        r"too many (?:\w+ ){0,5}(?:connections?|sessions?|threads?)\b",
+        r"(?:maximum|max|limit|concurrent|simultaneous|exceed\w*|"
         r"number of).{0,60}\b(?:connections?|sessions?|threads?)\b",
         r"\b(?:connections?|sessions?)\b.{0,60}(?:exceed|limit|too many|maximum|concurrent|simultaneous)",
         r"concurrent ?(?:smtp )?(?:connection|session|submission)",
@@ -735,7 +744,7 @@ RELAY: Final[tuple[Rule, ...]] = (
         r"relay(?:ing)?(?: access)? (?:is )?(?:denied|not (?:permitted|allowed|authori[sz]ed|"
         r"possible)|prohibited|disallowed|refused|rejected|forbidden)",
         r"unable to relay",
-        r"(?:not|n't|cannot|won't|can't|no) (?:permitted |allowed |authori[sz]ed )?(?:to )?(?:be )?relay",
+        r"(?:not|n't|cannot|won't|can't|no) (?:currently )?(?:permitted |allowed |authori[sz]ed )?(?:to )?(?:be )?relay",
         r"relay (?:attempt|access)",
         r"\b5\.7\.1\b.{0,120}recipient address rejected: access denied",
         r"relayed",
@@ -943,7 +952,12 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"bare (?:lf|cr|linefeed)",
         r"line (?:is )?too long",
         r"lines? longer than",
-        r"maximum line length",
+        r"maximum (?:\w+ )?line length",
+        r"smtplf",
+        r"format error",
+        r"not yet given",
+        r"\b503 5\.5\.1\b",
+        r"contains? (?:control|whitespace|illegal|invalid)",
         r"smtputf8",
         r"8bitmime",
         r"non-ascii",
@@ -1010,6 +1024,7 @@ MAIL: Final[tuple[Rule, ...]] = (
             r"<[^>]{1,80}>:? invalid address",
             r"\b5\.1\.[36]\b",
             r"sender address syntax",
+            r"\b5\.1\.[78]\b",
             r"expected (?:response )?code \d* ?(?:but|,|\().{0,60}\d{3}.{0,40}(?:auth|quota|limit|"
             r"spam|denied|relay)",
             r"(?:no|empty) response",

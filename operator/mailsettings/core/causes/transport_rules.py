@@ -147,7 +147,7 @@ WRONG_PORT: Final[tuple[Rule, ...]] = (
         r"frame size",
         r"corrupted frame",
         r"invalid framing",
-        r"corrupt message",
+        r"corrupt message(?! content)",
         r"invalidcontenttype",
         r"\b(?:tls|ssl)\b.{0,200}(?:oversized record)",
         r"oversized record",
@@ -431,7 +431,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"(?:tls|starttls|ssl).{0,40}(?:not available|unavailable|disabled|"
         r"fail).{0,40}(?:local problem|temporary reason|initiali[sz]ation|internal)",
         r"tls not available due to",
-        r"\b454\b.{0,20}tls.{0,20}(?:currently|temporar)",
+        r"\b454\b.{0,20}\btls\b.{0,20}(?:currently|temporar|not available|unavailable)",
         r"unable to initiali[sz]e security",
         r"no (?:ssl )?certificate (?:loaded|available|configured)",
         r"no server certs",
