@@ -69,7 +69,7 @@ _STAGES: Final = {
 
 _ENHANCED: Final = re.compile(r"(?<![\w.])([245]\.[0-9]{1,2}\.[0-9]{1,4})(?![\w]|\.[0-9])")
 _AADSTS: Final = re.compile(r"\baadsts[ :=]{0,3}([0-9]{4,8})\b")
-_ERROR_CODES: Final = re.compile(r"\berror[_ ]codes?\b.{0,3}[: ].{0,3}\[?\s{0,20}([0-9]{5,8})\b")
+_ERROR_CODES: Final = re.compile(r"\berror[_ ]codes?\b\W{1,24}([0-9]{5,8})\b")
 _BEFORE_ENHANCED: Final = re.compile(r"(?<![\w.])([45][0-57][0-9])[\W_]{1,6}#?[245]\.[0-9]{1,2}\.[0-9]{1,4}(?!\w)")
 _AT_A_BOUNDARY: Final = re.compile(
     r"(?:^|[\n|'\"(\[{=<>,;]|:\s|\b(?:said|response|reply|code|error|status|answered|returned|with|got|server)\b[:,]?)"
@@ -84,14 +84,17 @@ _WRAPPERS: Final = re.compile(
     r"(?:, whole response:)?"
     r"|smtp error: data not accepted\.?"
     r"|^.{0,400}\bsaid: (?=[45][0-9]{2}[ -])"
+    r"|; timeout -?[0-9]{1,7}\b"
     r"|please (?:verify|check) (?:that )?[^.;]{4,100}\band try again\b"
     r"|using (?:the following|[1-9] possible) authenticators?[^;]{1,120}?\bauthenticator \S{1,20} returned (?=\S{3})"
     r"|(?:invalid login|message failed|(?:password|mail|data|rcpt|auth|\w{3,8} end) command failed):? ?(?:- )?"
     r"(?=[45][0-9]{2}[ -])"
 )
 """What clients make of a reply code by themselves, before the reply's own words: .NET, Swift Mailer, Symfony Mailer,
-Nodemailer, PHPMailer, Thunderbird; and what a relay tells of
+Nodemailer, PHPMailer, Angus Mail, Thunderbird; and what a relay tells of
 itself before the words of the server that it had to do with: Postfix."""
+_LOG: Final = re.compile(r"\bdsn=[245]\.[0-9]\.[0-9]{1,3},? status=(?:deferred|bounced|undeliverable)\b")
+"""What Postfix makes of a failure by itself, before the words for it in parentheses."""
 _GLUE: Final = re.compile(
     r"(?<![\w.])([45][0-57][0-9])(?:\W{1,3}b?['( ]{1,3}|[:#-] ?#?|,? (?:with message|additional smtp info:) {1,2})"
     r"(?=[245]\.[0-9]{1,2}\.[0-9])"
@@ -111,7 +114,7 @@ def read(failure: Failure) -> Clues:
     text = _bounded(failure.raw)
     text = _unescaped(text)
     text = text + " " + " ".join(_challenges(text))
-    lower = text.lower().translate(_PLAIN)
+    lower = _LOG.sub(" ", text.lower().translate(_PLAIN))
     return Clues(
         stage=known_stage(failure.stage),
         provider=failure.provider.strip().lower(),

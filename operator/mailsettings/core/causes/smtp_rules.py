@@ -485,7 +485,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
     says(
         _EXCHANGE,
         Cause.TOO_MANY_CONNECTIONS,
-        r"too many (?:\w+ ){0,5}(?:connections?|sessions?|threads?)\b",
+        r"too many (?:\w{1,15} ){0,5}(?:connections?|sessions?|threads?)\b",
         r"(?:maximum|max|limit|concurrent|simultaneous|exceed\w*|"
         r"number of).{0,60}\b(?:connections?|sessions?|threads?)\b",
         r"\b(?:connections?|sessions?)\b.{0,60}(?:exceed|limit|too many|maximum|concurrent|simultaneous)",
@@ -584,7 +584,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         r"submissionratelimit",
         r"thread limit",
         r"\bhour(?:ly)? limit",
-        r"repeated (?:\w+ ){0,2}(?:requests?|attempts?|failures?|log-?ins?)",
+        r"repeated (?:\w{1,15} ){0,2}(?:requests?|attempts?|failures?|log-?ins?)",
         r"\b421\b.{0,40}(?:too many|defer)",
         r"(?<!recipient address rejected: )temporarily deferred",
         r"ts0[0-9]",
@@ -744,7 +744,8 @@ RELAY: Final[tuple[Rule, ...]] = (
         r"relay(?:ing)?(?: access)? (?:is )?(?:denied|not (?:permitted|allowed|authori[sz]ed|"
         r"possible)|prohibited|disallowed|refused|rejected|forbidden)",
         r"unable to relay",
-        r"(?:not|n't|cannot|won't|can't|no) (?:currently )?(?:permitted |allowed |authori[sz]ed )?(?:to )?(?:be )?relay",
+        r"(?:not|n't|cannot|won't|can't|no) (?:currently )?(?:permitted |allowed |authori[sz]ed )?(?:to )?(?:be )?"
+        r"relay",
         r"relay (?:attempt|access)",
         r"\b5\.7\.1\b.{0,120}recipient address rejected: access denied",
         r"relayed",
@@ -835,6 +836,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"queue file write error",
         r"server configuration (?:error|problem)",
         r"\b[45][0-9]{2}\b.{0,60}configuration (?:error|problem)",
+        r"(?:server|system) configuration (?:error|problem)",
         r"misconfigur",
         r"milter(?!-reject)",
         r"content[- ]filter.{0,30}(?:unavailable|fail|refused)",
@@ -1001,6 +1003,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"eprotocol",
         r"textproto",
         r"short response",
+        r"response error: ",
         r"malformed (?:response|reply|address|mime|header)",
         r"bad (?:address|response)",
         r"invalid address",
