@@ -646,7 +646,7 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"relay).{0,40}(?:from|as|address|behalf|identity|domain|sender)",
         r"not authori[sz]ed to (?:perform|send).{0,20}(?:ses:)?send",
         r"not (?:allowed|authori[sz]ed|permitted).{0,30}(?:from (?:address|header)|sender|mail from)",
-        r"relaying disallowed as",
+        r"relaying disallowed(?: as|\W{0,3}$)",
         r"sender (?:address )?(?:is )?(?:not (?:allowed|authori[sz]ed|permitted|accepted|"
         r"valid for)|rejected|denied|disallowed|refused|spoof\w*|forbidden|unauthori[sz]ed|invalid for)",
         r"from (?:address|header).{0,40}(?:not (?:allowed|authori[sz]ed|permitted)|rejected|" r"denied|invalid)",
