@@ -92,7 +92,22 @@ _NUMBERS: Final = numbered(
         ),
         Cause.REDIRECT_URI_MISMATCH: (50011, 500112, 500113, 70004, 500117, 900971, 90102),
         Cause.INVALID_SCOPE: (
-            *(70011, 1002012, 500011, 500014, 50001, 700022, 650053, 650054, 650057, 65005, 28000, 28003, 70002120),
+            *(
+                70011,
+                1002012,
+                500011,
+                500014,
+                50001,
+                700022,
+                650053,
+                650054,
+                650057,
+                65005,
+                28000,
+                28003,
+                70002120,
+                65006,
+            ),
             *(28002, 700023, 901002, 90009),
         ),
         Cause.CODE_REUSED_OR_EXPIRED: (54005, 70008, 70018, 70019, 70020, 50089, 50134, 90119, 90120),
@@ -375,6 +390,12 @@ _GOOGLE_WORDS: Final = (
 )
 
 _TOKENS: Final = (
+    says(
+        "google-auth-library and others: the access token ends and there is nothing that renews it",
+        Cause.TOKEN_EXPIRED,
+        r"\bno (?:access, )?refresh token\b.{0,30}\bset\b",
+        stages=("auth",),
+    ),
     says(
         "Keycloak, Google: the account behind the grant",
         Cause.ACCOUNT_BLOCKED,

@@ -81,7 +81,7 @@ def _ndr(cause: Cause, codes: str) -> Rule:
 
 
 EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
-    _ndr(Cause.RECIPIENT_REJECTED, r"5\.7\.(?:12[0-9]|13[0-68]|19[3-6]|50[45])|5\.4\.310|5\.1\.(?:351|10)"),
+    _ndr(Cause.RECIPIENT_REJECTED, r"5\.7\.(?:12[0-9]?|13[0-68]|19[3-6]|50[45])|5\.4\.310|5\.1\.(?:351|10)"),
     _ndr(Cause.PROTOCOL_ERROR, r"5\.7\.(?:506|512)|5\.6\.11|5\.1\.20"),
     _ndr(Cause.IP_BLOCKED, r"5\.7\.(?:507|51[013]|60[5-9]|6[1-4][0-9]|70[38]|733)"),
     _ndr(Cause.ACCOUNT_BLOCKED, r"5\.7\.50[1-3]"),
@@ -543,6 +543,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
             r"(?:mailbox|inbox|user|account)\b.{0,30}(?:over|exceed\w*|out of|full).{0,20}(?:quota|storage|space)"
             r"(?!.{0,60}(?:send|relay))",
             r"quota exceeded \(mailbox",
+            r"maildir",
             r"size",
             r"out of storage",
         ),
@@ -658,9 +659,11 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"on behalf",
         r"alias.{0,30}not",
         r"not (?:your|one of your) (?:e-?mail )?address",
+        r"required for sender",
         r"verification failed for <",
         unless=(
             r"verif",
+            r"not authenticated (?:by|for)",
             r"not configured",
             r"domain (?:not found|does not exist|must exist)",
             r"need fully-qualified",
@@ -916,6 +919,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"low reputation of the sending ip",
         r"reputation of .{0,20}\bip\b",
         r"permanently deferred",
+        r"reject due to policy restrictions",  # GMX and WEB.DE; the link says that it is the address
         unless=(r"may be blacklisted", r"verification failed for <"),
     ),
     says(

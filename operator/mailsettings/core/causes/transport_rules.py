@@ -126,6 +126,15 @@ DNS: Final[tuple[Rule, ...]] = (
             r"reverse",
         ),
     ),
+    says(
+        "getaddrinfo(3): a name server that does not answer",
+        Cause.DNS_NOT_FOUND,
+        r"temporar",
+        r"time(?:d)?[ -]?out",
+        r"refused",
+        r"no (?:answer|response)",
+        stages=("dns",),
+    ),
 )
 
 WRONG_PORT: Final[tuple[Rule, ...]] = (
@@ -170,6 +179,8 @@ WRONG_PORT: Final[tuple[Rule, ...]] = (
         r"packet with unexpected length",
         r"unexpected_packet",
         r"tls_alert.{0,10}unexpected_message",
+        r"\b026003",
+        r"ssl://[^ :]{1,100}:(?:25|587|2525)\b.{0,200}(?:\beof\b|time(?:d)?[ -]?out|closed)",
     ),
 )
 
