@@ -137,6 +137,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"account not subscribed",
         r"not (?:yet )?(?:been )?activated",
         r"hosting.{0,30}suspended",
+        r"not (?:authori[sz]ed|allowed|permitted) to (?:access|use)\b.{0,30}contact (?:\w{1,10} )?(?:support|sales|us\b)",
         r"sending (?:is |has been )?(?:paused|disabled|suspended)",
         r"outbound ?spam",
         r"outgoing (?:e?-?mail |message )?(?:has been |is )?blocked",
@@ -217,8 +218,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
     says(
         _RFC4954,
         Cause.AUTH_MECHANISM_UNSUPPORTED,
-        r"\b(?:no |not |cannot |can't |un(?:rec|kn|sup|av)|incompatible|none of|disabled|invalid).{0,40}(?:auth\w*|sasl|"
-        r"login)?.{0,16}\b(?:mecha\w{2,8}|methods?|modes?|schemes?|schemas?|authenticators?)\b",
+        r"\b(?:no |not |cannot |can't |un(?:rec|kn|sup|av)|incompatible|none of|disabled|invalid).{0,40}"
+        r"(?:auth\w*|sasl|login)?.{0,16}\b(?:mecha\w{2,8}|methods?|modes?|schemes?|schemas?|authenticators?)\b",
         r"(?:mecha\w{2,8}|methods?|schemes?|auth\w* (?:types?|modes?)|authenticators?)\b.{0,60}(?:not|"
         r"un(?:supported|known|recogni[sz]ed|available)|n't|invalid|disabled|exhausted|refus|reject)",
         r"(?:not|n't) support\w* (?:smtp )?auth\w* (?:type|method|mech)",
@@ -497,7 +498,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
             r"per (?:hour|minute|second|day)",
             r"too frequent",
             r"recipients?",
-            r"messages? per connection",
+            r"\b(?:messages?|mails?|e-?mails?) (?:\w{1,12} )?per (?:\w{1,12} )?(?:connection|session)",
             r"messages sent (?:on|over|in)",
             r"message limit",
             r"timed? out",
@@ -926,7 +927,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         _RFC3463,
         Cause.MAILBOX_FULL,
         r"(?:mailbox|inbox|user|account|recipient|box|quota|maildir|folder|"
-        r"storage)\b.{0,50}(?:full|over ?-?quota|over (?:the |its |their )?(?:quota|storage|"
+        r"storage)\b.{0,50}(?:full\b|over ?-?quota|over (?:the |its |their )?(?:quota|storage|"
         r"limit)|exceed\w*.{0,30}(?:quota|storage|space|size|limit|allocation)|"
         r"out of (?:storage|space)|quota (?:exceeded|full))",
         r"over ?quota",
@@ -1189,6 +1190,7 @@ LATER: Final[tuple[Rule, ...]] = (
         r"local (?:error|problem)",
         r"(?:internal|system|unexpected) (?:server )?(?:error|problem|failure)",
         r"closing (?:transmission|connection)",
+        r"terminates connection",
         r"maintenance",
         r"resources (?:temporarily )?(?:unavailable|exhausted)",
         r"deferred",
