@@ -105,6 +105,8 @@ _SPELT: Final = re.compile(r"\bseverity: (\w{5,40}), category: (\w{5,20}), detai
 _SEVERITIES: Final = {"transientnegativecompletion": 4, "permanentnegativecompletion": 5}
 _CATEGORIES: Final = ("syntax", "information", "connections", "unspecified3", "unspecified4", "mailsystem")
 _DETAILS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_NAME: Final = re.compile(r"(?<![\w.])(?:[A-Z]{2,20}(?:_[A-Z0-9]{1,20}){2,6}|(?:[A-Z]{1,6}[a-z]{1,20}){3,8})(?![\w.(])")
+_HUMP: Final = re.compile(r"[A-Z]{2,}(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _CHALLENGE: Final = re.compile(r"\beyj[\w+/-]{8,}={0,2}", re.IGNORECASE)
 _ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u00[0-9a-f]{2}", re.IGNORECASE)
 
@@ -119,17 +121,21 @@ def read(failure: Failure) -> Clues:
         stage=known_stage(failure.stage),
         provider=failure.provider.strip().lower(),
         auth=failure.auth.strip().lower(),
-        said=_said(lower),
+        said=_said(lower, _names(text)),
         codes=tuple(dict.fromkeys((*map(int, _codes(lower)), *_spelt_codes(lower)))),
         enhanced=tuple(dict.fromkeys(_ENHANCED.findall(lower))),
         aadsts=tuple(dict.fromkeys(int(number) for number in _numbers(lower))),
     )
 
 
-def _said(lower: str) -> str:
+def _said(lower: str, names: str) -> str:
     words = _WRAPPERS.sub(" ", " ".join(_once(_GLUE.sub(r"\1 ", lower)).replace("\\", "").split()))
-    meaning = in_english(words)
-    return f"{words} ; {meaning}" if meaning else words
+    return " ; ".join(filter(None, (words, names, in_english(words))))
+
+
+def _names(text: str) -> str:
+    """The words of names such as DH_KEY_TOO_SMALL and AlertReceivedHandshakeFailure."""
+    return " ; ".join(dict.fromkeys(" ".join(_HUMP.findall(name)).lower() for name in _NAME.findall(text)))
 
 
 _PLAIN: Final = str.maketrans(

@@ -329,10 +329,10 @@ _GOOGLE_WORDS: Final = (
         _GOOGLE,
         Cause.REDIRECT_URI_MISMATCH,
         r"redirect_uri_mismatch",
-        r"redirect[ _]?uri.{0,80}(?:malformed|n't match)",
-        r"redirect[ _]?uri.{0,120}(?:mismatch|not match|not registered|invalid|not (?:valid|"
+        r"redirect[ _]?ur[il]s?.{0,80}(?:malformed|n't match)",
+        r"redirect[ _]?ur[il]s?.{0,120}(?:mismatch|not match|not registered|invalid|not (?:valid|"
         r"allowed|whitelisted|permitted)|differ)",
-        r"(?:invalid|mismatch\w*|incorrect|unregistered|wrong|bad).{0,30}redirect[ _]?uri",
+        r"(?:invalid|mismatch\w*|incorrect|unregistered|wrong|bad).{0,30}redirect[ _]?ur[il]s?",
         r"reply (?:url|address).{0,60}not match",
         r"register the (?:redirect uri|javascript origin)",
     ),

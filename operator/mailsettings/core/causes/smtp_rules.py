@@ -137,7 +137,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"account not subscribed",
         r"not (?:yet )?(?:been )?activated",
         r"hosting.{0,30}suspended",
-        r"not (?:authori[sz]ed|allowed|permitted) to (?:access|use)\b.{0,30}contact (?:\w{1,10} )?(?:support|sales|us\b)",
+        r"not (?:authori[sz]ed|allowed|permitted) to (?:access|use)\b.{0,30}contact (?:\w{1,10} )?(?:support|us\b)",
         r"sending (?:is |has been )?(?:paused|disabled|suspended)",
         r"outbound ?spam",
         r"outgoing (?:e?-?mail |message )?(?:has been |is )?blocked",

@@ -27,6 +27,11 @@ PROXY: Final[tuple[Rule, ...]] = (
     says(
         _SOCKS,
         Cause.PROXY_AUTH_REQUIRED,
+        r"\bsocks\w{0,3}\b.{0,12}(?:authentication|no acceptable)",
+    ),
+    says(
+        _SOCKS,
+        Cause.PROXY_AUTH_REQUIRED,
         r"no acceptable.{0,20}(?:auth\w* )?methods?",
         r"no accept\w+ auth",
         r"socks.{0,60}(?:authenticat|user(?:name)?(?: |/)?.{0,8}pass|credentials|login)",
@@ -46,7 +51,7 @@ PROXY: Final[tuple[Rule, ...]] = (
         r"\bprox(?:y|ies)\b.{0,100}(?:fail|error|reject|refus|closed|forbidden|denied|"
         r"not allowed|unreachable|timed? ?out|bad gateway|invalid|unexpected|returned|respon|"
         r"\b50[0234]\b|\b403\b)",
-        r"proxyprotocolexception",
+        r"(?:proxyprotocol|socks)\w{0,4}(?:exception|error)",
         r"proxyconnect",
         r"http connect.{0,40}(?:fail|refus|\b[45][0-9]{2}\b)",
         r"connect tunnel failed",
@@ -201,7 +206,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"subject alternative name",
         r"host ?name.{0,60}(?:not match|mismatch|doesn'?t match|did not match|not matched|" r"verification fail|wrong)",
         r"hostname mismatch",
-        r"certificate.{0,30}(?:is|was|are)? ?(?:only )?(?:valid|issued) for.{0,200}\bnot\b",
+        r"cert\w*.{0,30}(?:is|was|are)? ?(?:only )?(?:valid|issued) for.{0,200}\bnot\b",
         r"cannot validate certificate for .{0,80}because it doesn'?t contain any ip sans",
         r"peer certificate cn.{0,40}did not match",
         r"remotecertificatenamemismatch",
@@ -216,7 +221,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"no name matching",
         r"no subject alternative",
         r"verify (?:the )?identity of server",
-        r"certificate.{0,60}(?:not match|doesn'?t match|mismatch)",
+        r"cert\w*.{0,60}(?:not match|doesn'?t match|mismatch)",
         r"sec_e_wrong_principal",
         r"ssl_error_bad_cert_domain",
         r"certificate subject name.{0,100}not match",
@@ -226,7 +231,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"err_cert_common_name_invalid",
         r"not ?valid ?for ?name",
         r"hostname_check_failed",
-        r"certificate is not valid for",
+        r"cert\w* is not valid for",
         r"server ?name mismatch",
         r"0x80090322",
         r"cert_e_cn_no_match",
