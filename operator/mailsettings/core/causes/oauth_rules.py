@@ -197,6 +197,8 @@ _ENTRA_WORDS: Final = (
         r"has not consented to use",
         r"declined to consent",
         r"user (?:did not|has not|not) consent",
+        r"msal ?ui ?required",
+        r"no account or login hint",
     ),
     says(
         _ENTRA,
@@ -354,7 +356,7 @@ _GOOGLE_WORDS: Final = (
         r"(?:invalid|expired|used|bad).{0,12}(?:authori[sz]ation|verification|auth|device)[ _-]code",
         r"\bexpired_token\b",
         r"code (?:is )?(?:invalid or expired|not valid)",
-        r"\b(?:bad|invalid|unknown|wrong|incorrect|expired|used) code\b",
+        r"\b(?:bad|invalid|unknown|wrong|incorrect|expired|used)[ _]code\b",
         stages=OAUTH | {""},
     ),
     says(
