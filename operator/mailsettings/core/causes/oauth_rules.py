@@ -236,7 +236,7 @@ _GOOGLE_WORDS: Final = (
         Cause.CLOCK_SKEW,
         r"\bclock (?:skew|drift)",
         r"\biat\b.{0,40}(?:future|past)",
-        r"issued in the future",
+        r"issued (?:at |in )(?:the )?future",
         r"clock.{0,30}out of sync",
     ),
     says(

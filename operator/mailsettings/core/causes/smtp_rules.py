@@ -465,6 +465,12 @@ LIMITS: Final[tuple[Rule, ...]] = (
         providers=("google",),
     ),
     says(
+        "hosting providers and Postfix's policy servers: the quota of a policy is the sender's",
+        Cause.QUOTA_EXCEEDED,
+        r"policy.{0,16}quota exceeded",
+        unless=(r"\b[45]\.2\.2\b",),
+    ),
+    says(
         _RFC3463,
         Cause.MAILBOX_FULL,
         r"(?:user|mailbox|recipient|account|inbox)\b.{0,40}quota",
