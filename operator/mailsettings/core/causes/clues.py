@@ -91,8 +91,7 @@ _WRAPPERS: Final = re.compile(
     r"(?=[45][0-9]{2}[ -])"
 )
 """What clients make of a reply code by themselves, before the reply's own words: .NET, Swift Mailer, Symfony Mailer,
-Nodemailer, PHPMailer, Angus Mail, Thunderbird; and what a relay tells of
-itself before the words of the server that it had to do with: Postfix."""
+Nodemailer, PHPMailer, Angus Mail, Thunderbird; and what a relay, Postfix, tells of itself before the other server's."""
 _LOG: Final = re.compile(r"\bdsn=[245]\.[0-9]\.[0-9]{1,3},? status=(?:deferred|bounced|undeliverable)\b")
 """What Postfix makes of a failure by itself, before the words for it in parentheses."""
 _GLUE: Final = re.compile(
