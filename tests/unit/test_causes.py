@@ -63,7 +63,7 @@ def test_real_failures_have_the_right_cause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "count", "needed", "needed_exact"), [("development", 500, 0.98, 0.88), ("held-out", 170, 0.94, 0.84)]
+    ("chosen", "count", "needed", "needed_exact"), [("development", 1700, 0.99, 0.92), ("held-out", 170, 0.94, 0.84)]
 )
 def test_collected_failures_have_the_right_cause(chosen: str, count: int, needed: float, needed_exact: float) -> None:
     """The held-out ones set no rule: who adds rules for them takes the measure away."""
@@ -383,6 +383,23 @@ def test_what_is_inside_wins_over_what_is_around_it() -> None:
     }.items():
         text = f"Couldn't connect to host, port: smtp.example.com, 587; timeout 5000; nested exception is: {inner}"
         assert diagnose(Failure(text, "connect", "Custom", "basic")).cause is cause
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[SSL: DH_KEY_TOO_SMALL]", "dh key too small"),
+        ("[TLSErrorAlertReceivedHandshakeFailure]", "tls error alert received handshake failure"),
+        ("JWTIssuedAtFuture", "jwt issued at future"),
+    ],
+)
+def test_names_are_read_as_words(text: str, words: str) -> None:
+    assert read(Failure(text)).said.endswith(f" ; {words}")
+
+
+@pytest.mark.parametrize("text", ["SMTPSenderRefused: no", "at System.Net.Mail.SmtpClient.SendMailAsync()", "SMTP"])
+def test_names_of_code_are_not_read_as_words(text: str) -> None:
+    assert " ; " not in read(Failure(text)).said
 
 
 def test_codes_that_are_spelt_are_read() -> None:

@@ -69,7 +69,7 @@ _STAGES: Final = {
 
 _ENHANCED: Final = re.compile(r"(?<![\w.])([245]\.[0-9]{1,2}\.[0-9]{1,4})(?![\w]|\.[0-9])")
 _AADSTS: Final = re.compile(r"\baadsts[ :=]{0,3}([0-9]{4,8})\b")
-_ERROR_CODES: Final = re.compile(r"\berror_codes\b.{0,3}:.{0,3}\[\s{0,20}([0-9]{4,8})\b")
+_ERROR_CODES: Final = re.compile(r"\berror[_ ]codes?\b\W{1,24}([0-9]{5,8})\b")
 _BEFORE_ENHANCED: Final = re.compile(r"(?<![\w.])([45][0-57][0-9])[\W_]{1,6}#?[245]\.[0-9]{1,2}\.[0-9]{1,4}(?!\w)")
 _AT_A_BOUNDARY: Final = re.compile(
     r"(?:^|[\n|'\"(\[{=<>,;]|:\s|\b(?:said|response|reply|code|error|status|answered|returned|with|got|server)\b[:,]?)"
@@ -83,12 +83,17 @@ _WRAPPERS: Final = re.compile(
     r"|unexpected (?:return code|smtp server response)[ .-]{1,4}expected: [0-9]{3}, (?:got|actual): [0-9]{3}(?: \|)?"
     r"(?:, whole response:)?"
     r"|smtp error: data not accepted\.?"
+    r"|^.{0,400}\bsaid: (?=[45][0-9]{2}[ -])"
+    r"|; timeout -?[0-9]{1,7}\b"
+    r"|please (?:verify|check) (?:that )?[^.;]{4,100}\band try again\b"
     r"|using (?:the following|[1-9] possible) authenticators?[^;]{1,120}?\bauthenticator \S{1,20} returned (?=\S{3})"
     r"|(?:invalid login|message failed|(?:password|mail|data|rcpt|auth|\w{3,8} end) command failed):? ?(?:- )?"
     r"(?=[45][0-9]{2}[ -])"
 )
 """What clients make of a reply code by themselves, before the reply's own words: .NET, Swift Mailer, Symfony Mailer,
-Nodemailer, PHPMailer."""
+Nodemailer, PHPMailer, Angus Mail, Thunderbird; and what a relay, Postfix, tells of itself before the other server's."""
+_LOG: Final = re.compile(r"\bdsn=[245]\.[0-9]\.[0-9]{1,3},? status=(?:deferred|bounced|undeliverable)\b")
+"""What Postfix makes of a failure by itself, before the words for it in parentheses."""
 _GLUE: Final = re.compile(
     r"(?<![\w.])([45][0-57][0-9])(?:\W{1,3}b?['( ]{1,3}|[:#-] ?#?|,? (?:with message|additional smtp info:) {1,2})"
     r"(?=[245]\.[0-9]{1,2}\.[0-9])"
@@ -99,6 +104,8 @@ _SPELT: Final = re.compile(r"\bseverity: (\w{5,40}), category: (\w{5,20}), detai
 _SEVERITIES: Final = {"transientnegativecompletion": 4, "permanentnegativecompletion": 5}
 _CATEGORIES: Final = ("syntax", "information", "connections", "unspecified3", "unspecified4", "mailsystem")
 _DETAILS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_NAME: Final = re.compile(r"(?<![\w.])(?:[A-Z]{2,20}(?:_[A-Z0-9]{1,20}){2,6}|(?:[A-Z]{1,6}[a-z]{1,20}){3,8})(?![\w.(])")
+_HUMP: Final = re.compile(r"[A-Z]{2,}(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _CHALLENGE: Final = re.compile(r"\beyj[\w+/-]{8,}={0,2}", re.IGNORECASE)
 _ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u00[0-9a-f]{2}", re.IGNORECASE)
 
@@ -108,22 +115,26 @@ def read(failure: Failure) -> Clues:
     text = _bounded(failure.raw)
     text = _unescaped(text)
     text = text + " " + " ".join(_challenges(text))
-    lower = text.lower().translate(_PLAIN)
+    lower = _LOG.sub(" ", text.lower().translate(_PLAIN))
     return Clues(
         stage=known_stage(failure.stage),
         provider=failure.provider.strip().lower(),
         auth=failure.auth.strip().lower(),
-        said=_said(lower),
+        said=_said(lower, _names(text)),
         codes=tuple(dict.fromkeys((*map(int, _codes(lower)), *_spelt_codes(lower)))),
         enhanced=tuple(dict.fromkeys(_ENHANCED.findall(lower))),
         aadsts=tuple(dict.fromkeys(int(number) for number in _numbers(lower))),
     )
 
 
-def _said(lower: str) -> str:
+def _said(lower: str, names: str) -> str:
     words = _WRAPPERS.sub(" ", " ".join(_once(_GLUE.sub(r"\1 ", lower)).replace("\\", "").split()))
-    meaning = in_english(words)
-    return f"{words} ; {meaning}" if meaning else words
+    return " ; ".join(filter(None, (words, names, in_english(words))))
+
+
+def _names(text: str) -> str:
+    """The words of names such as DH_KEY_TOO_SMALL and AlertReceivedHandshakeFailure."""
+    return " ; ".join(dict.fromkeys(" ".join(_HUMP.findall(name)).lower() for name in _NAME.findall(text)))
 
 
 _PLAIN: Final = str.maketrans(

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
-from mailsettings.core.causes.rule import Rule
+from mailsettings.core.causes.rule import BEFORE_LOGIN, ENVELOPE, Rule
 
 _RFC3463: Final = "RFC 3463 §3, with the IANA registry of enhanced status codes"
 _RFC4954: Final = "RFC 4954 §6"
@@ -94,6 +94,7 @@ BY_REPLY_CODE: Final[tuple[Rule, ...]] = (
     _reply(Cause.SERVER_TEMPORARY, 452),
     _reply(Cause.MESSAGE_TOO_LARGE, 552, stages=_DATA | _MAIL),
     _reply(Cause.MAILBOX_FULL, 552),
+    _reply(Cause.RECIPIENT_REJECTED, 501, stages=_RCPT),
     _reply(Cause.PROTOCOL_ERROR, 500, 501, 502, 503, 504, 555),
     _reply(Cause.SENDER_NOT_ALLOWED, 550, 551, 553, 554, stages=_MAIL),
     _reply(Cause.RELAY_DENIED, 551, stages=_RCPT),
@@ -101,6 +102,7 @@ BY_REPLY_CODE: Final[tuple[Rule, ...]] = (
     _reply(Cause.CONTENT_REJECTED, 550, 553, 554, 556, stages=_DATA),
     _reply(Cause.IP_BLOCKED, 521, 550, 554, 556, stages=_SESSION),
     _reply(Cause.RECIPIENT_REJECTED, 511, 550, 551, 553, 556),
+    _reply(Cause.SERVER_TEMPORARY, *range(420, 500), stages=BEFORE_LOGIN | ENVELOPE | {"auth"}),
     _reply(Cause.CONTENT_REJECTED, 554, 541, 571),
 )
 
@@ -109,7 +111,7 @@ BY_STAGE: Final[tuple[Rule, ...]] = (
     _at(Cause.PROXY_FAILURE, "proxy"),
     _at(Cause.CONNECTION_TIMEOUT, "connect"),
     _at(Cause.IMPLICIT_TLS_EXPECTED, "greeting"),
-    _at(Cause.START_TLS_EXPECTED, "tls"),
+    _at(Cause.CERTIFICATE_UNTRUSTED, "tls"),
     _at(Cause.PROTOCOL_ERROR, "ehlo"),
     _at(Cause.BAD_CREDENTIALS, "auth"),
     _at(Cause.SENDER_NOT_ALLOWED, "mail_from"),

@@ -92,7 +92,22 @@ _NUMBERS: Final = numbered(
         ),
         Cause.REDIRECT_URI_MISMATCH: (50011, 500112, 500113, 70004, 500117, 900971, 90102),
         Cause.INVALID_SCOPE: (
-            *(70011, 1002012, 500011, 500014, 50001, 700022, 650053, 650054, 650057, 65005, 28000, 28003, 70002120),
+            *(
+                70011,
+                1002012,
+                500011,
+                500014,
+                50001,
+                700022,
+                650053,
+                650054,
+                650057,
+                65005,
+                28000,
+                28003,
+                70002120,
+                65006,
+            ),
             *(28002, 700023, 901002, 90009),
         ),
         Cause.CODE_REUSED_OR_EXPIRED: (54005, 70008, 70018, 70019, 70020, 50089, 50134, 90119, 90120),
@@ -139,7 +154,7 @@ _NUMBERS: Final = numbered(
 )
 
 _ENTRA_WORDS: Final = (
-    says(_ENTRA, Cause.CLIENT_SECRET_EXPIRED, r"client secret.{0,80}\bexpired", r"invalidclientsecretexpired"),
+    says(_ENTRA, Cause.CLIENT_SECRET_EXPIRED, r"client secret.{0,80}\bexpir(?:ed|y)", r"invalidclientsecretexpired"),
     says(
         _ENTRA,
         Cause.CLIENT_SECRET_INVALID,
@@ -182,6 +197,8 @@ _ENTRA_WORDS: Final = (
         r"has not consented to use",
         r"declined to consent",
         r"user (?:did not|has not|not) consent",
+        r"msal ?ui ?required",
+        r"no account or login hint",
     ),
     says(
         _ENTRA,
@@ -219,7 +236,7 @@ _GOOGLE_WORDS: Final = (
         Cause.CLOCK_SKEW,
         r"\bclock (?:skew|drift)",
         r"\biat\b.{0,40}(?:future|past)",
-        r"issued in the future",
+        r"issued (?:at |in )(?:the )?future",
         r"clock.{0,30}out of sync",
     ),
     says(
@@ -314,10 +331,10 @@ _GOOGLE_WORDS: Final = (
         _GOOGLE,
         Cause.REDIRECT_URI_MISMATCH,
         r"redirect_uri_mismatch",
-        r"redirect[ _]?uri.{0,80}(?:malformed|n't match)",
-        r"redirect[ _]?uri.{0,120}(?:mismatch|not match|not registered|invalid|not (?:valid|"
+        r"redirect[ _]?ur[il]s?.{0,80}(?:malformed|n't match)",
+        r"redirect[ _]?ur[il]s?.{0,120}(?:mismatch|not match|not registered|invalid|not (?:valid|"
         r"allowed|whitelisted|permitted)|differ)",
-        r"(?:invalid|mismatch\w*|incorrect|unregistered|wrong|bad).{0,30}redirect[ _]?uri",
+        r"(?:invalid|mismatch\w*|incorrect|unregistered|wrong|bad).{0,30}redirect[ _]?ur[il]s?",
         r"reply (?:url|address).{0,60}not match",
         r"register the (?:redirect uri|javascript origin)",
     ),
@@ -339,12 +356,19 @@ _GOOGLE_WORDS: Final = (
         r"(?:invalid|expired|used|bad).{0,12}(?:authori[sz]ation|verification|auth|device)[ _-]code",
         r"\bexpired_token\b",
         r"code (?:is )?(?:invalid or expired|not valid)",
-        r"\b(?:bad|invalid|unknown|wrong|incorrect|expired|used) code\b",
+        r"\b(?:bad|invalid|unknown|wrong|incorrect|expired|used)[ _]code\b",
         stages=OAUTH | {""},
     ),
     says(
         _GOOGLE,
+        Cause.REDIRECT_URI_MISMATCH,
+        r"this app'?s request is invalid",
+        unless=(r"invalid_request", r"oauth 2\.0 policy"),
+    ),
+    says(
+        _GOOGLE,
         Cause.GRANT_NOT_ALLOWED,
+        r"oauth 2\.0 policy",
         r"disallowed_useragent",
         r"out-of-band",
         r"\boob\b flow",
@@ -368,6 +392,12 @@ _GOOGLE_WORDS: Final = (
 )
 
 _TOKENS: Final = (
+    says(
+        "google-auth-library and others: the access token ends and there is nothing that renews it",
+        Cause.TOKEN_EXPIRED,
+        r"\bno (?:access, )?refresh token\b.{0,30}\bset\b",
+        stages=("auth",),
+    ),
     says(
         "Keycloak, Google: the account behind the grant",
         Cause.ACCOUNT_BLOCKED,
@@ -428,8 +458,8 @@ _BARE_CODES: Final = (
     says(
         "Nodemailer and others: the access token ended and nothing renews it",
         Cause.TOKEN_EXPIRED,
-        r"(?:n't|not|unable|fail\w*|no|error).{0,30}(?:create|obtain|get|generate|refresh|"
-        r"renew|acquir\w*|retriev\w*|fetch)\w*.{0,20}\btoken",
+        r"(?:n't|not|unable|fail\w*|no|error).{0,30}(?:creat|obtain|get|generat|refresh|renew|acquir|"
+        r"retriev|fetch)\w*.{0,20}\btoken",
         stages=("auth",),
         unless=(r"\binvalid_",),
     ),

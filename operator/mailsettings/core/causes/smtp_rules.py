@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
-from mailsettings.core.causes.rule import ENVELOPE, Rule, says
+from mailsettings.core.causes.rule import ENVELOPE, Rule, says, words
 
 _EXCHANGE: Final = "Exchange Online documentation: SMTP AUTH, NDR and error codes"
 _GMAIL: Final = "Gmail SMTP errors and codes (Google Workspace help)"
@@ -62,10 +62,10 @@ EXCHANGE_LOGIN: Final[tuple[Rule, ...]] = (
         r"switched off|unsupported|no longer)",
         r"(?:no longer|not|stopped|disabled|retired?) (?:be )?(?:support\w*|allow\w*|"
         r"accept\w*|using)?.{0,10}basic auth",
-        r"\b5\.7\.30\b",
+        r"\b5\.7\.30\b(?!.{0,80}\bdkim\b)",
         r"less secure app",
         r"basic auth\w*.{0,20}disabl",
-        r"(?:password|legacy|plain) auth\w*.{0,40}(?:disabled|no longer|not supported|retired)",
+        r"(?:password|legacy|plain) auth\w*\b(?! mecha).{0,40}(?:disabled|no longer|not supported|retired)",
         r"oauth2?.{0,20}(?:is )?(?:required|needed|only)",
         r"must use (?:oauth|xoauth2|modern auth)",
         r"modern auth\w* (?:is )?required",
@@ -81,16 +81,21 @@ def _ndr(cause: Cause, codes: str) -> Rule:
 
 
 EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
-    _ndr(Cause.RECIPIENT_REJECTED, r"5\.7\.(?:12[0-9]|13[0-68]|19[3-6])|5\.4\.310|5\.1\.(?:351|10)"),
+    _ndr(Cause.RECIPIENT_REJECTED, r"5\.7\.(?:12[0-9]?|13[0-68]|19[3-6]|50[45])|5\.4\.310|5\.1\.(?:351|10)"),
     _ndr(Cause.PROTOCOL_ERROR, r"5\.7\.(?:506|512)|5\.6\.11|5\.1\.20"),
-    _ndr(Cause.IP_BLOCKED, r"5\.7\.(?:51[013]|60[5-9]|6[1-4][0-9]|70[38]|733)"),
+    _ndr(Cause.IP_BLOCKED, r"5\.7\.(?:507|51[013]|60[5-9]|6[1-4][0-9]|70[38]|733)"),
     _ndr(Cause.ACCOUNT_BLOCKED, r"5\.7\.50[1-3]"),
-    _ndr(Cause.CONTENT_REJECTED, r"5\.7\.(?:50[45]|507|520)"),
-    _ndr(Cause.RATE_LIMITED, r"[45]\.2\.12[12]|4\.7\.(?:5[0-9]{2}|6[0-9]{2})"),
+    _ndr(Cause.CONTENT_REJECTED, r"5\.7\.520"),
+    _ndr(Cause.RATE_LIMITED, r"[45]\.2\.12[12]|4\.7\.[5-8][0-9]{2}|5\.7\.508"),
     _ndr(Cause.SENDER_NOT_VERIFIED, r"5\.7\.750"),
     _ndr(Cause.SERVER_MISCONFIGURED, r"5\.4\.14"),
     _ndr(Cause.SERVER_TEMPORARY, r"[45]\.4\.(?:300|312|316|317)"),
-    Rule(Cause.SERVER_TEMPORARY, _RFC3463, enhanced=re.compile(r"4\.4\.[12]")),
+    Rule(
+        Cause.SERVER_TEMPORARY,
+        _RFC3463,
+        enhanced=re.compile(r"4\.4\.[12]"),
+        unless=words(r"\brates?\b", r"\blimit", r"too many"),
+    ),
 )
 """Three digits at the end are Microsoft's alone, and say more than the words, which people change."""
 
@@ -110,6 +115,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"third[- ]party (?:client|app)",
         r"enter (?:your )?authori[sz]ation",
         r"\bno=1001256\b",
+        r"user (?:has no permission|does not have access rights)",
         stages=("auth", "mail_from", "data", "rcpt", "ehlo", "token", ""),
     ),
     says(
@@ -118,7 +124,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"web ?browser",
         r"weblogin ?required",
         r"(?:log|sign) ?in (?:via|with|through|using|at).{0,20}(?:browser|web)",
-        r"verify (?:your (?:account|identity|phone)|that you|it'?s you)",
+        r"verify (?:your (?:account|identity|phone)|that you\b|it'?s you)",
         r"suspicious (?:activity|login|sign)",
         r"captcha",
         r"unusual",
@@ -126,13 +132,17 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"not activated|deactivated|frozen|closed|under review|restricted|on hold|"
         r"not subscribed|paused|terminated|banned|expired|hacked|compromised|limited)",
         r"(?:locked|disabled|suspended|blocked|deactivated|inactive|frozen).{0,20}(?:account|user\b)",
-        r"user.{0,30}(?:locked|disabled|suspended|blocked|not active)",
+        r"\buser\b(?!@).{0,30}(?:locked|disabled|suspended|blocked|not active)",
         r"accountdisabled",
         r"account not subscribed",
         r"not (?:yet )?(?:been )?activated",
         r"hosting.{0,30}suspended",
+        r"not (?:authori[sz]ed|allowed|permitted) to (?:access|use)\b.{0,30}contact (?:\w{1,10} )?(?:support|us\b)",
         r"sending (?:is |has been )?(?:paused|disabled|suspended)",
-        r"outbound spam",
+        r"outbound ?spam",
+        r"outgoing (?:e?-?mail |message )?(?:has been |is )?blocked",
+        r"\byour mailbox (?:has been|is|was) (?:blocked|disabled|suspended|locked)",
+        r"activate your (?:\w+ )?account",
         r"\b5\.1\.8\b.{0,10}access denied",
         r"\b5\.7\.50[12]\b",
         r"bad outbound sender",
@@ -146,6 +156,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
             r"\b5\.2\.1\b",
             r"rcpt",
             r"email account that you tried to reach",
+            r"blocked using",
             r"user you are trying",
             r"delivery error",
             r"(?:cannot|could not) be delivered",
@@ -154,6 +165,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
     says(
         "at RCPT a blocked account is the recipient's, unless the reply speaks to the client",
         Cause.ACCOUNT_BLOCKED,
+        r"\bserver suspended",
         r"(?:your|sender'?s?|sending|hosting)\b.{0,40}\b(?:locked|disabled|suspended|blocked|deactivated|restricted|inactive)",
         stages=("rcpt",),
         unless=(r"\bips?\b", r"host", r"network", r"message", r"mail server"),
@@ -163,7 +175,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         Cause.AUTH_NOT_OFFERED,
         r"(?:smtp )?auth(?:entication)?(?: extension| command)?.{0,40}not (?:supported|"
         r"available|advertised|offered|enabled|allowed|announced|implemented|permitted)",
-        r"does(?:n't| not) (?:support|advertise|offer|announce|"
+        r"(?:does|did)(?:n't| not) (?:support|advertise|offer|announce|"
         r"allow).{0,20}\bauth(?:entication)?\b(?! (?:mechanism|method|type|plain|login|xoauth))",
         r"server offers no auth",
         r"no (?:supported )?auth(?:entication)? (?:extension|advertised|offered|available|" r"capability|support)",
@@ -171,6 +183,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"\b(?:502|500|503)\b.{0,60}\bauth\b.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
         r"auth.{0,20}(?:unrecognized|unknown|disabled)",
         r"auth.{0,40}command (?:not\b|un(?:rec|kn|sup|imp|av)|disabled)",
+        r"command .{0,8}\bauth\b.{0,8} (?:not\b|un(?:rec|kn|sup|imp|av)|disabled)",
         r"not support.{0,20}smtp authentication",
         r"send hello first",
         r"unrecogni[sz]ed command.{0,10}\bauth\b",
@@ -199,17 +212,19 @@ LOGIN: Final[tuple[Rule, ...]] = (
         Cause.AUTH_NOT_OFFERED,
         r"\b50[0-3]\b.{0,60}command.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
         r"\b50[0-3]\b.{0,60}\b(?:un(?:rec|kn|sup|imp|av)\w{0,12}|invalid|bad) command",
+        r"\b5\.[0-9]\.[0-9] (?:command|verb) (?:is )?(?:not\b|un(?:rec|kn|sup|imp))",
         stages=("auth",),
     ),
     says(
         _RFC4954,
         Cause.AUTH_MECHANISM_UNSUPPORTED,
-        r"\b(?:no |not |un(?:rec|kn|sup|av)|incompatible|none of|disabled|invalid).{0,40}(?:auth\w*|sasl|"
-        r"login)?.{0,16}\b(?:mechanisms?|methods?|modes?|schemes?|schemas?|authenticators?)\b",
-        r"(?:mechanisms?|methods?|schemes?|auth\w* (?:types?|modes?)|authenticators?)\b.{0,60}(?:not|"
+        r"\b(?:no |not |cannot |can't |un(?:rec|kn|sup|av)|incompatible|none of|disabled|invalid).{0,40}"
+        r"(?:auth\w*|sasl|login)?.{0,16}\b(?:mecha\w{2,8}|methods?|modes?|schemes?|schemas?|authenticators?)\b",
+        r"(?:mecha\w{2,8}|methods?|schemes?|auth\w* (?:types?|modes?)|authenticators?)\b.{0,60}(?:not|"
         r"un(?:supported|known|recogni[sz]ed|available)|n't|invalid|disabled|exhausted|refus|reject)",
         r"(?:not|n't) support\w* (?:smtp )?auth\w* (?:type|method|mech)",
         r"no authenticators",
+        r"requires? sasl",
         r"using 0 possible",
         r"mechanism ?(?:is )?too ?weak",
         r"find an authenticator supported",
@@ -245,7 +260,9 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"without auth",
         r"unauthenticated",
         r"anonymous (?:mail|sender|access)",
-        r"no (?:credentials|login|authentication) (?:was |were )?(?:provided|given|sent|supplied)",
+        r"no (?:credentials|login|authentication|password|user ?name) (?:was |were )?(?:provided|given|sent|supplied|"
+        r"specified|set)",
+        r"need (?:user ?name|password|credentials)",
         r"credentials (?:are )?(?:missing|required)",
         r"missing credentials",
         r"send auth(?: command)? first",
@@ -267,8 +284,10 @@ LOGIN: Final[tuple[Rule, ...]] = (
             r"starttls",
             r"5\.7\.26",
             r"unauthenticated (?:e?-?mail|message)",
+            r"sender was not authenticated",
             r"recipient rate",
             r"\brelay(?!ed)\w*.{0,20}(?:denied|not|access|prohib)",
+            r"not (?:currently )?(?:permitted|allowed) to relay",
         ),
     ),
     says(
@@ -294,12 +313,33 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"mailboxnotenabledforrestapi",
     ),
     says(
+        "Exchange Online's interfaces for programs: no such mailbox, or not for this token",
+        Cause.MAILBOX_NOT_PERMITTED,
+        r"\b403\W{1,3}forbidden",
+        r"\b404\W{1,3}not ?found",
+        providers=("office365",),
+        auths=("oauth2",),
+        stages=("auth", "mail_from", "data"),
+    ),
+    says(
         _EXCHANGE,
         Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE,
         r"\b5\.7\.3\b",
         providers=("office365",),
         auths=("oauth2",),
         stages=("auth", ""),
+    ),
+    says(
+        "Gmail and Exchange Online: a token that is refused in the words for a password",
+        Cause.WRONG_TOKEN_SCOPE_OR_AUDIENCE,
+        r"auth\w* (?:has )?(?:failed|unsuccessful)",
+        r"user ?name and password not accepted",
+        r"invalid credentials",
+        r"\b535\b",
+        providers=("office365", "google"),
+        auths=("oauth2",),
+        stages=("auth",),
+        unless=(r"\b5\.7\.139\b", r"token", r"invalid_", r"temporar", r"too many"),
     ),
     says(
         "Microsoft High Volume Email: the token ends in less than ten minutes",
@@ -311,6 +351,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
         _RFC4954,
         Cause.SERVER_TEMPORARY,
         r"temporary auth\w* failure",
+        r"connection (?:lost |failed )?to (?:the )?(?:auth\w*|storage|backend) server",
+        r"authenticate at (?:present|the moment|this time)",
         r"temporar\w*.{0,30}(?:unable to )?authenticat",
         r"authentication (?:service|server|backend|system).{0,40}(?:unavailable|down|fail|busy|error)",
         r"\b454\b.{0,20}4\.7\.0.{0,20}temporary",
@@ -413,6 +455,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         Cause.QUOTA_EXCEEDED,
         r"(?:limit|quota).{0,60}(?:outgoing|sent|sending) (?:messages|e-?mails?)",
         r"(?:outgoing|sent|sending) (?:messages?|e-?mails?|mails?).{0,30}(?:limit|quota|exceeded)",
+        r"submission ?quota",
         unless=(r"hour", r"minute", r"second"),
     ),
     says(
@@ -420,6 +463,12 @@ LIMITS: Final[tuple[Rule, ...]] = (
         Cause.RATE_LIMITED,
         r"\b421 4\.7\.0\b.{0,20}try again later",
         providers=("google",),
+    ),
+    says(
+        "hosting providers and Postfix's policy servers: the quota of a policy is the sender's",
+        Cause.QUOTA_EXCEEDED,
+        r"policy.{0,16}quota exceeded",
+        unless=(r"\b[45]\.2\.2\b",),
     ),
     says(
         _RFC3463,
@@ -443,7 +492,8 @@ LIMITS: Final[tuple[Rule, ...]] = (
     says(
         _EXCHANGE,
         Cause.TOO_MANY_CONNECTIONS,
-        r"(?:too many|maximum|max|limit|concurrent|simultaneous|exceed\w*|"
+        r"too many (?:\w{1,15} ){0,5}(?:connections?|sessions?|threads?)\b",
+        r"(?:maximum|max|limit|concurrent|simultaneous|exceed\w*|"
         r"number of).{0,60}\b(?:connections?|sessions?|threads?)\b",
         r"\b(?:connections?|sessions?)\b.{0,60}(?:exceed|limit|too many|maximum|concurrent|simultaneous)",
         r"concurrent ?(?:smtp )?(?:connection|session|submission)",
@@ -454,7 +504,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
             r"per (?:hour|minute|second|day)",
             r"too frequent",
             r"recipients?",
-            r"messages? per connection",
+            r"\b(?:messages?|mails?|e-?mails?) (?:\w{1,12} )?per (?:\w{1,12} )?(?:connection|session)",
             r"messages sent (?:on|over|in)",
             r"message limit",
             r"timed? out",
@@ -500,6 +550,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
             r"(?:mailbox|inbox|user|account)\b.{0,30}(?:over|exceed\w*|out of|full).{0,20}(?:quota|storage|space)"
             r"(?!.{0,60}(?:send|relay))",
             r"quota exceeded \(mailbox",
+            r"maildir",
             r"size",
             r"out of storage",
         ),
@@ -538,19 +589,21 @@ LIMITS: Final[tuple[Rule, ...]] = (
         r"try (?:again )?later.{0,20}rate",
         r"\b4\.7\.28\b",
         r"\b[45]\.2\.23[0-9]\b",
-        r"\b4\.4\.5\b",
         r"submissionratelimit",
-        r"\b421\b.{0,40}(?:too many|message|defer)",
+        r"thread limit",
+        r"\bhour(?:ly)? limit",
+        r"repeated (?:\w{1,15} ){0,2}(?:requests?|attempts?|failures?|log-?ins?)",
+        r"\b421\b.{0,40}(?:too many|defer)",
         r"(?<!recipient address rejected: )temporarily deferred",
         r"ts0[0-9]",
         r"\b4\.7\.(?:500|650|651)\b",
-        r"messages? (?:limit|count).{0,30}(?:connection|session)",
+        r"messages? (?:limit|count|per).{0,30}(?:connection|session)",
         r"(?:connection|session).{0,30}message limit",
         r"\b450\b.{0,10}too",
         unless=(
             r"greylist",
             r"graylist",
-            r"greylisting",
+            r"permanently deferred",
         ),
     ),
     says(
@@ -566,6 +619,21 @@ LIMITS: Final[tuple[Rule, ...]] = (
 )
 
 SENDER: Final[tuple[Rule, ...]] = (
+    says(
+        _GMAIL,
+        Cause.IP_BLOCKED,
+        r"\bips?\b.{0,40}(?:not|n't) (?:in|on|part of|authori[sz]ed|allowed|permitted|white|allow)",
+        unless=(r"\bspf\b", r"sender"),
+    ),
+    says(
+        _SENDGRID,
+        Cause.SENDER_NOT_VERIFIED,
+        r"(?:not|n't) (?:authori[sz]ed|allowed|permitted) to send",
+        r"sender verif",
+        r"from (?:address|header|domain).{0,60}(?:not|n't|fail)",
+        providers=("sendgrid",),
+        unless=(r"\bips?\b",),
+    ),
     says(
         _EXCHANGE,
         Cause.SENDER_NOT_ALLOWED,
@@ -586,7 +654,7 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"relay).{0,40}(?:from|as|address|behalf|identity|domain|sender)",
         r"not authori[sz]ed to (?:perform|send).{0,20}(?:ses:)?send",
         r"not (?:allowed|authori[sz]ed|permitted).{0,30}(?:from (?:address|header)|sender|mail from)",
-        r"relaying disallowed as",
+        r"relaying disallowed(?: as|\W{0,3}$)",
         r"sender (?:address )?(?:is )?(?:not (?:allowed|authori[sz]ed|permitted|accepted|"
         r"valid for)|rejected|denied|disallowed|refused|spoof\w*|forbidden|unauthori[sz]ed|invalid for)",
         r"from (?:address|header).{0,40}(?:not (?:allowed|authori[sz]ed|permitted)|rejected|" r"denied|invalid)",
@@ -598,9 +666,11 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"on behalf",
         r"alias.{0,30}not",
         r"not (?:your|one of your) (?:e-?mail )?address",
+        r"required for sender",
         r"verification failed for <",
         unless=(
             r"verif",
+            r"not authenticated (?:by|for)",
             r"not configured",
             r"domain (?:not found|does not exist|must exist)",
             r"need fully-qualified",
@@ -637,7 +707,9 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"(?:address|domain|sender|identity|from|e-?mail|identities).{0,60}not (?:been |yet |"
         r"properly )?(?:verified|validated|confirmed|authenticated|activated|configured|"
         r"registered|approved)",
-        r"(?:un|not )(?:verified|validated|confirmed|registered).{0,30}(?:sender|domain|" r"address|identity|from)",
+        r"(?:un|not )(?:verified|validated|confirmed|registered|configured).{0,30}(?:sender|sending|domain|address|"
+        r"identity|from)",
+        r"(?:validate|authenticate) your (?:sender|sending|domain)",
         r"identities failed the check",
         r"verify (?:your |the |a )?(?:sender|domain|e-?mail|from|identity)",
         r"please add your own domain",
@@ -682,8 +754,10 @@ RELAY: Final[tuple[Rule, ...]] = (
         r"relay(?:ing)?(?: access)? (?:is )?(?:denied|not (?:permitted|allowed|authori[sz]ed|"
         r"possible)|prohibited|disallowed|refused|rejected|forbidden)",
         r"unable to relay",
-        r"(?:not|n't|cannot|won't|can't|no) (?:permitted |allowed |authori[sz]ed )?(?:to )?(?:be )?relay",
+        r"(?:not|n't|cannot|won't|can't|no) (?:currently )?(?:permitted |allowed |authori[sz]ed )?(?:to )?(?:be )?"
+        r"relay",
         r"relay (?:attempt|access)",
+        r"\b5\.7\.1\b.{0,120}recipient address rejected: access denied",
         r"relayed",
         r"relay not",
         r"(?:rejected|denied|refused|invalid credentials|not (?:allowed|permitted)).{0,30}\brelay",
@@ -719,6 +793,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"recipient address rejected: temporarily",
         r"deferred.{0,20}first",
         r"first (?:time|contact|attempt)",
+        r"address verification in progress",
         r"try again in [0-9]+ (?:second|minute)",
         r"retry (?:in|after) [0-9]+ ?(?:s|min)",
         r"come back later",
@@ -744,7 +819,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"size limit",
         unless=(
             r"mailbox (?:size|full)",
-            r"lines?(?: is)? too long",
+            r"lines?(?: is| are)? too long",
             r"too long \(",
             r"queue size",
             r"recipients",
@@ -762,6 +837,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"127\.255\.255",
         r"(?:temporary )?lookup failure",
         r"(?:rbl|dnsbl|blocklist).{0,40}(?:look-?up|query).{0,20}(?:error|fail|refused)",
+        r"query refused",
         r"error:? .{0,20}resolver",
     ),
     says(
@@ -769,9 +845,10 @@ MAIL: Final[tuple[Rule, ...]] = (
         Cause.SERVER_MISCONFIGURED,
         r"queue file write error",
         r"server configuration (?:error|problem)",
-        r"configuration (?:error|problem)",
+        r"\b[45][0-9]{2}\b.{0,60}configuration (?:error|problem)",
+        r"(?:server|system) configuration (?:error|problem)",
         r"misconfigur",
-        r"milter",
+        r"milter(?!-reject)",
         r"content[- ]filter.{0,30}(?:unavailable|fail|refused)",
         r"\b[45]\.3\.5\b",
         r"no certificate (?:loaded|available|configured)",
@@ -848,13 +925,15 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"poor reputation",
         r"low reputation of the sending ip",
         r"reputation of .{0,20}\bip\b",
+        r"permanently deferred",
+        r"reject due to policy restrictions",  # GMX and WEB.DE; the link says that it is the address
         unless=(r"may be blacklisted", r"verification failed for <"),
     ),
     says(
         _RFC3463,
         Cause.MAILBOX_FULL,
         r"(?:mailbox|inbox|user|account|recipient|box|quota|maildir|folder|"
-        r"storage)\b.{0,50}(?:full|over ?-?quota|over (?:the |its |their )?(?:quota|storage|"
+        r"storage)\b.{0,50}(?:full\b|over ?-?quota|over (?:the |its |their )?(?:quota|storage|"
         r"limit)|exceed\w*.{0,30}(?:quota|storage|space|size|limit|allocation)|"
         r"out of (?:storage|space)|quota (?:exceeded|full))",
         r"over ?quota",
@@ -883,10 +962,15 @@ MAIL: Final[tuple[Rule, ...]] = (
         _RFC5321,
         Cause.PROTOCOL_ERROR,
         r"rfc ?-?(?:2822|5322|822|5321|2821)",
-        r"bare (?:lf|cr|linefeed)",
-        r"line (?:is )?too long",
+        r"\bbare \W?(?:lf|cr|line ?feed|newline|carriage)",
+        r"lines? (?:is |are )?too long",
         r"lines? longer than",
-        r"maximum line length",
+        r"maximum (?:\w+ )?line length",
+        r"smtplf",
+        r"format error",
+        r"not yet given",
+        r"\b503 5\.5\.1\b",
+        r"contains? (?:control|whitespace|illegal|invalid)",
         r"smtputf8",
         r"8bitmime",
         r"non-ascii",
@@ -910,6 +994,10 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"headers? (?:is |are )?(?:missing|malformed|invalid|not compliant)",
         r"not compliant",
         r"rfc[ -]compliant",
+        r"(?:message|mail|mime|content|body)\b.{0,20}malformed",
+        r"(?:not be|already) (?:repeated|started|active|issued|using (?:tls|ssl))",
+        r"dns label",
+        r"host ?name (?:must|should|needs)",
         r"nested mail",
         r"need (?:mail|rcpt|helo|ehlo)",
         r"no recipients",
@@ -926,6 +1014,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"eprotocol",
         r"textproto",
         r"short response",
+        r"response error: ",
         r"malformed (?:response|reply|address|mime|header)",
         r"bad (?:address|response)",
         r"invalid address",
@@ -948,6 +1037,8 @@ MAIL: Final[tuple[Rule, ...]] = (
             r"sendfailed",
             r"<[^>]{1,80}>:? invalid address",
             r"\b5\.1\.[36]\b",
+            r"sender address syntax",
+            r"\b5\.1\.[78]\b",
             r"expected (?:response )?code \d* ?(?:but|,|\().{0,60}\d{3}.{0,40}(?:auth|quota|limit|"
             r"spam|denied|relay)",
             r"(?:no|empty) response",
@@ -1034,16 +1125,20 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"gmail.{0,20}nosuchuser",
         r"nosuchuser",
         r"user not found",
+        r"delivery not authori[sz]ed",
+        r"suppress(?:ion|ed)\b",
+        r"sender (?:was )?not authenticated (?:by|for)",
         r"does not like recipient",
         r"undisclosed",
         r"sendfailedexception: invalid addresses",
         r"\bhost (?:or domain name )?not found",
-        stages=("rcpt", "data", "mail_from", ""),
+        stages=("rcpt", "data", ""),
         unless=(
             r"sender (?:address|domain|verify)",
             r"relay",
             r"in progress",
             r"temporar",
+            r"policy.{0,20}try (?:again )?later",
             r"sorry.{0,10}later",
             r"tls",
             r"connect",
@@ -1073,8 +1168,16 @@ MAIL: Final[tuple[Rule, ...]] = (
     says(
         "rspamd, Postgrey, milter-greylist: the code they defer with",
         Cause.GREYLISTED,
-        r"\b4[0-9]{2} 4\.7\.1\b.{0,60}(?:try again|later)",
+        r"\b4[0-9]{2} 4\.7\.1\b.{0,120}(?:try again|later)",
         stages=ENVELOPE,
+        unless=(r"service unavailable", r"too many"),
+    ),
+    says(
+        "RFC 6647 §2.1: greylisting answers RCPT",
+        Cause.GREYLISTED,
+        r"\b4[0-9]{2} 4\.2\.[01]\b.{0,60}(?:try again|later)",
+        r"\btemporar\w* (?:rejected|refused|deferred)\b.{0,10}\brcpt\b",
+        stages=("rcpt",),
     ),
 )
 
@@ -1093,6 +1196,7 @@ LATER: Final[tuple[Rule, ...]] = (
         r"local (?:error|problem)",
         r"(?:internal|system|unexpected) (?:server )?(?:error|problem|failure)",
         r"closing (?:transmission|connection)",
+        r"terminates connection",
         r"maintenance",
         r"resources (?:temporarily )?(?:unavailable|exhausted)",
         r"deferred",
