@@ -127,7 +127,8 @@ def test_failure_says_what_to_do_and_where_more_is_told() -> None:
     told = failure(refused)
     assert told.remedy == "Do."
     assert told.docs == "docs/troubleshooting.md#refreshtokenrevoked"
-    said = "Revoked. Do. See docs/troubleshooting.md#refreshtokenrevoked."
+    more = "docs/troubleshooting.md#refreshtokenrevoked or `kubectl mailsettings explain TokenRevoked`"
+    said = f"Revoked. Do. See {more}."
     assert decided(stored(), told).finding.message == said == refused.message
     still = failure(UNREACHABLE, before=told)
     assert (still.message, still.remedy, still.docs) == (told.message, told.remedy, told.docs)

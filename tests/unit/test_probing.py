@@ -143,7 +143,8 @@ def test_verdict_says_what_to_do_and_where_more_is_told() -> None:
         "docs": "docs/a.md#b",
         "transient": False,
     }
-    assert found(subject(), status).message == "No. Do. See docs/a.md#b."
+    said = "No. Do. See docs/a.md#b or `kubectl mailsettings explain BadCredentials`."
+    assert found(subject(), status).message == said
 
 
 @pytest.mark.parametrize("is_transient", [True, False])

@@ -1,10 +1,12 @@
 """The command line of the plugin."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
+from mailsettings.core.documentation import publish
 from mailsettings.plugin.authorize.command import AUTHORIZE
 from mailsettings.plugin.command import PROGRAM, USAGE, Command
 from mailsettings.plugin.completion.command import COMPLETION
@@ -43,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if complaint is not None:
         options.parser.print_usage(sys.stderr)
         sys.stderr.write(f"{options.parser.prog}: error: {complaint}\n")
+        return USAGE
+    try:
+        publish(os.environ)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
         return USAGE
     return command.run(options)
 

@@ -5,8 +5,9 @@ from enum import StrEnum
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
+from mailsettings.core.documentation import DOCUMENTATION
 
-DOCUMENT: Final = "docs/troubleshooting.md"
+PAGE: Final = "troubleshooting.md"
 
 
 class Mover(StrEnum):
@@ -43,7 +44,7 @@ class Entry:
 
 def link(cause: Cause) -> str:
     """Where the documentation tells of it."""
-    return f"{DOCUMENT}#{cause.lower()}"
+    return DOCUMENTATION.link(PAGE, cause.lower())
 
 
 _TENANT, _ADMIN, _PROVIDER = Mover.TENANT, Mover.ADMIN, Mover.PROVIDER

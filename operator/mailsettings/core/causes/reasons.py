@@ -5,6 +5,7 @@ from typing import Final
 from mailsettings.api.conditions import Reason
 from mailsettings.core.causes.catalog import link
 from mailsettings.core.causes.cause import Cause
+from mailsettings.core.documentation import DOCUMENTATION
 
 _OF_THE_SAME_NAME: Final = {Reason(cause): cause for cause in Cause if cause in {*map(str, Reason)}}
 
@@ -52,9 +53,11 @@ REASONS: Final[dict[Cause, Reason]] = {
 """What a condition calls each cause."""
 
 
-_OTHER_DOCS: Final = {Reason.EGRESS_DENIED: "docs/security.md#egress-policy"}
+_OTHER_DOCS: Final = {Reason.EGRESS_DENIED: ("security.md", "egress-policy")}
 
 
 def docs_of(reason: Reason) -> str:
     """Where the documentation tells what to do; empty: the reason tells of the operator itself."""
-    return link(CAUSES[reason]) if reason in CAUSES else _OTHER_DOCS.get(reason, "")
+    if reason in CAUSES:
+        return link(CAUSES[reason])
+    return DOCUMENTATION.link(*_OTHER_DOCS[reason]) if reason in _OTHER_DOCS else ""

@@ -135,7 +135,7 @@ class TokenFault:
     @property
     def message(self) -> str:
         """All of it in the words of a condition."""
-        return explained(self.happened, self.remedy, self.docs)
+        return explained(self.happened, self.remedy, self.docs, self.reason)
 
 
 MAX_TEXT_LENGTH: Final = 300
