@@ -113,7 +113,7 @@ class Config(BaseModel):
     pod_name: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9.-]*$")] = ""
     """What this replica calls itself in the Lease, in claims and in events. When empty, the name of its host."""
     docs_url: Annotated[str, AfterValidator(documentation_url)] = DEFAULT_URL
-    """Where this folder docs is published, as a URL: every link in conditions, events, pages and diagnoses begins so."""
+    """The URL at which this folder docs is published: links in conditions, events, pages and diagnoses begin so."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

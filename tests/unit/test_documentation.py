@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from mailsettings.__main__ import _config
 from mailsettings.__main__ import main as operator
 from mailsettings.api.conditions import Reason, explained
 from mailsettings.api.status import FailureStatus
@@ -53,8 +54,10 @@ def test_addresses_are_taken_without_their_last_slash(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "ftp://h", "https://", "https://h?x", "https://h/#x", "https://u:p@h", "https://h/ a", "https://h/ä"]
-    + ["https://h/`a`", "https://h/<a>", f"https://h/{'a' * 200}"],
+    [
+        *("", "x", "ftp://h", "https://", "https://h?x", "https://h/#x", "https://u:p@h", "https://h/ a"),
+        *("https://h/ä", "https://h/`a`", "https://h/<a>", f"https://h/{'a' * 200}"),
+    ],
 )
 def test_other_addresses_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be an http or https URL"):
@@ -85,8 +88,6 @@ def test_operator_begins_links_as_it_is_configured(
 
 
 def test_configuration_is_in_force_once_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mailsettings.__main__ import _config  # noqa: PLC0415 - a part of the program
-
     monkeypatch.setattr(DOCUMENTATION, "url", DEFAULT_URL)
     monkeypatch.setenv("MAILSETTINGS_DOCS_URL", URL)
     assert _config() is not None
