@@ -148,7 +148,7 @@ def test_failure_shows_stage_dialogue_and_reason(
     assert "S: 535" in running.err
     assert "BadCredentials: " in running.err
     assert "What to do: Check the user name" in running.err
-    assert "More: docs/troubleshooting.md#badcredentials" in running.err
+    assert "More: kubectl mailsettings explain BadCredentials\n      docs/troubleshooting.md#badcre" in running.err
     assert "not-the-password" not in running.err
 
 

@@ -98,12 +98,16 @@ FAILED: Final = mail_test(
 
 
 def test_how_it_ended_is_told_with_what_to_do() -> None:
-    assert said_of(FAILED) == ["BadCredentials: Renew the password."]
+    assert said_of(FAILED) == [
+        "BadCredentials: Renew the password.",
+        "More: kubectl mailsettings explain BadCredentials",
+    ]
     failure = {**FAILED["status"]["failure"], "message": "No.", "remedy": "Renew it.", "docs": "docs/a.md#b"}
     told = said_of({**FAILED, "status": {**FAILED["status"], "failure": failure}})
-    assert told == ["BadCredentials: No.", "What to do: Renew it.", "More: docs/a.md#b"]
+    more = "More: kubectl mailsettings explain BadCredentials"
+    assert told == ["BadCredentials: No.", "What to do: Renew it.", more, "      docs/a.md#b"]
     other = said_of({**FAILED, "status": {**FAILED["status"], "failure": {**failure, "cause": "DnsNotFound"}}})
-    assert other == ["BadCredentials: Renew the password."]
+    assert other == ["BadCredentials: Renew the password.", more]
     ended = [condition("Complete", "True"), condition("Succeeded", "True")]
     assert said_of(mail_test(conditions=ended, failure=failure)) == ["BadCredentials: Renew the password."]
 

@@ -125,7 +125,7 @@ def test_every_cause_says_what_to_do_and_has_a_section(cause: Cause) -> None:
     assert cause.meaning.endswith(".")
     assert entry.remedy.endswith(".")
     assert not entry.title.endswith(".")
-    assert max(map(len, entry.commands), default=0) <= 76
+    assert max((len(line) for command in entry.commands for line in command.splitlines()), default=0) <= 76
     path, _, anchor = link(cause).partition("#")
     assert path == f"docs/{PAGE}"
     page = (ROOT / path).read_text()

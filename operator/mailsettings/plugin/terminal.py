@@ -45,7 +45,7 @@ class Terminal:
         return encoding.lower().replace("_", "-").startswith("utf")
 
     def say(self, text: str = "", style: Style | None = None) -> None:
-        """One paragraph of progress, wrapped."""
+        """One paragraph of progress, wrapped unless it begins with a blank: that is for copying."""
         self._write(self.progress, self._wrapped(text), style)
 
     def say_line(self, text: str, style: Style | None = None) -> None:
@@ -66,7 +66,7 @@ class Terminal:
             self._has_tick = True
 
     def tell(self, text: str, style: Style | None = None) -> None:
-        """The result, wrapped."""
+        """A paragraph of the result, wrapped likewise."""
         self._write(self.result, self._wrapped(text), style)
 
     def tell_line(self, text: str, style: Style | None = None) -> None:
@@ -78,6 +78,8 @@ class Terminal:
         self._write(self.result, text, None)
 
     def _wrapped(self, text: str) -> str:
+        if text.startswith(" "):  # for copying
+            return plain(text)
         # Addresses and names stay whole, so that they can be copied.
         return textwrap.fill(plain(text), self.columns, break_long_words=False, break_on_hyphens=False)
 
@@ -95,12 +97,6 @@ class Terminal:
         if style is None or dull or not text or not stream.isatty():
             return text
         return f"\x1b[{style.value}m{text}\x1b[0m"
-
-
-def advice_lines(remedy: str | None, docs: str | None) -> list[str]:
-    """What to do and where more is told, as every command has it."""
-    lines = [f"What to do: {remedy}"] if remedy else []
-    return [*lines, f"More: {docs}"] if docs else lines
 
 
 def _columns(environment: Mapping[str, str]) -> int:

@@ -1,6 +1,7 @@
 """Failures as programs hand them over, and diagnoses as they get them back: one JSON object a line."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -114,7 +115,7 @@ def explanation(cause: Cause) -> Iterator[str]:
     yield f"{cause}: {entry.title}"
     yield cause.meaning
     yield f"What to do: {entry.remedy.replace('`', '')}"
-    yield from (f"    {command}" for command in entry.commands)
+    yield from (textwrap.indent(command, "    ") for command in entry.commands)
     yield f"Whose move: the {entry.mover}'s. Worth trying again: {entry.retry}."
     yield f"More: {link(cause)}"
 

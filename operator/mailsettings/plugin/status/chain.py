@@ -18,6 +18,7 @@ from mailsettings.api.status import (
     MailServerSettingsStatus,
 )
 from mailsettings.core.clock import parse_time
+from mailsettings.plugin.advice import Known, filled, known_of, parted
 
 Json = Mapping[str, Any]
 
@@ -48,6 +49,8 @@ class Link:
     """In a few words: which one, since when."""
     remedy: str = ""
     """What to do, where `message` does not say it already."""
+    commands: tuple[str, ...] = ()
+    """What to type for that, with what is known of the settings filled in."""
     docs: str = ""
     """Where the documentation tells of the reason."""
 
@@ -279,7 +282,7 @@ def _links(document: Json, status: _Status, now: datetime) -> Iterator[Link]:
             state = _STATES.get(condition.status, State.WAITING)
             message = _told(condition, status) if state is State.GOOD else condition.message
             link = Link(name, state, condition.reason, message, details.get(name, ""))
-            yield _with_failure(link, failures.get(name))
+            yield _with_commands(_with_failure(link, failures.get(name)), known_of(document))
 
 
 def _with_failure(link: Link, failure: FailureStatus | None) -> Link:
@@ -287,6 +290,13 @@ def _with_failure(link: Link, failure: FailureStatus | None) -> Link:
     if failure is None or link.state is not State.FAILED or failure.cause != link.reason:
         return link
     return replace(link, message=failure.message, remedy=failure.remedy or "", docs=failure.docs or "")
+
+
+def _with_commands(link: Link, known: Known) -> Link:
+    """The commands that what is said ends with, apart from it."""
+    told, commands = parted(link.remedy or link.message)
+    found = tuple(filled(command, known) for command in commands)
+    return replace(link, commands=found, **{"remedy" if link.remedy else "message": told})
 
 
 def _told(condition: Condition, status: _Status) -> str:

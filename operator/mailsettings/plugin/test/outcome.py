@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mailsettings.plugin.terminal import advice_lines
+from mailsettings.plugin.advice import advice_lines, filled, known_of_test, parted
 
 Json = Mapping[str, Any]
 
@@ -53,11 +53,17 @@ def document_of(test: Json) -> dict[str, Any]:
 
 
 def said_of(test: Json) -> list[str]:
-    """How it ended: what happened, what to do and where more is told."""
+    """How it ended: what happened, what to do and where more is told. A line that begins with a blank is for copying."""
     state, failure = state_of(test), (test.get("status") or {}).get("failure")
-    if state.succeeded or failure is None or failure.get("cause") != state.reason:
+    if state.succeeded:
         return [f"{state.reason}: {state.message}"]
-    return [f"{state.reason}: {failure['message']}", *advice_lines(failure.get("remedy"), failure.get("docs"))]
+    if failure is None or failure.get("cause") != state.reason:
+        return [f"{state.reason}: {state.message}", *advice_lines("", (), "", state.reason)]
+    remedy, commands = parted(failure.get("remedy") or "")
+    known = known_of_test(test)
+    commands = tuple(filled(command, known) for command in commands)
+    docs = failure.get("docs") or ""
+    return [f"{state.reason}: {failure['message']}", *advice_lines(remedy, commands, docs, state.reason)]
 
 
 def title_of(test: Json) -> str:

@@ -32,6 +32,6 @@ def tell_verdict(terminal: Terminal, test: Json, *, for_program: bool) -> None:
     state = state_of(test)
     for text in said_of(test):
         if not state.succeeded:
-            terminal.say(text, Style.BAD)
+            terminal.say(text, None if text.startswith(" ") else Style.BAD)
         elif not for_program:
             terminal.tell(text, Style.GOOD)

@@ -177,4 +177,8 @@ def _wish(resolved: ResolvedSettings, oauth2: OAuth2) -> TokenWish:
 def _document(settings: Settings, status: MailServerTestStatus, finding: Finding) -> dict[str, Any]:
     found = conditions(state_findings(finding), [], generation=1, now=format_time(datetime.now(UTC)))
     ended = status.model_copy(update={"conditions": found, "observed_generation": 1})
-    return {"metadata": {"name": settings.name, "namespace": settings.namespace}, "status": ended.document()}
+    return {
+        "metadata": {"name": settings.name, "namespace": settings.namespace},
+        "spec": {"settings": settings.content.get("spec")},
+        "status": ended.document(),
+    }
