@@ -1,4 +1,4 @@
-"""`diagnose` of the operator's image and of the plugin, and the plugin's `explain`."""
+"""`diagnose` of the operator's image and of the plugin."""
 
 import argparse
 import io
@@ -11,7 +11,6 @@ import pytest
 
 from mailsettings import __main__ as operator
 from mailsettings import diagnose
-from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.records import MAX_LINE
 from mailsettings.plugin import __main__ as plugin
 
@@ -193,34 +192,3 @@ def test_a_line_that_is_too_long_is_passed_over() -> None:
     assert diagnose.diagnose(options(), diagnose.Streams(source, result, complaints)) == 1
     assert complaints.getvalue() == f"line 2: it is longer than {MAX_LINE} characters\n"
     assert len(result.getvalue().splitlines()) == 2
-
-
-# --- explain ---
-
-
-def test_explain_tells_of_a_cause(capsys: pytest.CaptureFixture[str]) -> None:
-    assert plugin.main(["explain", "securityDEFAULTS"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("SecurityDefaults: Entra security defaults block the sign-in\n")
-    assert "What to do: Use auth.oauth2." in said
-    assert "Whose move: the admin's." in said
-    assert said.endswith("More: docs/troubleshooting.md#securitydefaults\n")
-
-
-def test_explain_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
-    assert plugin.main(["explain"]) == 0
-    said = capsys.readouterr().out
-    assert [line.split()[0] for line in said.splitlines()] == list(Cause)
-    assert max(map(len, said.splitlines())) <= 100
-    assert plugin.main(["explain", "-o", "json"]) == 0
-    assert [entry["cause"] for entry in json.loads(capsys.readouterr().out)] == list(Cause)
-
-
-def test_explain_of_one_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
-    assert plugin.main(["explain", "PortBlocked", "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["mover"] == "admin"
-
-
-def test_explain_of_no_cause(capsys: pytest.CaptureFixture[str]) -> None:
-    assert plugin.main(["explain", "Nonsense"]) == 1
-    assert "There is no such cause" in capsys.readouterr().err

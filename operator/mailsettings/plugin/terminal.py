@@ -1,6 +1,7 @@
 """What a person reads: progress and problems on standard error, the result on standard output."""
 
 import io
+import json
 import os
 import sys
 import textwrap
@@ -65,7 +66,7 @@ class Terminal:
             self.progress.flush()
             self._has_tick = True
 
-    def tell(self, text: str, style: Style | None = None) -> None:
+    def tell(self, text: str = "", style: Style | None = None) -> None:
         """A paragraph of the result, wrapped likewise."""
         self._write(self.result, self._wrapped(text), style)
 
@@ -76,6 +77,15 @@ class Terminal:
     def tell_document(self, text: str) -> None:
         """The result, for a program."""
         self._write(self.result, text, None)
+
+    def tell_object(self, value: object, output: str) -> None:
+        """The result, for a program: as `json` or as `yaml`."""
+        if output == "json":
+            self.tell_document(json.dumps(value, indent=2))
+            return
+        from mailsettings.api.crd import to_yaml  # noqa: PLC0415 - it takes a while
+
+        self.tell_document(to_yaml(value).rstrip("\n"))
 
     def _wrapped(self, text: str) -> str:
         if text.startswith(" "):  # for copying

@@ -53,7 +53,7 @@ def document_of(test: Json) -> dict[str, Any]:
 
 
 def said_of(test: Json) -> list[str]:
-    """How it ended: what happened, what to do and where more is told. A line that begins with a blank is for copying."""
+    """How it ended, what to do and where more is told. A line that begins with a blank is for copying."""
     state, failure = state_of(test), (test.get("status") or {}).get("failure")
     if state.succeeded:
         return [f"{state.reason}: {state.message}"]
