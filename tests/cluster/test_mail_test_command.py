@@ -177,6 +177,7 @@ def test_server_of_a_manifest_is_tried(
     with somebody(PIPELINE).runs("test", "-n", namespace, "-f", str(file)) as running:
         assert running.wait() == 1
     assert "the right to get Secrets" in " ".join(running.err.split())
+    assert running.out == ""
     assert len(smtp.attempts) == 1
 
 
@@ -189,8 +190,10 @@ def test_what_cannot_be_is_said(
 ) -> None:
     with somebody(*roles).runs("test", name, "-n", namespace, "-o", "json") as running:
         assert running.wait() == 1
-    assert said in " ".join(running.err.split())
-    assert json.loads(running.out)["succeeded"] is False
+    document = json.loads(running.out)
+    assert document["succeeded"] is False
+    assert said in f"{document['reason']}: {document['message']}"
+    assert bool(running.err) is not bool(roles), "what the API server refuses is an error, and a verdict is none"
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_help_has_examples_that_parse_and_is_readable(
         ["authorize", "a", "--redirect-uri", "https://localhost:8400"],
         ["authorize", "a", "--redirect-uri", "http://acme.example:8400"],
         ["authorize", "a", "--timeout", "5"],
-        ["authorize", "a", "-o", "yaml"],
+        ["authorize", "a", "-o", "name"],
         ["validate"],
         ["validate", "mail.yaml"],
         ["status", "a", "-A"],

@@ -33,6 +33,10 @@ def test_validate(tmp_path: Path) -> None:
     assert ended.stdout.replace(f"{tmp_path}/", "") == TEXTS[2]
 
 
+def test_explain() -> None:
+    assert plugin("explain", "SecretNotFund").stderr == TEXTS[3]
+
+
 def test_import() -> None:
     (source,) = [block.text for block in blocks(PAGE) if block.language == "json"]
     (made,) = [block.text for block in blocks(PAGE) if block.language == "yaml"]

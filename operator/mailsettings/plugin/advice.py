@@ -21,6 +21,7 @@ INDENT: Final = "    "
 """Before what is for copying, and stays on one line however long it is."""
 
 _COMMANDS: Final = re.compile(r":\s(`[^`]+`(?: or `[^`]+`)*)\.?$")
+_SEE: Final = re.compile(rf" See (\S+) or `{EXPLAIN} \w+`\.$")
 _SAFE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9@._+:-]*")
 """What means nothing to a shell: settings are written by others than those who copy the command."""
 
@@ -32,6 +33,20 @@ def parted(remedy: str) -> tuple[str, tuple[str, ...]]:
         return remedy, ()
     words = remedy[: found.start()].removesuffix("Run").rstrip()
     return words if words.endswith(".") else f"{words}:", tuple(re.findall("`([^`]+)`", found[1]))
+
+
+def dissected(message: str) -> tuple[str, tuple[str, ...], str]:
+    """The same of a condition's message, and the link that it ends with; empty: there is none."""
+    found = _SEE.search(message)
+    words, commands = parted(message[: found.start()] if found else message)
+    return words, commands, found[1] if found else ""
+
+
+def message_lines(reason: str, message: str, known: Known) -> list[str]:
+    """A condition's reason and message as lines. A line that begins with a blank is for copying."""
+    words, commands, docs = dissected(message)
+    found = tuple(filled(command, known) for command in commands)
+    return [f"{reason}: {words}", *advice_lines("", found, docs, reason if docs else "")]
 
 
 def filled(command: str, known: Known) -> str:

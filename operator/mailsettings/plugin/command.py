@@ -56,12 +56,19 @@ class CommandError(Exception):
     Attributes:
         reason: One word in CamelCase, for programs.
         message: For the person: what is wrong, and what to do.
+        commands: What to type for that, each in full; the message leads to them.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *commands: str) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
+        self.commands = commands
+
+    @property
+    def said(self) -> str:
+        """All of it in one line, for a program."""
+        return " ".join((self.message, *self.commands))
 
 
 def add_target_options(parser: argparse.ArgumentParser) -> None:

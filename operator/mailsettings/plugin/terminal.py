@@ -5,10 +5,10 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 MAX_COLUMNS: Final = 80
 
@@ -66,6 +66,12 @@ class Terminal:
             self.progress.flush()
             self._has_tick = True
 
+    def complain(self, reason: str, message: str, commands: Iterable[str] = ()) -> None:
+        """Why a command comes to nothing, with the commands that help on lines of their own."""
+        self.say(f"{reason}: {message}", Style.BAD)
+        for command in commands:
+            self.say_line(f"    {command}")
+
     def tell(self, text: str = "", style: Style | None = None) -> None:
         """A paragraph of the result, wrapped likewise."""
         self._write(self.result, self._wrapped(text), style)
@@ -78,7 +84,7 @@ class Terminal:
         """The result, for a program."""
         self._write(self.result, text, None)
 
-    def tell_object(self, value: object, output: str) -> None:
+    def tell_object(self, value: Any, output: str) -> None:  # noqa: ANN401 - whatever JSON holds
         """The result, for a program: as `json` or as `yaml`."""
         if output == "json":
             self.tell_document(json.dumps(value, indent=2))

@@ -159,7 +159,7 @@ def paragraphs(term: Term) -> list[str]:
 def _of_cause(cause: Cause) -> list[str]:
     told = [*explanation(cause)]
     reason = REASONS[cause]
-    return told if reason == cause else [*told, f"Conditions have the reason {reason} for it."]
+    return told if str(reason) == str(cause) else [*told, f"Conditions have the reason {reason} for it."]
 
 
 def _of_reason(reason: Reason, term: Term) -> list[str]:

@@ -18,7 +18,7 @@ from mailsettings.api.status import (
     MailServerSettingsStatus,
 )
 from mailsettings.core.clock import parse_time
-from mailsettings.plugin.advice import Known, filled, known_of, parted
+from mailsettings.plugin.advice import Known, dissected, filled, known_of, parted
 
 Json = Mapping[str, Any]
 
@@ -293,10 +293,13 @@ def _with_failure(link: Link, failure: FailureStatus | None) -> Link:
 
 
 def _with_commands(link: Link, known: Known) -> Link:
-    """The commands that what is said ends with, apart from it."""
-    told, commands = parted(link.remedy or link.message)
+    """What to type, and where more is told, apart from what is said."""
+    if link.remedy:
+        remedy, commands = parted(link.remedy)
+        return replace(link, remedy=remedy, commands=tuple(filled(command, known) for command in commands))
+    message, commands, docs = dissected(link.message)
     found = tuple(filled(command, known) for command in commands)
-    return replace(link, commands=found, **{"remedy" if link.remedy else "message": told})
+    return replace(link, message=message, commands=found, docs=link.docs or docs)
 
 
 def _told(condition: Condition, status: _Status) -> str:

@@ -47,7 +47,7 @@ examples:
   # for a script
   {PROGRAM} test mail --timeout 90s --rm -o json
 
-exit status: 0 passed; 1 not, with the reason on standard error; 2 usage"""
+exit status: 0 passed; 1 not; 2 usage"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_timeout_option(parser, DEFAULT_TIMEOUT, "3m")
     add_operator_namespace_option(parser)
     add_cluster_options(parser)
-    add_output_option(parser, "json")
+    add_output_option(parser, "json", "yaml")
 
 
 def _complain(options: argparse.Namespace) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mailsettings.plugin.advice import advice_lines, filled, known_of_test, parted
+from mailsettings.plugin.advice import advice_lines, dissected, filled, known_of_test, parted
 
 Json = Mapping[str, Any]
 
@@ -57,13 +57,15 @@ def said_of(test: Json) -> list[str]:
     state, failure = state_of(test), (test.get("status") or {}).get("failure")
     if state.succeeded:
         return [f"{state.reason}: {state.message}"]
-    if failure is None or failure.get("cause") != state.reason:
-        return [f"{state.reason}: {state.message}", *advice_lines("", (), "", state.reason)]
-    remedy, commands = parted(failure.get("remedy") or "")
+    if failure is not None and failure.get("cause") == state.reason:
+        words, docs = failure["message"], failure.get("docs") or ""
+        remedy, commands = parted(failure.get("remedy") or "")
+    else:
+        words, commands, docs = dissected(state.message)
+        remedy = ""
     known = known_of_test(test)
     commands = tuple(filled(command, known) for command in commands)
-    docs = failure.get("docs") or ""
-    return [f"{state.reason}: {failure['message']}", *advice_lines(remedy, commands, docs, state.reason)]
+    return [f"{state.reason}: {words}", *advice_lines(remedy, commands, docs, state.reason)]
 
 
 def title_of(test: Json) -> str:

@@ -27,11 +27,8 @@ def show_rest(terminal: Terminal, test: Json, *, whole: bool) -> None:
             terminal.tell_line(f"  {line}")
 
 
-def tell_verdict(terminal: Terminal, test: Json, *, for_program: bool) -> None:
-    """The verdict; for a program only that it failed, and that not on standard output."""
-    state = state_of(test)
+def tell_verdict(terminal: Terminal, test: Json) -> None:
+    """How it has ended: the result, whichever it is."""
+    style = Style.GOOD if state_of(test).succeeded else Style.BAD
     for text in said_of(test):
-        if not state.succeeded:
-            terminal.say(text, None if text.startswith(" ") else Style.BAD)
-        elif not for_program:
-            terminal.tell(text, Style.GOOD)
+        terminal.tell(text, None if text.startswith(" ") else style)

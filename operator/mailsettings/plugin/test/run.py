@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
@@ -40,9 +39,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         test = asyncio.run(_main(options, terminal))
     except CommandError as error:
-        return _fail(options, terminal, error.reason, error.message)
+        return _fail(options, terminal, error)
     except (asyncio.CancelledError, KeyboardInterrupt):
-        return _fail(options, terminal, "Interrupted", "Interrupted; a test that has begun goes on.")
+        return _fail(options, terminal, CommandError("Interrupted", "Interrupted; a test that has begun goes on."))
     _report(options, terminal, test)
     return SUCCESS if state_of(test).succeeded else FAILURE
 
@@ -149,7 +148,9 @@ def _late(test: Json) -> CommandError:
     if not is_seen(test):
         return CommandError("TimedOut", "The operator has not looked at the test. Does it run?")
     return CommandError(
-        "TimedOut", f"{state_of(test).message} The test goes on; look again: kubectl get mst {name} -n {namespace}"
+        "TimedOut",
+        f"{state_of(test).message} The test goes on; look again:",
+        f"kubectl get mst {name} -n {namespace}",
     )
 
 
@@ -196,17 +197,17 @@ async def _remove(api: ObjectApi, test: Json) -> None:
 
 
 def _report(options: argparse.Namespace, terminal: Terminal, test: Json) -> None:
-    if options.output == "json":
-        terminal.tell_document(json.dumps(document_of(test)))
-    else:
-        if not options.follow:
-            show_stages(terminal, test)
-        show_rest(terminal, test, whole=options.follow or not state_of(test).succeeded)
-    tell_verdict(terminal, test, for_program=options.output is not None)
+    if options.output is not None:
+        terminal.tell_object(document_of(test), options.output)
+        return
+    if not options.follow:
+        show_stages(terminal, test)
+    show_rest(terminal, test, whole=options.follow or not state_of(test).succeeded)
+    tell_verdict(terminal, test)
 
 
-def _fail(options: argparse.Namespace, terminal: Terminal, reason: str, message: str) -> int:
-    terminal.say(f"{reason}: {message}", Style.BAD)
-    if options.output == "json":
-        terminal.tell_document(json.dumps({"succeeded": False, "reason": reason, "message": message}))
+def _fail(options: argparse.Namespace, terminal: Terminal, error: CommandError) -> int:
+    terminal.complain(error.reason, error.message, error.commands)
+    if options.output is not None:
+        terminal.tell_object({"succeeded": False, "reason": error.reason, "message": error.said}, options.output)
     return FAILURE

@@ -76,7 +76,7 @@ def _try(options: argparse.Namespace, terminal: Terminal, trial: Trial, found: l
         terminal.tell_line(f"{trial.file}: {settings.title}")
         show_stages(terminal, document)
         show_rest(terminal, document, whole=not state_of(document).succeeded)
-    tell_verdict(terminal, document, for_program=options.output == "json")
+        tell_verdict(terminal, document)
     return SUCCESS if state_of(document).succeeded else FAILURE
 
 
@@ -137,7 +137,7 @@ def _ready(
             return failed(
                 Reason.SECRET_NOT_FOUND if ref.kind == "Secret" else Reason.CONFIG_MAP_NOT_FOUND,
                 f"{path}: the {ref.kind} {ref.name!r} is in none of the files; give one that has it with another -f, "
-                f"such as - for: kubectl get {ref.kind.lower()} {ref.name}{where} -o yaml",
+                f"such as - for the output of: `kubectl get {ref.kind.lower()} {ref.name}{where} -o yaml`",
             )
     finding, resolved = resolve(effective, referenced, is_usable_bundle=is_usable_bundle)
     if resolved is None:
