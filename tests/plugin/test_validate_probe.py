@@ -237,6 +237,32 @@ async def test_token_that_cannot_be_had_here_is_refused_with_the_way_that_works(
 
 
 @pytest.mark.parametrize(
+    ("connection", "what", "field"),
+    [
+        ({"host": "169.254.169.254"}, "mail server", "connection.host"),
+        (
+            {"host": "192.0.2.1", "proxy": {"protocol": "HTTP", "host": "169.254.169.254", "port": 3128}},
+            "proxy",
+            "connection.proxy",
+        ),
+    ],
+    ids=["server", "proxy"],
+)
+async def test_metadata_services_are_left_out_in_words_for_a_persons_machine(
+    tmp_path: Path, connection: dict[str, Any], what: str, field: str
+) -> None:
+    manifest = settings(587)
+    manifest["spec"]["connection"] = connection
+    ended = await validate("-f", write(tmp_path / "mail.yaml", manifest, SECRET))
+    said = " ".join(ended.stdout.split())
+    assert ended.returncode == 1
+    assert f"EgressDenied: The name of the {what} leads to the address of a cloud's metadata service" in said
+    assert f"What to do: Check {field}, and on this machine what the name resolves to." in said
+    assert "operator" not in said
+    assert "docs/kubectl.md#validate" in said
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [(("--to", RECIPIENT), "go with --probe"), (("--probe", "--to", "nobody"), "--to needs an address")],
 )

@@ -103,7 +103,8 @@ _REMEDIES: Final[Mapping[Reason, str]] = {
     Reason.RELAY_UNAVAILABLE: "An administrator installs the relay or looks at its Pods; the Secret follows by itself.",
     Reason.SUSPENDED: "Set spec.suspend to false, or remove it.",
     Reason.EGRESS_DENIED: "Use a public server, or ask the cluster's administrator to allow this one in "
-    "MAILSETTINGS_EGRESS_ALLOW.",
+    "MAILSETTINGS_EGRESS_ALLOW. From your own machine, with validate --probe, only the addresses of cloud metadata "
+    "services are left out.",
     Reason.PROBE_BROKEN: "Look at the operator's log, and report the fault.",
     Reason.SETTINGS_NOT_FOUND: "Correct the name: kubectl get mss lists those of a namespace, kubectl get cmss the "
     "system's.",

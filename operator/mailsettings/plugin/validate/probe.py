@@ -18,13 +18,14 @@ from mailsettings.core.clock import format_time
 from mailsettings.core.conditions import conditions
 from mailsettings.core.credentials import Referenced, ResolvedSettings, referring_fields, resolve
 from mailsettings.core.digest import Digester
+from mailsettings.core.documentation import DOCUMENTATION
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.finding import Finding, failed
 from mailsettings.core.mail_testing import mode_of, probe_request, reported, state_findings, verdict
 from mailsettings.core.oauth2.subject import token_subject
 from mailsettings.core.oauth2.trial import token_wish
-from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Progress, TokenWish
+from mailsettings.core.probe import ProbeFailure, ProbeProgress, ProbeRequest, ProbeResult, Progress, Stage, TokenWish
 from mailsettings.core.report import effective_status
 from mailsettings.core.server import Source
 from mailsettings.edges.oauth2.tokens import obtain
@@ -117,13 +118,35 @@ async def _tested(
 
 async def _probed(request: ProbeRequest, progress: Progress, deadline: timedelta) -> ProbeResult:
     policy = EgressPolicy.of_a_person()
-    return await probe(
+    result = await probe(
         # What a tenant may not do is a matter of the cluster's.
         replace(request, level=Source.SYSTEM),
         progress,
         obtain=lambda asked, level: obtain(asked, policy=policy, level=level, ca_bundle=None, deadline=TOKEN_DEADLINE),
         policy=policy,
         deadline=deadline,
+    )
+    if result.failure is None or result.failure.reason is not Reason.EGRESS_DENIED:
+        return result
+    return replace(result, failure=_left_out(result.failure))
+
+
+_LEFT_OUT: Final = {
+    Stage.PROXY: ("proxy", "connection.proxy"),
+    Stage.TOKEN: ("identity provider", "auth.oauth2.tokenURI"),
+}
+"""What has the address, and the field that names it."""
+
+
+def _left_out(failure: ProbeFailure) -> ProbeFailure:
+    """What `EgressPolicy.of_a_person` refuses. No operator has a say on this machine."""
+    what, where = _LEFT_OUT.get(failure.stage, ("mail server", "connection.host"))
+    return replace(
+        failure,
+        message=f"The name of the {what} leads to the address of a cloud's metadata service. Nothing was sent there: "
+        "such a service gives out credentials of the machine.",
+        remedy=f"Check {where}, and on this machine what the name resolves to.",
+        docs=DOCUMENTATION.link("kubectl.md", "validate"),
     )
 
 
