@@ -148,8 +148,16 @@ def test_failure_shows_stage_dialogue_and_reason(
     assert "S: 535" in running.err
     assert "BadCredentials: " in running.err
     assert "What to do: Check the user name" in running.err
-    assert "More: kubectl mailsettings explain BadCredentials\n      docs/troubleshooting.md#badcre" in running.err
+    assert "More: kubectl mailsettings explain BadCredentials" in running.err
+    assert "\n      docs/troubleshooting.md#badcredentials\n" in running.err
+    command = "    kubectl get secret SECRET -o jsonpath='{.data.KEY}' | base64 -d | tr -c "
+    assert re.search(rf"^{re.escape(command)}.* \| od -A d -c$", running.err, re.MULTILINE)
     assert "not-the-password" not in running.err
+
+    with somebody(PIPELINE).runs("test", "mail", "-n", namespace) as running:
+        assert running.wait() == 1
+    assert "\nBadCredentials: " in running.out, "a verdict is a result"
+    assert running.err == ""
 
 
 def test_script_reads_one_document_and_leaves_nothing(

@@ -169,7 +169,7 @@ def test_the_systems_settings_and_those_of_every_namespace(
     admin = Person(installed.kubeconfig, somebody().folder)
     _, out, _ = said(admin, "-A")
     assert f"✓ ClusterMailServerSettings {system}  Ready" in out.splitlines()
-    line = f"✓ MailServerSettings {namespace}/mail  Ready  Secret mail-smtp  from ClusterMailServerSettings {system}"
+    line = f"✓ MailServerSettings {namespace}/mail  Ready  Secret mail-smtp  from cmss/{system}"
     assert line in out.splitlines()
 
 

@@ -119,7 +119,9 @@ def test_stages_are_shown_with_their_times_and_the_failing_one_is_marked() -> No
         "  auth          29ms  failed here",
         "  in all        41ms",
         "  TLSv1.3 TLS_AES_256_GCM_SHA384",
-        "  certificate of CN=smtp, by CN=ca, until 2027-01-01T00:00:00Z",
+        "  certificate of CN=smtp",
+        "    by CN=ca",
+        "    until 2027-01-01T00:00:00Z",
         "  login by PLAIN, LOGIN",
         "  mails up to 1000 bytes",
     ]

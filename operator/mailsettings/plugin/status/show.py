@@ -32,7 +32,7 @@ def brief(chain: Chain) -> Line:
     if chain.tenant is not None and "Secret" in links:
         parts.append(f"Secret {links['Secret'].detail}".strip())
     if chain.tenant is not None and chain.system is not None:
-        parts.append(f"from {chain.system.title}")
+        parts.append(f"from cmss/{chain.system.name}")
     return "  ".join(filter(None, parts)), _STYLES[node.state]
 
 

@@ -11,6 +11,7 @@ from mailsettings.plugin.command import (
     add_operator_namespace_option,
     add_output_option,
     add_timeout_option,
+    no_address,
 )
 
 DEFAULT_TIMEOUT: Final = timedelta(minutes=3)
@@ -55,7 +56,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "name",
         nargs="?",
         metavar="NAME",
-        help="of the settings (with --cluster the default is: default); with -f: which of those in the file",
+        help="name of the settings (with --cluster it may be missing: default); with -f: which of those in the file",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-n", "--namespace", help="of the settings and of the test (default: the context's)")
@@ -82,7 +83,7 @@ def _complain(options: argparse.Namespace) -> str | None:
         return "name the settings, or a file with -f, or say --cluster"
     if (options.mode == "Send") != (options.to is not None) and options.mode is not None:
         return "--mode Send and --to go together; the other modes send no mail"
-    return None
+    return no_address(options.to)
 
 
 TEST: Final = Command(

@@ -104,7 +104,9 @@ def _server(server: Json) -> Iterator[str]:
         yield f"  {server['tlsVersion']} {server.get('cipher', '')}".rstrip()
     certificate = server.get("certificate")
     if certificate:
-        yield f"  certificate of {certificate['subject']}, by {certificate['issuer']}, until {certificate['expiresAt']}"
+        yield f"  certificate of {certificate['subject']}"
+        yield f"    by {certificate['issuer']}"
+        yield f"    until {certificate['expiresAt']}"
     if server.get("mechanisms"):
         yield f"  login by {', '.join(server['mechanisms'])}"
     if server.get("size"):
