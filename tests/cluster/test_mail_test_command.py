@@ -154,8 +154,9 @@ def test_failure_shows_stage_dialogue_and_reason(
     assert re.search(rf"^{re.escape(command)}.* \| od -A d -c$", running.err, re.MULTILINE)
     assert "not-the-password" not in running.err
 
-    with somebody(PIPELINE).runs("test", "mail", "-n", namespace) as running:
+    with somebody(PIPELINE, "view").runs("test", "mail", "-n", namespace) as running:
         assert running.wait() == 1
+    assert f"\n    kubectl get secret wrong -n {namespace} -o jsonpath='{{.data.password}}' | " in running.out
     assert "\nBadCredentials: " in running.out, "a verdict is a result"
     assert running.err == ""
 
@@ -196,9 +197,9 @@ def test_server_of_a_manifest_is_tried(
 def test_what_cannot_be_is_said(
     namespace: str, mail: str, somebody: Callable[..., Person], roles: tuple[str, ...], name: str, said: str
 ) -> None:
-    with somebody(*roles).runs("test", name, "-n", namespace, "-o", "json") as running:
+    with somebody(*roles).runs("test", name, "-n", namespace, "-o", "yaml") as running:
         assert running.wait() == 1
-    document = json.loads(running.out)
+    document = yaml.safe_load(running.out)
     assert document["succeeded"] is False
     assert said in f"{document['reason']}: {document['message']}"
     assert bool(running.err) is not bool(roles), "what the API server refuses is an error, and a verdict is none"

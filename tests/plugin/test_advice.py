@@ -205,7 +205,7 @@ def test_test_shows_commands_whole_and_filled_in() -> None:
         "spec": {"settings": {"auth": BASIC}},
         "status": {"conditions": conditions, "effective": EFFECTIVE, "failure": REFUSED},
     }
-    assert said_of(test)[2] == f"    {COMMAND}"
+    assert said_of(test, known_of_test(test))[2] == f"    {COMMAND}"
 
 
 # --- the command for passwords ---

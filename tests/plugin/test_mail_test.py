@@ -98,18 +98,18 @@ FAILED: Final = mail_test(
 
 
 def test_how_it_ended_is_told_with_what_to_do() -> None:
-    assert said_of(FAILED) == [
+    assert said_of(FAILED, {}) == [
         "BadCredentials: Renew the password.",
         "More: kubectl mailsettings explain BadCredentials",
     ]
     failure = {**FAILED["status"]["failure"], "message": "No.", "remedy": "Renew it.", "docs": "docs/a.md#b"}
-    told = said_of({**FAILED, "status": {**FAILED["status"], "failure": failure}})
+    told = said_of({**FAILED, "status": {**FAILED["status"], "failure": failure}}, {})
     more = "More: kubectl mailsettings explain BadCredentials"
     assert told == ["BadCredentials: No.", "What to do: Renew it.", more, "      docs/a.md#b"]
-    other = said_of({**FAILED, "status": {**FAILED["status"], "failure": {**failure, "cause": "DnsNotFound"}}})
+    other = said_of({**FAILED, "status": {**FAILED["status"], "failure": {**failure, "cause": "DnsNotFound"}}}, {})
     assert other == ["BadCredentials: Renew the password.", more]
     ended = [condition("Complete", "True"), condition("Succeeded", "True")]
-    assert said_of(mail_test(conditions=ended, failure=failure)) == ["BadCredentials: Renew the password."]
+    assert said_of(mail_test(conditions=ended, failure=failure), {}) == ["BadCredentials: Renew the password."]
 
 
 def test_stages_are_shown_with_their_times_and_the_failing_one_is_marked() -> None:

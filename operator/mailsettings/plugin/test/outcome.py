@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mailsettings.plugin.advice import advice_lines, dissected, filled, known_of_test, parted
+from mailsettings.plugin.advice import Known, advice_lines, dissected, filled, parted
 
 Json = Mapping[str, Any]
 
@@ -52,8 +52,13 @@ def document_of(test: Json) -> dict[str, Any]:
     }
 
 
-def said_of(test: Json) -> list[str]:
-    """How it ended, what to do and where more is told. A line that begins with a blank is for copying."""
+def said_of(test: Json, known: Known) -> list[str]:
+    """How it ended, what to do and where more is told. A line that begins with a blank is for copying.
+
+    Args:
+        test: As the API server has it.
+        known: For the commands of what to do.
+    """
     state, failure = state_of(test), (test.get("status") or {}).get("failure")
     if state.succeeded:
         return [f"{state.reason}: {state.message}"]
@@ -63,7 +68,6 @@ def said_of(test: Json) -> list[str]:
     else:
         words, commands, docs = dissected(state.message)
         remedy = ""
-    known = known_of_test(test)
     commands = tuple(filled(command, known) for command in commands)
     return [f"{state.reason}: {words}", *advice_lines(remedy, commands, docs, state.reason)]
 

@@ -31,6 +31,7 @@ from mailsettings.core.server import Source
 from mailsettings.edges.oauth2.tokens import obtain
 from mailsettings.edges.tls import is_usable_bundle
 from mailsettings.edges.trial import probe
+from mailsettings.plugin.advice import known_of_test
 from mailsettings.plugin.command import FAILURE, SUCCESS
 from mailsettings.plugin.terminal import Terminal
 from mailsettings.plugin.test.outcome import document_of, state_of, title_of
@@ -77,7 +78,7 @@ def _try(options: argparse.Namespace, terminal: Terminal, trial: Trial, found: l
         terminal.tell_line(f"{trial.file}: {settings.title}")
         show_stages(terminal, document)
         show_rest(terminal, document, whole=not state_of(document).succeeded)
-        tell_verdict(terminal, document)
+        tell_verdict(terminal, document, known_of_test(document))
     return SUCCESS if state_of(document).succeeded else FAILURE
 
 
