@@ -1,13 +1,11 @@
 """The command line of the plugin."""
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-from mailsettings.core.documentation import publish
 from mailsettings.plugin.authorize.command import AUTHORIZE
 from mailsettings.plugin.command import PROGRAM, USAGE, Command
 from mailsettings.plugin.completion.command import COMPLETION
@@ -60,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.parser.print_usage(sys.stderr)
         sys.stderr.write(f"{options.parser.prog}: error: {complaint}\n")
         return USAGE
+    from mailsettings.core.documentation import publish  # noqa: PLC0415 - help needs to be there at once
+
     try:
         publish(os.environ)
     except ValueError as error:
@@ -86,6 +86,8 @@ def _no_command(words: list[str]) -> int:
     if not words:
         _parser().print_help(sys.stderr)
         return USAGE
+    import difflib  # noqa: PLC0415 - only here
+
     meant = difflib.get_close_matches(words[0], _NAMES, n=1)
     hint = f"; did you mean {meant[0]}?" if meant else ""
     sys.stderr.write(f"usage: {PROGRAM} COMMAND ...\n")

@@ -6,7 +6,6 @@ reader; a command of the plugin knows the settings, and fills them in.
 
 import re
 from collections.abc import Mapping
-from email.utils import parseaddr
 from typing import Any, Final
 
 from mailsettings.api import names
@@ -101,7 +100,8 @@ def _target(kind: str, name: str, namespace: str, effective: Json) -> dict[str, 
 
 
 def _of_server(effective: Json) -> dict[str, str]:
-    sender = parseaddr(str(effective.get("mailFrom") or ""))[1]
+    # As the schema has it: an address, or a name and an address in angle brackets.
+    sender = str(effective.get("mailFrom") or "").rpartition("<")[2].removesuffix(">")
     server = {"HOST": effective.get("host") or "", "PORT": effective.get("port") or ""}
     at_once = {"s_client -starttls smtp": "s_client"} if effective.get("tls") == "Implicit" else {}
     return {**_safe({**server, "FROM": sender, "DOMAIN": sender.partition("@")[2]}), **at_once}
