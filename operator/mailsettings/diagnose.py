@@ -109,6 +109,9 @@ def diagnose(options: argparse.Namespace, streams: Streams) -> int:
     if options.text is not None:
         _one(options, options.text, streams.result)
         return 0
+    if streams.source.isatty():
+        streams.complaints.write("Type or paste the failure, then press Ctrl-D in a new line:\n")
+        streams.complaints.flush()
     opening = _opening(streams.source)
     if _opens_document(opening):
         return _documents(options, opening + streams.source.read(_MAX_DOCUMENTS), streams)

@@ -10,6 +10,7 @@ import pytest
 from mailsettings.api import names
 from mailsettings.core.causes.catalog import CATALOG, SHAPE_OF_PASSWORD
 from mailsettings.core.causes.cause import Cause
+from mailsettings.core.documentation import DOCUMENTATION
 from mailsettings.core.oauth2.faults import _AUTHORIZE, _BEGIN_AGAIN
 from mailsettings.core.remedies import REMEDIES, advice
 from mailsettings.plugin.advice import advice_lines, filled, known_of, known_of_test, parted
@@ -156,6 +157,11 @@ def test_lines() -> None:
         "      docs/a.md#b",
     ]
     assert advice_lines("", (), "", "") == []
+
+
+def test_links_of_the_operator_lead_to_where_the_person_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DOCUMENTATION, "url", "https://docs.example.com")
+    assert advice_lines("", (), "docs/a.md#b", "") == ["      https://docs.example.com/a.md#b"]
 
 
 REFUSED: Final = {

@@ -161,6 +161,18 @@ def test_a_line_of_progress_goes_when_something_is_said() -> None:
     assert written(StringIO(), {}, write) == "done\n"
 
 
+def test_what_is_for_copying_is_not_wrapped() -> None:
+    command = f"    kubectl get secret {'x' * 60} -o yaml"
+    assert written(StringIO(), {}, lambda terminal: terminal.tell(command)) == f"{command}\n"
+    assert written(StringIO(), {}, lambda terminal: terminal.say(command)) == f"{command}\n"
+    assert written(StringIO(), {}, lambda terminal: terminal.tell(command.strip())).count("\n") > 1
+    said = written(
+        StringIO(), {}, lambda terminal: terminal.complain("NotFound", "It is not there. " * 9, ["a b " * 30])
+    )
+    assert said.splitlines()[-1] == f"    {'a b ' * 30}"
+    assert max(map(len, said.splitlines()[:-1])) <= 80
+
+
 # --- the browser ---
 
 

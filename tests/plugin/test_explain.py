@@ -143,6 +143,15 @@ def test_programs_get_the_same() -> None:
     assert json.loads(said("SecretNotFound", "-o", "json"))["needsPerson"] is True
 
 
+def test_diagnose_in_a_terminal_says_what_it_waits_for(tmp_path: Path) -> None:
+    person = Person(tmp_path / "none", install(tmp_path))
+    with person.runs("diagnose", "--stage", "auth", terminal=True) as running:
+        running.wait_text("Type or paste the failure, then press Ctrl-D in a new line:")
+        running.type("535 5.7.8 no\n\x04")
+        assert running.wait() == 0
+    assert "BadCredentials: " in running.err
+
+
 def test_in_a_terminal(tmp_path: Path) -> None:
     person = Person(tmp_path / "none", install(tmp_path))
     with person.runs("explain", "PkceMismatch", terminal=True) as running:
