@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from mailsettings import diagnose
 from mailsettings.config import PREFIX, Config
+from mailsettings.core.documentation import DOCUMENTATION, publish
 
 DEFAULT_LIVENESS = "http://0.0.0.0:8080/healthz"
 
@@ -112,6 +113,7 @@ def _config() -> Config | None:
     except ValueError as error:
         print(f"{PREFIX}EGRESS_*: {error}", file=sys.stderr)  # noqa: T201
         return None
+    DOCUMENTATION.url = config.docs_url
     return config
 
 
@@ -174,6 +176,11 @@ def _diagnose(options: argparse.Namespace) -> int:
     complaint = diagnose.complain(options)
     if complaint is not None:
         options.parser.error(complaint)
+    try:
+        publish(os.environ)
+    except ValueError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
     return diagnose.run(options)
 
 

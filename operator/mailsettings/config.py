@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mailsettings.api import names
 from mailsettings.api.identity import Cloud
 from mailsettings.api.scalars import HTTPS_URI_PATTERN, SCOPE_PATTERN, NamespaceName
+from mailsettings.core.documentation import DEFAULT_URL, documentation_url
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.lease import Terms
 
@@ -113,6 +114,8 @@ class Config(BaseModel):
     """How long the Lease lasts: so long after a crash of the active replica another one takes over."""
     pod_name: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9.-]*$")] = ""
     """What this replica calls itself in the Lease, in claims and in events. When empty, the name of its host."""
+    docs_url: Annotated[str, AfterValidator(documentation_url)] = DEFAULT_URL
+    """The URL at which this folder docs is published: links in conditions, events, pages and diagnoses begin so."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

@@ -18,8 +18,9 @@ program, or a token endpoint's answer. It needs no cluster.
 
 The failure is TEXT, or what standard input holds. A stream of JSON objects, one
 a line, with the fields raw, stage, provider, auth and id (all but raw may be
-missing) is diagnosed line by line; a line that cannot be read is told on
-standard error, and the rest goes on."""
+missing) is diagnosed line by line; so are objects over several lines, and those
+of an array. One that cannot be read is told with its line on standard error,
+and the rest goes on."""
 
 EPILOG: Final = """\
 examples:
@@ -36,7 +37,13 @@ _DETECT_LINES: Final = 20
 """So many lines are looked at to tell a stream of records from one failure."""
 _MAX_TEXT: Final = 65_536
 """Of one failure, in characters; the rest is not read."""
+_MAX_DOCUMENTS: Final = 16_777_216
+"""Of JSON that is read as a whole, in characters."""
 _COLUMNS: Final = 80
+_REMEDY: Final = (
+    "Every other failure was diagnosed. What is wanted is one JSON object a line, as\n"
+    "`jq -c .` writes it, or an array of them."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,11 +109,60 @@ def diagnose(options: argparse.Namespace, streams: Streams) -> int:
     if options.text is not None:
         _one(options, options.text, streams.result)
         return 0
-    lines = _lines(streams.source)
+    if streams.source.isatty():
+        streams.complaints.write("Type or paste the failure, then press Ctrl-D in a new line:\n")
+        streams.complaints.flush()
+    opening = _opening(streams.source)
+    if _opens_document(opening):
+        return _documents(options, opening + streams.source.read(_MAX_DOCUMENTS), streams)
+    lines = chain(opening.splitlines(keepends=True), _lines(streams.source))
     head = _head(lines)
     if options.json_lines or _has_record(head):
-        return _many(options, chain(head, lines), streams)
-    text = "".join(_up_to(chain(head, lines), _MAX_TEXT))
+        return _many(options, enumerate(chain(head, lines), start=1), streams)
+    return _whole(options, "".join(_up_to(chain(head, lines), _MAX_TEXT)), streams)
+
+
+def _opening(stream: TextIO) -> str:
+    """All up to the end of the first line that is not blank."""
+    from mailsettings.core.causes.records import MAX_LINE  # noqa: PLC0415 - the rules take long to compile
+
+    text = ""
+    while len(text) < _MAX_TEXT and not text.strip() and (line := stream.readline(MAX_LINE + 1)):
+        text += line
+    return text
+
+
+def _opens_document(opening: str) -> bool:
+    """Whether it begins an array, or an object that goes on in the next line."""
+    text = opening.strip()
+    if not text.startswith("{"):
+        return text.startswith("[")
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(text)
+    except (RecursionError, ValueError):
+        return False
+    return False
+
+
+def _documents(options: argparse.Namespace, text: str, streams: Streams) -> int:
+    """JSON as `jq` prints it, or an array; or what only looks like that."""
+    from mailsettings.core.causes.records import is_record, items_of  # noqa: PLC0415
+
+    items = items_of(text)
+    if any(is_record(item) for _, item in items):
+        return _many(options, items, streams)
+    if items and text.lstrip().startswith("["):
+        streams.complaints.write("Nothing in this array is a failure: each needs a field raw, which holds its text.\n")
+        return 1
+    lines = text.splitlines()
+    if options.json_lines or any(map(is_record, lines)):
+        return _many(options, enumerate(chain(lines, _lines(streams.source)), start=1), streams)
+    return _whole(options, text[:_MAX_TEXT], streams)
+
+
+def _whole(options: argparse.Namespace, text: str, streams: Streams) -> int:
     if not text.strip():
         streams.complaints.write("There is no failure: give TEXT, or write it to standard input.\n")
         return 2
@@ -151,11 +207,11 @@ def _up_to(lines: Iterable[str], length: int) -> Iterator[str]:
             return
 
 
-def _many(options: argparse.Namespace, lines: Iterable[str], streams: Streams) -> int:
+def _many(options: argparse.Namespace, lines: Iterable[tuple[int, str]], streams: Streams) -> int:
     from mailsettings.core.causes import engine, records  # noqa: PLC0415
 
     status = 0
-    for number, line in enumerate(lines, start=1):
+    for number, line in lines:
         if not line.strip():
             continue
         try:
@@ -171,6 +227,8 @@ def _many(options: argparse.Namespace, lines: Iterable[str], streams: Streams) -
             f"{json.dumps(document)}\n" if options.output == "json" else f"{_plain(name)}{diagnosis.cause}\n"
         )
         streams.result.flush()
+    if status != 0:
+        streams.complaints.write(f"{_REMEDY}\n")
     return status
 
 

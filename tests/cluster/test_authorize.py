@@ -246,7 +246,7 @@ def test_refusal_at_the_provider_is_told(
         assert running.wait() == 1
     result = json.loads(running.out)
     assert (result["authorized"], result["reason"]) == (False, "ConsentDenied")
-    assert "ConsentDenied: " in running.err
+    assert "ConsentDenied" not in running.err
     kube.wait_condition("mail", namespace, "Authorized", "False", "ConsentDenied")
     assert own_secrets(kube, namespace) == []
     assert_discreet(running, provider, sent)
@@ -263,8 +263,8 @@ def test_wrong_account_is_told(
     with person("edit").runs("authorize", "mail", "--port", str(port)) as running:
         visit(log_in(provider, running.wait_url(), account=OTHER))
         assert running.wait() == 1
-    assert running.out == ""
-    assert "\nWrongAccount: " in running.err
+    assert running.out.startswith("WrongAccount: ")
+    assert "WrongAccount" not in running.err
 
 
 # --- pasting ---
@@ -493,7 +493,7 @@ def test_operator_that_does_not_run_is_told(
         asyncio.run(authorize(options, Terminal(said, said, {}), patience))
     assert caught.value.reason == "OperatorSilent"
     assert "it does not seem to run" in said.getvalue().replace("\n", " ")
-    assert f"kubectl get pods -n {NAMESPACE}" in said.getvalue().replace("\n", " ")
+    assert f"\n    kubectl get pods -n {NAMESPACE}\n" in said.getvalue()
     assert own_secrets(kube, namespace) == []
 
 

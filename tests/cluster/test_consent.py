@@ -68,7 +68,7 @@ def test_person_consents_and_mail_can_be_sent(
     assert condition(settings, "Stalled") is None, "a consent that is awaited is no failure"
     assert condition(settings, "Reconciling") is None
     awaited = (condition(settings, "Authorized") or {})["message"]
-    assert awaited.endswith(f"kubectl mailsettings authorize mail -n {namespace}")
+    assert awaited.endswith(f"`kubectl mailsettings authorize mail -n {namespace}`")
     kube.wait(
         lambda: (
             [e["type"] for e in events_about(kube, namespace, "mail") if e["reason"] == "ConsentRequired"] == ["Normal"]

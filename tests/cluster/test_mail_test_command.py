@@ -148,8 +148,17 @@ def test_failure_shows_stage_dialogue_and_reason(
     assert "S: 535" in running.err
     assert "BadCredentials: " in running.err
     assert "What to do: Check the user name" in running.err
-    assert "More: docs/troubleshooting.md#badcredentials" in running.err
+    assert "More: kubectl mailsettings explain BadCredentials" in running.err
+    assert "\n      docs/troubleshooting.md#badcredentials\n" in running.err
+    command = "    kubectl get secret SECRET -o jsonpath='{.data.KEY}' | base64 -d | tr -c "
+    assert re.search(rf"^{re.escape(command)}.* \| od -A d -c$", running.err, re.MULTILINE)
     assert "not-the-password" not in running.err
+
+    with somebody(PIPELINE, "view").runs("test", "mail", "-n", namespace) as running:
+        assert running.wait() == 1
+    assert f"\n    kubectl get secret wrong -n {namespace} -o jsonpath='{{.data.password}}' | " in running.out
+    assert "\nBadCredentials: " in running.out, "a verdict is a result"
+    assert running.err == ""
 
 
 def test_script_reads_one_document_and_leaves_nothing(
@@ -177,6 +186,7 @@ def test_server_of_a_manifest_is_tried(
     with somebody(PIPELINE).runs("test", "-n", namespace, "-f", str(file)) as running:
         assert running.wait() == 1
     assert "the right to get Secrets" in " ".join(running.err.split())
+    assert running.out == ""
     assert len(smtp.attempts) == 1
 
 
@@ -187,10 +197,12 @@ def test_server_of_a_manifest_is_tried(
 def test_what_cannot_be_is_said(
     namespace: str, mail: str, somebody: Callable[..., Person], roles: tuple[str, ...], name: str, said: str
 ) -> None:
-    with somebody(*roles).runs("test", name, "-n", namespace, "-o", "json") as running:
+    with somebody(*roles).runs("test", name, "-n", namespace, "-o", "yaml") as running:
         assert running.wait() == 1
-    assert said in " ".join(running.err.split())
-    assert json.loads(running.out)["succeeded"] is False
+    document = yaml.safe_load(running.out)
+    assert document["succeeded"] is False
+    assert said in f"{document['reason']}: {document['message']}"
+    assert bool(running.err) is not bool(roles), "what the API server refuses is an error, and a verdict is none"
 
 
 @pytest.fixture

@@ -126,7 +126,8 @@ def test_refused_login_is_told_with_its_stage_and_an_event(kube: Kube, namespace
     failure, found = test["status"]["failure"], condition(test, "Succeeded")
     assert found is not None
     assert (failure["stage"], failure["cause"], failure["code"]) == ("auth", "BadCredentials", 535)
-    assert found["message"] == f"{failure['message']} {failure['remedy']} See {failure['docs']}."
+    more = f"See {failure['docs']} or `kubectl mailsettings explain {failure['cause']}`."
+    assert found["message"] == f"{failure['message']} {failure['remedy']} {more}"
     (event,) = kube.wait(lambda: events_about(kube, namespace, name), "its event")
     assert (event["reason"], event["type"], event["regarding"]["kind"]) == ("BadCredentials", "Warning", KIND)
 

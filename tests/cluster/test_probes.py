@@ -77,7 +77,8 @@ def wait_failed(kube: Kube, namespace: str, reason: str, *, name: str = "mail") 
     found = condition(settings, "ProbeSucceeded")
     assert found is not None
     assert failure["cause"] == reason
-    docs = f" See {failure['docs']}." if "docs" in failure else ""
+    explain = f"`kubectl mailsettings explain {failure['cause']}`"
+    docs = f" See {failure['docs']} or {explain}." if "docs" in failure else ""
     assert found["message"] == f"{failure['message']} {failure['remedy']}{docs}"
     assert reason_of(settings, "Ready") == ("False", reason)
     assert reason_of(settings, "Delivered") == ("True", "Delivered")

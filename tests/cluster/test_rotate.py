@@ -113,7 +113,7 @@ def test_a_renewal_that_fails_is_told_and_the_next_request_does_not_wait(
     assert (told["renewed"], told["reason"]) == (False, "ClientAuthInvalid")
     assert "See docs/troubleshooting.md#" in told["message"]
     assert "It is tried again at 20" in told["message"]
-    assert err == f"ClientAuthInvalid: {told['message']}\n"
+    assert err == ""
     assert len(provider.token_requests) == count + 1
     assert "wrong" not in out + err
     assert CLIENT_SECRET not in out + err
@@ -129,13 +129,15 @@ def test_what_has_no_token_of_its_own_is_refused_clearly(
     kube.create(KIND, "basic", namespace, spec=server_spec(smtp))
     kube.create(KIND, "inherits", namespace, spec={})
     person = somebody("edit")
-    no_token = f"NoOAuth2: MailServerSettings {namespace}/basic has no auth.oauth2, so there is no token to renew.\n"
-    assert said(person, "basic") == (1, "", no_token)
+    no_token = f"NoOAuth2: MailServerSettings {namespace}/basic has no auth.oauth2, so there is no token to renew."
+    status, out, err = said(person, "basic")
+    assert (status, out, " ".join(err.split())) == (1, "", no_token)
     status, _, err = said(person, "inherits")
     assert status == 1
     assert err.startswith("Inherited: ")
-    assert err.endswith("kubectl mailsettings rotate --cluster default\n")
-    assert said(person, "nothing")[2] == f"NotFound: There is no MailServerSettings {namespace}/nothing.\n"
+    assert err.endswith("\n    kubectl mailsettings rotate --cluster default\n")
+    assert f"There is no MailServerSettings {namespace}/nothing." in " ".join(said(person, "nothing")[2].split())
+    assert said(person, "nothing")[2].endswith(f"\n    kubectl get mss -n {namespace}\n")
     for name in ("basic", "inherits"):
         settings = kube.settings(name, namespace)
         assert settings is not None
@@ -147,14 +149,15 @@ def test_settings_that_wait_for_a_consent_are_refused(
 ) -> None:
     status, _, err = said(somebody("edit"), "mail")
     assert status == 1
-    assert err.startswith(f"ConsentRequired: Nobody has consented for MailServerSettings {namespace}/mail yet: ")
+    asked = " ".join(err.split())
+    assert asked.startswith(f"ConsentRequired: Nobody has consented for MailServerSettings {namespace}/mail yet: ")
+    assert err.endswith(f"\n    kubectl mailsettings authorize mail -n {namespace}\n")
 
 
 def test_whoever_may_only_look_is_refused(ready: Json, namespace: str, somebody: Callable[..., Person]) -> None:
     status, _, err = said(somebody("view"), "mail")
     assert status == 1
-    assert err.startswith(f"Forbidden: You may not change MailServerSettings {namespace}/mail: ")
-    assert err.count("\n") == 1
+    assert " ".join(err.split()).startswith(f"Forbidden: You may not change MailServerSettings {namespace}/mail: ")
 
 
 def test_without_an_operator_the_time_runs_out(
@@ -163,7 +166,8 @@ def test_without_an_operator_the_time_runs_out(
     operator.stop()
     status, _, err = said(somebody("edit"), "mail", "--timeout", "1s")
     assert status == 1
-    assert err.startswith("TimedOut: The token was not renewed within 1 s. The request stays; if nothing happens, ")
+    late = "TimedOut: The token was not renewed within 1 s. The request stays; if nothing happens, "
+    assert " ".join(err.split()).startswith(late)
 
 
 def test_settings_that_cannot_be_used_say_so_at_once(
@@ -171,7 +175,7 @@ def test_settings_that_cannot_be_used_say_so_at_once(
 ) -> None:
     kube.delete("Secret", "oauth2", namespace)
     kube.wait_condition("mail", namespace, "CredentialsResolved", "False", "SecretNotFound")
-    status, _, err = said(somebody("edit"), "mail", "--timeout", "30s")
-    assert status == 1
-    assert err.startswith("SecretNotFound: ")
-    assert err.endswith("Until that is mended nothing is renewed.\n")
+    status, out, err = said(somebody("edit"), "mail", "--timeout", "30s")
+    assert (status, err) == (1, "")
+    assert out.startswith("SecretNotFound: ")
+    assert " ".join(out.split()).endswith("Until that is mended nothing is renewed.")

@@ -653,7 +653,8 @@ def test_fault_ends_in_its_cause(operator: OperatorProcess, found: Mapping[str, 
     assert failure["stage"] in stages, failure
     assert failure["docs"] == f"docs/troubleshooting.md#{fault.cause.lower()}"
     assert fault.remedy in failure["remedy"]
-    assert said["message"] == f"{failure['message']} {failure['remedy']} See {failure['docs']}."
+    more = f"See {failure['docs']} or `kubectl mailsettings explain {fault.cause}`."
+    assert said["message"] == f"{failure['message']} {failure['remedy']} {more}"
     assert fault.connection.get("host", LOOPBACK) in failure["message"]
     assert said["message"].isprintable()
     assert len(said["message"]) < 1200

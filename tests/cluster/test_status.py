@@ -169,7 +169,7 @@ def test_the_systems_settings_and_those_of_every_namespace(
     admin = Person(installed.kubeconfig, somebody().folder)
     _, out, _ = said(admin, "-A")
     assert f"✓ ClusterMailServerSettings {system}  Ready" in out.splitlines()
-    line = f"✓ MailServerSettings {namespace}/mail  Ready  Secret mail-smtp  from ClusterMailServerSettings {system}"
+    line = f"✓ MailServerSettings {namespace}/mail  Ready  Secret mail-smtp  from cmss/{system}"
     assert line in out.splitlines()
 
 
@@ -226,7 +226,7 @@ async def test_no_content_of_a_secret_is_read(
 
     monkeypatch.setattr(KubernetesApi, "_send", noting)
     options = _parser().parse_args(["status", "--kubeconfig", str(somebody("edit").kubeconfig)])
-    (chain,) = await _main(options)
+    _, (chain,) = await _main(options)
     assert chain.state is State.GOOD
     assert [(method, name) for method, name, _ in asked] == [("GET", names.TENANT_PLURAL), ("GET", "mail-smtp")]
     assert asked[1][2] == METADATA

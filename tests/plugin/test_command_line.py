@@ -53,7 +53,6 @@ def test_help_has_examples_that_parse_and_is_readable(
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["nothing"],
         ["authorize"],
         ["authorize", "a", "b"],
@@ -65,7 +64,7 @@ def test_help_has_examples_that_parse_and_is_readable(
         ["authorize", "a", "--redirect-uri", "https://localhost:8400"],
         ["authorize", "a", "--redirect-uri", "http://acme.example:8400"],
         ["authorize", "a", "--timeout", "5"],
-        ["authorize", "a", "-o", "yaml"],
+        ["authorize", "a", "-o", "name"],
         ["validate"],
         ["validate", "mail.yaml"],
         ["status", "a", "-A"],
@@ -162,6 +161,18 @@ def test_a_line_of_progress_goes_when_something_is_said() -> None:
     assert written(StringIO(), {}, write) == "done\n"
 
 
+def test_what_is_for_copying_is_not_wrapped() -> None:
+    command = f"    kubectl get secret {'x' * 60} -o yaml"
+    assert written(StringIO(), {}, lambda terminal: terminal.tell(command)) == f"{command}\n"
+    assert written(StringIO(), {}, lambda terminal: terminal.say(command)) == f"{command}\n"
+    assert written(StringIO(), {}, lambda terminal: terminal.tell(command.strip())).count("\n") > 1
+    said = written(
+        StringIO(), {}, lambda terminal: terminal.complain("NotFound", "It is not there. " * 9, ["a b " * 30])
+    )
+    assert said.splitlines()[-1] == f"    {'a b ' * 30}"
+    assert max(map(len, said.splitlines()[:-1])) <= 80
+
+
 # --- the browser ---
 
 
@@ -191,3 +202,41 @@ def test_width_is_that_of_the_environment_and_never_too_wide(
     monkeypatch.setenv("COLUMNS", given)
     monkeypatch.setattr(sys, "__stdout__", None)
     assert Terminal.standard().columns == columns
+
+
+# --- which command ---
+
+
+def test_options_may_stand_before_the_command_as_kubectl_takes_its_own() -> None:
+    before = plugin("-n", "shop", "--context=test", "status", "--kubeconfig", "/nonexistent/x")
+    assert "there is no file /nonexistent/x" in " ".join(before.stderr.split())
+    assert plugin("-n", "test", "status", "--kubeconfig", "/nonexistent/x").stderr == before.stderr
+    assert (
+        plugin("-o", "json", "explain", "PortBlocked").stdout == plugin("explain", "PortBlocked", "-o", "json").stdout
+    )
+
+
+@pytest.mark.parametrize(("typed", "hint"), [("stauts", "; did you mean status?"), ("xyzzy", "")])
+def test_a_command_that_there_is_not_is_said_shortly(typed: str, hint: str) -> None:
+    ended = plugin(typed, "--help")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[1] == f"kubectl mailsettings: error: there is no command {typed!r}{hint}"
+    assert ended.stderr.endswith("\n    kubectl mailsettings --help\n")
+
+
+def test_without_a_command_there_is_help() -> None:
+    ended = plugin(COLUMNS="80")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    for command in COMMANDS:
+        assert f"    {command.name}" in ended.stderr
+        assert command.summary in " ".join(ended.stderr.split())
+    assert max(map(len, ended.stderr.splitlines())) <= 80
+    assert plugin("--help", COLUMNS="80").stdout == ended.stderr
+
+
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_recipient_that_is_no_address_is_said_before_anything_is_asked(command: str) -> None:
+    arguments = {"test": ["mail"], "validate": ["--probe", "-f", "-"]}[command]
+    ended = plugin(command, *arguments, "--to", "nonsense")
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("error: --to needs an address, such as ops@acme.example\n")

@@ -15,7 +15,12 @@ from mailsettings.plugin.completion.words import Completion, Directive, complete
 from tests.plugin.test_command_line import ROOT, plugin
 from tests.support.plugin import install
 
-LIVE: Final = {"names": ["mail", "notifications"], "namespaces": ["blog", "shop"], "contexts": ["home"]}
+LIVE: Final = {
+    "names": ["mail", "notifications"],
+    "namespaces": ["blog", "shop"],
+    "contexts": ["home"],
+    "words": ["SecretNotFound", "Stalled"],
+}
 
 
 def typed(*words: str) -> Completion:
@@ -49,6 +54,7 @@ def test_commands_come_first() -> None:
         (["status", "--cluster", "--cl"], []),
         (["validate", "-f", "a.yaml", "--f"], ["--filename"]),
         (["completion", "f"], ["fish"]),
+        (["explain", "Sec"], ["SecretNotFound"]),
         (["import", "--from", ""], ["thingsboard"]),
         (["import", "--name", ""], []),
         (["authorize", "--timeout", ""], []),

@@ -101,14 +101,18 @@ FAILED: Final = mail_test(
 
 
 def test_how_it_ended_is_told_with_what_to_do() -> None:
-    assert said_of(FAILED) == ["BadCredentials: Renew the password."]
+    assert said_of(FAILED, {}) == [
+        "BadCredentials: Renew the password.",
+        "More: kubectl mailsettings explain BadCredentials",
+    ]
     failure = {**FAILED["status"]["failure"], "message": "No.", "remedy": "Renew it.", "docs": "docs/a.md#b"}
-    told = said_of({**FAILED, "status": {**FAILED["status"], "failure": failure}})
-    assert told == ["BadCredentials: No.", "What to do: Renew it.", "More: docs/a.md#b"]
-    other = said_of({**FAILED, "status": {**FAILED["status"], "failure": {**failure, "cause": "DnsNotFound"}}})
-    assert other == ["BadCredentials: Renew the password."]
+    told = said_of({**FAILED, "status": {**FAILED["status"], "failure": failure}}, {})
+    more = "More: kubectl mailsettings explain BadCredentials"
+    assert told == ["BadCredentials: No.", "What to do: Renew it.", more, "      docs/a.md#b"]
+    other = said_of({**FAILED, "status": {**FAILED["status"], "failure": {**failure, "cause": "DnsNotFound"}}}, {})
+    assert other == ["BadCredentials: Renew the password.", more]
     ended = [condition("Complete", "True"), condition("Succeeded", "True")]
-    assert said_of(mail_test(conditions=ended, failure=failure)) == ["BadCredentials: Renew the password."]
+    assert said_of(mail_test(conditions=ended, failure=failure), {}) == ["BadCredentials: Renew the password."]
 
 
 def test_stages_are_shown_with_their_times_and_the_failing_one_is_marked() -> None:
@@ -118,8 +122,12 @@ def test_stages_are_shown_with_their_times_and_the_failing_one_is_marked() -> No
         "  auth          29ms  failed here",
         "  in all        41ms",
         "  TLSv1.3 TLS_AES_256_GCM_SHA384",
-        "  certificate of CN=smtp, by CN=ca, until 2027-01-01T00:00:00Z",
-        "  certificate of CN=ca, by CN=root, until 2028-01-01T00:00:00Z",
+        "  certificate of CN=smtp",
+        "    by CN=ca",
+        "    until 2027-01-01T00:00:00Z",
+        "  certificate of CN=ca",
+        "    by CN=root",
+        "    until 2028-01-01T00:00:00Z",
         "  login by PLAIN, LOGIN",
         "  mails up to 1000 bytes",
     ]

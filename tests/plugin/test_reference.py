@@ -25,12 +25,22 @@ def test_status() -> None:
     assert TEXTS[0].splitlines() == lines(chain)
 
 
+def test_dialogue() -> None:
+    said = [line.removeprefix("│      ") for line in TEXTS[1].splitlines()[1:]]
+    chain = own(*GOOD[:2], FAILING[0], GOOD[3], FAILING[1], probe={**PROBE, "dialogue": said})
+    assert TEXTS[1] in "".join(f"{line}\n" for line in lines(chain))
+
+
 def test_validate(tmp_path: Path) -> None:
     file = tmp_path / "mail.yaml"
-    file.write_text(TEXTS[1])
+    file.write_text(TEXTS[2])
     ended = plugin("validate", "-f", str(file))
     assert ended.returncode == 1
-    assert ended.stdout.replace(f"{tmp_path}/", "") == TEXTS[2]
+    assert ended.stdout.replace(f"{tmp_path}/", "") == TEXTS[3]
+
+
+def test_explain() -> None:
+    assert plugin("explain", "SecretNotFund").stderr == TEXTS[4]
 
 
 def test_import() -> None:

@@ -118,7 +118,8 @@ def test_the_failing_link_is_marked_and_says_what_to_do() -> None:
         "│                 row  <-- here",
         '│    AUTH: smtp.acme.example:587 refused the login with 535 5.7.8 "no".',
         "│    What to do: Check the user name and the password.",
-        "│    More: docs/troubleshooting.md#badcredentials",
+        "│    More: kubectl mailsettings explain BadCredentials",
+        "│          docs/troubleshooting.md#badcredentials",
         "└─ ✓ Secret       Delivered, mail-smtp",
     ]
     assert chain.failing is not None
@@ -184,7 +185,8 @@ def test_a_token_that_could_not_be_got_says_what_to_do() -> None:
     assert [line.strip("│ └─├✗") for line in lines(chain)[5:]] == [
         "It is revoked.",
         "What to do: Authorize again.",
-        "More: docs/troubleshooting.md#refreshtokenrevoked",
+        "More: kubectl mailsettings explain TokenRevoked",
+        "docs/troubleshooting.md#refreshtokenrevoked",
     ]
 
 
@@ -203,6 +205,7 @@ def test_what_is_inherited_is_said_of_the_system_once() -> None:
         "├─ ✓ settings     Accepted",
         "├─ ✓ credentials  Resolved",
         "├─ ✗ probe        Refused  <-- here",
+        "│    More: kubectl mailsettings explain Refused",
         "└─ ✗ MailServerSettings shop/mail  Refused",
         "   ├─ ✓ settings     Accepted",
         "   └─ ✓ Secret       Delivered, mail-smtp",

@@ -1,5 +1,6 @@
 """Whose consent is asked for, and what is said where nobody's would help."""
 
+import re
 from typing import Any
 
 import pytest
@@ -46,11 +47,11 @@ def test_redirect_uri_is_the_one_that_the_provider_takes_with_any_port() -> None
 @pytest.mark.parametrize(
     ("content", "reason", "says"),
     [
-        (document(), "ConsentNotNeeded", "kubectl mailsettings authorize --cluster default"),
+        (document(), "ConsentNotNeeded", "ClusterMailServerSettings default"),
         (
             document(systemSettingsRef={"name": "other"}),
             "ConsentNotNeeded",
-            "ClusterMailServerSettings other, .* kubectl mailsettings authorize --cluster other",
+            "ClusterMailServerSettings other, .* gives it:",
         ),
         (
             document(mailFrom="a@acme.example", connection={"host": "smtp.acme.example"}),
@@ -71,3 +72,6 @@ def test_where_nobodys_consent_would_help(content: dict[str, Any], reason: str, 
     with pytest.raises(CommandError, match=says) as caught:
         target_of(content)
     assert caught.value.reason == reason
+    inherited = re.search("uses the system's settings, ClusterMailServerSettings (\\w+)", caught.value.message)
+    expected = (f"kubectl mailsettings authorize --cluster {inherited[1]}",) if inherited else ()
+    assert caught.value.commands == expected

@@ -107,7 +107,9 @@ async def test_refused_login_has_stage_cause_and_dialogue(tmp_path: Path) -> Non
     assert ended.returncode == as_json.returncode == 1
     assert "failed here" in ended.stdout
     assert "S: 535" in ended.stdout
-    assert ended.stderr.splitlines()[-2].startswith("BadCredentials: ") or "BadCredentials: " in ended.stderr
+    assert "\nBadCredentials: " in ended.stdout
+    assert "BadCredentials" not in ended.stderr + as_json.stderr
+    assert "    kubectl get secret smtp -n shop -o jsonpath='{.data.password}' | base64 -d | tr " in ended.stdout
     document = json.loads(as_json.stdout)
     assert (document["file"], document["object"]) == (file, "MailServerSettings shop/mail")
     assert (document["succeeded"], document["reason"]) == (False, "BadCredentials")
@@ -119,7 +121,8 @@ async def test_secret_that_is_in_no_file_is_named_with_the_way_to_get_it(tmp_pat
     async with mail_server() as server:
         ended = await validate("-f", write(tmp_path / "mail.yaml", settings(server.port), AUTHORITY))
     assert ended.returncode == 1
-    said = " ".join(ended.stderr.split())
+    said = " ".join(ended.stdout.split())
+    assert "\n    kubectl get secret smtp -n shop -o yaml\n" in ended.stdout
     assert "SecretNotFound: auth.basic.passwordSecretRef: the Secret 'smtp' is in none of the files" in said
     assert "kubectl get secret smtp -n shop -o yaml" in said
     assert server.connections == 0
@@ -226,11 +229,37 @@ async def test_token_that_cannot_be_had_here_is_refused_with_the_way_that_works(
         spec = settings(1, oauth2(provider, **changed))
         ended = await validate("-f", write(tmp_path / "mail.yaml", spec, CLIENT, AUTHORITY))
         assert provider.asked == []
-    said = " ".join(ended.stderr.split())
+    said = " ".join(ended.stdout.split())
     assert ended.returncode == 1
     assert f"{reason}: auth.oauth2.grant: " in said
     assert why in said
     assert "kubectl mailsettings test" in said
+
+
+@pytest.mark.parametrize(
+    ("connection", "what", "field"),
+    [
+        ({"host": "169.254.169.254"}, "mail server", "connection.host"),
+        (
+            {"host": "192.0.2.1", "proxy": {"protocol": "HTTP", "host": "169.254.169.254", "port": 3128}},
+            "proxy",
+            "connection.proxy",
+        ),
+    ],
+    ids=["server", "proxy"],
+)
+async def test_metadata_services_are_left_out_in_words_for_a_persons_machine(
+    tmp_path: Path, connection: dict[str, Any], what: str, field: str
+) -> None:
+    manifest = settings(587)
+    manifest["spec"]["connection"] = connection
+    ended = await validate("-f", write(tmp_path / "mail.yaml", manifest, SECRET))
+    said = " ".join(ended.stdout.split())
+    assert ended.returncode == 1
+    assert f"EgressDenied: The name of the {what} leads to the address of a cloud's metadata service" in said
+    assert f"What to do: Check {field}, and on this machine what the name resolves to." in said
+    assert "operator" not in said
+    assert "docs/kubectl.md#validate" in said
 
 
 @pytest.mark.parametrize(

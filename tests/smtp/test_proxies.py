@@ -204,7 +204,7 @@ async def test_a_proxy_that_is_not_there() -> None:
     assert found.explained == (
         f"Proxy: The proxy http://{LOOPBACK}:{port} made no connection to {LOOPBACK}:2525: it refused the connection. "
         "Check connection.proxy, and that the proxy lets this server's addresses and port through. "
-        "See docs/troubleshooting.md#proxyfailure."
+        "See docs/troubleshooting.md#proxyfailure or `kubectl mailsettings explain ProxyFailure`."
     )
 
 

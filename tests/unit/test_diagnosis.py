@@ -226,7 +226,7 @@ ROWS: list[tuple[Fault, ProbeRequest, Reason, str]] = [
         'disabled for the Tenant.". Exchange Online: SMTP AUTH is off for the whole tenant. An Exchange administrator '
         "enables it for this mailbox only, which overrides the tenant's setting, or for the tenant. Run: "
         "`Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false` or `Set-TransportConfig "
-        "-SmtpClientAuthenticationDisabled $false`. See docs/troubleshooting.md#smtpauthdisabledtenant.",
+        "-SmtpClientAuthenticationDisabled $false`. See docs/troubleshooting.md#smtpauthdisabledtenant or ",
     ),
     (
         reply(S.AUTH, 550, "5.7.30 Basic authentication is not supported for Client Submission."),
@@ -444,7 +444,8 @@ def test_every_failure_says_what_to_do_and_where_more_is_told(fault: Fault, requ
     failure = diagnose(fault, request_)
     assert failure.message.endswith(".")
     assert failure.remedy.endswith(".")
-    assert failure.explained == f"{failure.message} {failure.remedy} See {failure.docs}."
+    more = f"See {failure.docs} or `kubectl mailsettings explain {failure.reason}`."
+    assert failure.explained == f"{failure.message} {failure.remedy} {more}"
     assert "`" not in failure.remedy.replace("Run: `", "").replace("` or `", "").replace("`.", ".")
     page, _, anchor = failure.docs.partition("#")
     headings = [line.lstrip("# ") for line in (ROOT / page).read_text().splitlines() if line.startswith("#")]

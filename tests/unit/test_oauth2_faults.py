@@ -333,7 +333,8 @@ def test_each_failure_leads_to_the_page_of_its_cause(failure: Failure, request_:
     fault = fault_of(failure, request_)
     assert fault.docs == link(cause)
     assert fault.remedy
-    assert fault.message == f"{fault.happened} {fault.remedy} See {link(cause)}."
+    more = f"See {link(cause)} or `kubectl mailsettings explain {fault.reason}`."
+    assert fault.message == f"{fault.happened} {fault.remedy} {more}"
 
 
 def test_what_tells_of_the_operator_itself_has_no_page() -> None:

@@ -127,7 +127,8 @@ def test_failure_says_what_to_do_and_where_more_is_told() -> None:
     told = failure(refused)
     assert told.remedy == "Do."
     assert told.docs == "docs/troubleshooting.md#refreshtokenrevoked"
-    said = "Revoked. Do. See docs/troubleshooting.md#refreshtokenrevoked."
+    more = "docs/troubleshooting.md#refreshtokenrevoked or `kubectl mailsettings explain TokenRevoked`"
+    said = f"Revoked. Do. See {more}."
     finding = decided(stored(), told).finding
     assert finding.message == said == refused.message
     assert finding.advice == "Do."
@@ -299,7 +300,7 @@ def test_consent_is_awaited_with_the_way_that_there_is() -> None:
     assert "authorizeURL" in in_browser.message
     assert "authorizeURL" not in in_terminal.message
     for told in (in_browser.message, in_terminal.message):
-        assert told.endswith("un: kubectl mailsettings authorize mail -n shop")
+        assert told.endswith("un: `kubectl mailsettings authorize mail -n shop`")
     assert authorize_command("", "default") == "kubectl mailsettings authorize --cluster default"
     assert awaited_consent(subject(), PAGE, command=COMMAND, dropped=False) is None, "nobody has to consent"
 
@@ -309,7 +310,7 @@ def test_dropped_consent_is_told_until_there_is_another() -> None:
     decision = decide(None, consented(), None, now=NOW, seed="uid", awaited=awaited)
     assert decision.due is None, "no provider is asked for what only a person can give"
     assert (decision.finding.status, decision.finding.reason) == (False, Reason.TOKEN_DROPPED)
-    assert decision.finding.message.endswith(COMMAND)
+    assert decision.finding.message.endswith(f"`{COMMAND}`")
     assert consented().oauth2.username not in decision.finding.message, "it may be what was changed"
     token = Token("access", NOW, NOW + HOUR, refresh_token="refresh")
     held = StoredToken.of(token, consented(), sent=None)

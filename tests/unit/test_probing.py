@@ -166,8 +166,9 @@ def test_verdict_says_what_to_do_and_where_more_is_told() -> None:
         "docs": "docs/a.md#b",
         "transient": False,
     }
+    said = "No. Do. See docs/a.md#b or `kubectl mailsettings explain BadCredentials`."
     verdict = found(subject(), status)
-    assert verdict.message == "No. Do. See docs/a.md#b."
+    assert verdict.message == said
     assert verdict.advice == f"Do. {TRIED_AGAIN}"
     assert "mailsettings.dev/probe-requested-at" in TRIED_AGAIN
 

@@ -4,6 +4,7 @@ Reasons are stable API: people and tools match on them. A message explains one c
 """
 
 from enum import StrEnum
+from typing import Final
 
 
 class ConditionType(StrEnum):
@@ -391,6 +392,18 @@ class Reason(StrEnum):
     PROGRESSING = ("Progressing", "A change is being acted on.")
 
 
-def explained(happened: str, remedy: str | None, docs: str | None) -> str:
-    """A condition's message: what happened, what to do, and where more is told of it."""
-    return " ".join(filter(None, (happened, remedy, f"See {docs}." if docs else None)))
+EXPLAIN: Final = "kubectl mailsettings explain"
+"""The command that tells of a reason, whether or not the documentation is published anywhere."""
+
+
+def explained(happened: str, remedy: str | None, docs: str | None, reason: str) -> str:
+    """A condition's message: what happened, what to do, and where more is told of it.
+
+    Args:
+        happened: A sentence.
+        remedy: What to do.
+        docs: A link into the documentation; empty: it tells nothing more.
+        reason: The condition's, by which the plugin tells the same.
+    """
+    more = f"See {docs} or `{EXPLAIN} {reason}`." if docs else None
+    return " ".join(filter(None, (happened, remedy, more)))

@@ -99,7 +99,7 @@ class FailureStatus(StatusModel):
     @property
     def explained(self) -> str:
         """All of it in the words of a condition."""
-        return explained(self.message, self.remedy, self.docs)
+        return explained(self.message, self.remedy, self.docs, self.cause)
 
 
 class ProbeFailureStatus(FailureStatus):

@@ -118,7 +118,7 @@ class ProbeFailure:
     @property
     def explained(self) -> str:
         """All of it in the words of a condition."""
-        return explained(self.message, self.remedy, self.docs)
+        return explained(self.message, self.remedy, self.docs, self.reason)
 
 
 class Speaker(StrEnum):

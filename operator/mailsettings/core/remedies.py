@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mailsettings.api.providers import OFFICE365, SENDGRID, TlsMode
-from mailsettings.core.causes.catalog import CATALOG
+from mailsettings.core.causes.catalog import CATALOG, SHAPE_OF_PASSWORD
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.probe import ProbeRequest, Stage
 from mailsettings.core.rules import first, is_in, pattern
@@ -64,8 +64,16 @@ def advice(cause: Cause) -> str:
     """What to do about a cause whatever the settings are, with what to type, on one line."""
     entry = CATALOG[cause]
     remedy = entry.remedy.replace("`", "")
-    commands = " or ".join(f"`{command}`" for command in entry.commands)
-    return f"{remedy} Run: {commands}." if commands else remedy
+    return f"{remedy} {_run(*entry.commands)}" if entry.commands else remedy
+
+
+def _run(*commands: str) -> str:
+    """The end of a remedy; the plugin shows the commands of such an end apart."""
+    return f"Run: {' or '.join(f'`{_on_one_line(command)}`' for command in commands)}."
+
+
+def _on_one_line(command: str) -> str:
+    return " ".join(line.strip() for line in command.splitlines())
 
 
 _AT_AUTH: Final = frozenset({Stage.AUTH})
@@ -100,7 +108,8 @@ REMEDIES: Final = (
     _Remedy(
         Cause.BAD_CREDENTIALS,
         "Check the user name, and the password in the Secret that auth.basic.passwordSecretRef names: a wrong account, "
-        "an old password, quotes or a line break at the end.",
+        "an old password, quotes or a line break at the end, which this shows without the password. "
+        + _run(SHAPE_OF_PASSWORD),
         by_token=False,
     ),
     _Remedy(
@@ -154,7 +163,7 @@ REMEDIES: Final = (
     _Remedy(
         Cause.SENDER_NOT_ALLOWED,
         "Set mailFrom to an address that the login may use, or have it granted the right to send as that one. "
-        "Run: `Add-RecipientPermission FROM -Trustee LOGIN -AccessRights SendAs`.",
+        + _run(*CATALOG[Cause.SENDER_NOT_ALLOWED].commands),
         providers=frozenset({OFFICE365}),
     ),
     _Remedy(

@@ -1,6 +1,7 @@
 """What a command of the plugin is, and the options that commands share."""
 
 import argparse
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,18 +57,25 @@ class CommandError(Exception):
     Attributes:
         reason: One word in CamelCase, for programs.
         message: For the person: what is wrong, and what to do.
+        commands: What to type for that, each in full; the message leads to them.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *commands: str) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
+        self.commands = commands
+
+    @property
+    def said(self) -> str:
+        """All of it in one line, for a program."""
+        return " ".join((self.message, *self.commands))
 
 
 def add_target_options(parser: argparse.ArgumentParser) -> None:
     """Which settings: a tenant's by name and namespace, or the system's. `name_is_missing` judges them."""
     parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="of the settings (with --cluster the default is: default)"
+        "name", nargs="?", metavar="NAME", help="name of the settings (with --cluster it may be missing: default)"
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-n", "--namespace", help="of a MailServerSettings (default: the context's)")
@@ -110,9 +118,20 @@ def add_operator_namespace_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output_option(parser: argparse.ArgumentParser, *formats: str) -> None:
+def add_output_option(
+    parser: argparse.ArgumentParser, *formats: str, meaning: str = "print the result as one document"
+) -> None:
     """How the result is printed."""
-    parser.add_argument("-o", "--output", choices=formats, help="print the result as one document of this format")
+    parser.add_argument("-o", "--output", choices=formats, help=meaning)
+
+
+def no_address(text: str | None) -> str | None:
+    """What is wrong with what `--to` was given; None: nothing, or it was not given."""
+    if text is None:
+        return None
+    from mailsettings.api.scalars import ADDRESS_PATTERN  # noqa: PLC0415 - help needs to be there at once
+
+    return None if re.fullmatch(ADDRESS_PATTERN, text) else "--to needs an address, such as ops@acme.example"
 
 
 def duration(text: str) -> timedelta:

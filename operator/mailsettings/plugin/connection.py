@@ -116,6 +116,14 @@ def told(doing: str) -> Iterator[None]:
         raise CommandError("ApiServerUnreachable", f"The API server does not answer: {what}") from None
 
 
+def not_found(kind: str, namespace: str, name: str) -> CommandError:
+    """That there are no settings of a name, with the command that lists those that there are."""
+    if namespace:
+        listing = f"kubectl get mss -n {namespace}"
+        return CommandError("NotFound", f"There is no {kind} {namespace}/{name}. Those that there are:", listing)
+    return CommandError("NotFound", f"There is no {kind} {name}. Those that there are:", "kubectl get cmss")
+
+
 def _refused(error: ApiError, doing: str) -> CommandError:
     match error.status:
         case 401:

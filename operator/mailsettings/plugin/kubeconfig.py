@@ -70,7 +70,11 @@ def find_kubeconfig(given: str | None, context: str | None, environment: Mapping
                     cluster_folder,
                     user_folder,
                 )
-    raise _unusable(f"it has no context {str(current)!r}; `kubectl config get-contexts` lists those that there are")
+    raise CommandError(
+        "KubeconfigInvalid",
+        f"The kubeconfig cannot be used: it has no context {str(current)!r}. Those that there are:",
+        "kubectl config get-contexts",
+    )
 
 
 def _named(

@@ -1,13 +1,14 @@
 """What a person reads: progress and problems on standard error, the result on standard output."""
 
 import io
+import json
 import os
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 MAX_COLUMNS: Final = 80
 
@@ -45,7 +46,7 @@ class Terminal:
         return encoding.lower().replace("_", "-").startswith("utf")
 
     def say(self, text: str = "", style: Style | None = None) -> None:
-        """One paragraph of progress, wrapped."""
+        """One paragraph of progress, wrapped unless it begins with a blank: that is for copying."""
         self._write(self.progress, self._wrapped(text), style)
 
     def say_line(self, text: str, style: Style | None = None) -> None:
@@ -65,8 +66,14 @@ class Terminal:
             self.progress.flush()
             self._has_tick = True
 
-    def tell(self, text: str, style: Style | None = None) -> None:
-        """The result, wrapped."""
+    def complain(self, reason: str, message: str, commands: Iterable[str] = ()) -> None:
+        """Why a command comes to nothing, with the commands that help on lines of their own."""
+        self.say(f"{reason}: {message}", Style.BAD)
+        for command in commands:
+            self.say_line(f"    {command}")
+
+    def tell(self, text: str = "", style: Style | None = None) -> None:
+        """A paragraph of the result, wrapped likewise."""
         self._write(self.result, self._wrapped(text), style)
 
     def tell_line(self, text: str, style: Style | None = None) -> None:
@@ -77,7 +84,18 @@ class Terminal:
         """The result, for a program."""
         self._write(self.result, text, None)
 
+    def tell_object(self, value: Any, output: str) -> None:  # noqa: ANN401 - whatever JSON holds
+        """The result, for a program: as `json` or as `yaml`."""
+        if output == "json":
+            self.tell_document(json.dumps(value, indent=2))
+            return
+        from mailsettings.api.crd import to_yaml  # noqa: PLC0415 - it takes a while
+
+        self.tell_document(to_yaml(value).rstrip("\n"))
+
     def _wrapped(self, text: str) -> str:
+        if text.startswith(" "):  # for copying
+            return plain(text)
         # Addresses and names stay whole, so that they can be copied.
         return textwrap.fill(plain(text), self.columns, break_long_words=False, break_on_hyphens=False)
 
@@ -95,12 +113,6 @@ class Terminal:
         if style is None or dull or not text or not stream.isatty():
             return text
         return f"\x1b[{style.value}m{text}\x1b[0m"
-
-
-def advice_lines(remedy: str | None, docs: str | None) -> list[str]:
-    """What to do and where more is told, as every command has it."""
-    lines = [f"What to do: {remedy}"] if remedy else []
-    return [*lines, f"More: {docs}"] if docs else lines
 
 
 def _columns(environment: Mapping[str, str]) -> int:

@@ -5,8 +5,9 @@ from enum import StrEnum
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
+from mailsettings.core.documentation import DOCUMENTATION
 
-DOCUMENT: Final = "docs/troubleshooting.md"
+PAGE: Final = "troubleshooting.md"
 
 
 class Mover(StrEnum):
@@ -38,13 +39,20 @@ class Entry:
     mover: Mover
     retry: Retry = Retry.NO
     commands: tuple[str, ...] = ()
-    """What to type, where there is something; each no longer than 80 characters."""
+    """What to type, where there is something; no line of it is longer than 76 characters. Names in capitals are for the
+    reader to replace, and for the plugin where it knows them: `plugin/advice.py`."""
 
 
 def link(cause: Cause) -> str:
     """Where the documentation tells of it."""
-    return f"{DOCUMENT}#{cause.lower()}"
+    return DOCUMENTATION.link(PAGE, cause.lower())
 
+
+SHAPE_OF_PASSWORD: Final = (
+    "kubectl get secret SECRET -o jsonpath='{.data.KEY}' |\n"
+    """  base64 -d | tr -c "'\\" \\t\\r\\n" x | od -A d -c"""
+)
+"""Shows what is wrong with the form of a password, and nothing of the password."""
 
 _TENANT, _ADMIN, _PROVIDER = Mover.TENANT, Mover.ADMIN, Mover.PROVIDER
 _LATER: Final = Retry.LATER
@@ -56,7 +64,7 @@ CATALOG: Final[dict[Cause, Entry]] = {
         "If other names fail too, look at the cluster's DNS.",
         _TENANT,
         _LATER,
-        ("kubectl run dns --rm -it --image=busybox -- nslookup smtp.acme.example",),
+        ("kubectl run dns --rm -it --image=busybox -- nslookup HOST",),
     ),
     Cause.CONNECTION_REFUSED: Entry(
         "Nothing listens on that port",
@@ -117,7 +125,7 @@ CATALOG: Final[dict[Cause, Entry]] = {
         "For a private certification authority set `connection.tls.caBundle` to its certificate. If the server sends "
         "no intermediate certificate, have its chain completed.",
         _TENANT,
-        commands=("openssl s_client -starttls smtp -showcerts -connect HOST:587",),
+        commands=("openssl s_client -starttls smtp -showcerts -connect HOST:PORT",),
     ),
     Cause.CERTIFICATE_NAME_MISMATCH: Entry(
         "The certificate is for another name",
@@ -151,9 +159,10 @@ CATALOG: Final[dict[Cause, Entry]] = {
     Cause.BAD_CREDENTIALS: Entry(
         "User name, password or token refused",
         "Check the user name and the Secret's value for a wrong account, an old password, quotes or a line break at "
-        "the end. SendGrid's user name is `apikey`; Amazon SES has SMTP credentials of its own.",
+        "the end: the command shows quotes, blanks, line breaks and the length, and x for every other character. "
+        "SendGrid's user name is `apikey`; Amazon SES has SMTP credentials of its own.",
         _TENANT,
-        commands=("kubectl get secret NAME -o jsonpath='{.data.password}' | base64 -d | xxd",),
+        commands=(SHAPE_OF_PASSWORD,),
     ),
     Cause.APP_PASSWORD_REQUIRED: Entry(
         "The provider wants an app password",
@@ -337,7 +346,7 @@ CATALOG: Final[dict[Cause, Entry]] = {
         "Publish the SPF and DKIM records that your provider gives for the domain of `mailFrom`, and let From's domain "
         "be the one that is signed.",
         _ADMIN,
-        commands=("dig +short TXT acme.example _dmarc.acme.example",),
+        commands=("dig +short TXT DOMAIN _dmarc.DOMAIN",),
     ),
     Cause.RECIPIENT_REJECTED: Entry(
         "The recipient's address is not accepted",

@@ -28,7 +28,8 @@ and the diagnosis says so.
 
 The conditions of settings have these causes as their reasons, with the remedy and a link to its section in the message;
 where only codes were known, the message says *Probably*. Causes that only an identity provider can name have other
-reasons there, all in [reference.md](reference.md#reasons).
+reasons there, all in [reference.md](reference.md#reasons). `kubectl mailsettings explain` knows them all, without a
+cluster and without a network.
 
 A change of the settings, or of a Secret that they refer to, is tried at once. After any other, such as at the mail
 server, have it tried, and look at the conditions again:

@@ -5,6 +5,7 @@ from typing import Final
 from mailsettings.api.conditions import Reason
 from mailsettings.core.causes.catalog import link
 from mailsettings.core.causes.cause import Cause
+from mailsettings.core.documentation import DOCUMENTATION
 
 _OF_THE_SAME_NAME: Final = {Reason(cause): cause for cause in Cause if cause in {*map(str, Reason)}}
 
@@ -52,9 +53,9 @@ REASONS: Final[dict[Cause, Reason]] = {
 """What a condition calls each cause."""
 
 
-_BOUND: Final = "docs/operations.md#the-bound-on-test-mails"
+_BOUND: Final = ("operations.md", "the-bound-on-test-mails")
 _OTHER_DOCS: Final = {
-    Reason.EGRESS_DENIED: "docs/security.md#egress-policy",
+    Reason.EGRESS_DENIED: ("security.md", "egress-policy"),
     Reason.MAIL_LIMIT_REACHED: _BOUND,
     Reason.MAIL_NOT_COUNTED: _BOUND,
 }
@@ -62,4 +63,6 @@ _OTHER_DOCS: Final = {
 
 def docs_of(reason: Reason) -> str:
     """Where the documentation tells what to do; empty: the reason tells of the operator itself."""
-    return link(CAUSES[reason]) if reason in CAUSES else _OTHER_DOCS.get(reason, "")
+    if reason in CAUSES:
+        return link(CAUSES[reason])
+    return DOCUMENTATION.link(*_OTHER_DOCS[reason]) if reason in _OTHER_DOCS else ""

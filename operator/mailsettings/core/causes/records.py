@@ -1,6 +1,8 @@
 """Failures as programs hand them over, and diagnoses as they get them back: one JSON object a line."""
 
 import json
+import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +17,8 @@ MAX_LINE: Final = 1_048_576
 
 MAX_ID: Final = 200
 """Of an id, in characters."""
+
+_BLANKS: Final = re.compile(r"[ \t\r\n]*")
 
 
 class RecordError(ValueError):
@@ -51,11 +55,50 @@ def is_record(line: str) -> bool:
     return True
 
 
+def items_of(text: str) -> list[tuple[int, str]]:
+    """The values of a text that is JSON as a whole, each on one line, with the number of the line in which it begins.
+
+    Values may follow each other; those of an array count each for itself. Empty: the text is no JSON that can be read.
+    """
+    try:
+        return [*_items(text)]
+    except (ValueError, IndexError, RecursionError):
+        return []
+
+
+def _items(text: str) -> Iterator[tuple[int, str]]:
+    """The same.
+
+    Raises:
+        ValueError: It is no JSON.
+        IndexError: It ends within an array.
+    """
+    decoder = json.JSONDecoder()
+    at, line, counted, is_in_array = _after_blanks(text, 0), 1, 0, False
+    while at < len(text) or is_in_array:
+        if text[at] == ("]" if is_in_array else "["):
+            is_in_array = not is_in_array
+            at = _after_blanks(text, at + 1)
+            continue
+        value, end = decoder.raw_decode(text, at)
+        line, counted = line + text.count("\n", counted, at), at
+        yield line, json.dumps(value, ensure_ascii=False)
+        at = _after_blanks(text, end)
+        if is_in_array and text[at] != "]":
+            if text[at] != ",":
+                raise ValueError("an array's values are separated by commas")
+            at = _after_blanks(text, at + 1)
+
+
+def _after_blanks(text: str, at: int) -> int:
+    return _BLANKS.match(text, at).end()  # type: ignore[union-attr]  # it matches everywhere
+
+
 def _object(line: str) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise RecordError(f"it is longer than {MAX_LINE} characters")
     try:
-        value = json.loads(line)
+        value = json.loads(line.rstrip().removesuffix(","))  # as in an array that is written a line each
     except RecursionError:
         raise RecordError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -114,7 +157,7 @@ def explanation(cause: Cause) -> Iterator[str]:
     yield f"{cause}: {entry.title}"
     yield cause.meaning
     yield f"What to do: {entry.remedy.replace('`', '')}"
-    yield from (f"    {command}" for command in entry.commands)
+    yield from (textwrap.indent(command, "    ") for command in entry.commands)
     yield f"Whose move: the {entry.mover}'s. Worth trying again: {entry.retry}."
     yield f"More: {link(cause)}"
 

@@ -135,7 +135,7 @@ class TokenFault:
     @property
     def message(self) -> str:
         """All of it in the words of a condition."""
-        return explained(self.happened, self.remedy, self.docs)
+        return explained(self.happened, self.remedy, self.docs, self.reason)
 
 
 MAX_TEXT_LENGTH: Final = 300
@@ -457,7 +457,7 @@ _CONSENT_COMMAND: Final = "`kubectl mailsettings authorize NAME`"
 _BEGIN_AGAIN: Final = f"Begin the consent again: {_CONSENT_COMMAND}."
 _REGISTER: Final = "Add {redirect_uri}, exactly as it is written here, to the client's redirect URIs. " + _BEGIN_AGAIN
 _AUTHORIZE: Final = (
-    f"Authorize again ({_CONSENT_COMMAND}), or store a new refresh token where refreshTokenSecretRef points."
+    f"Authorize again, or store a new refresh token where refreshTokenSecretRef points. Run: {_CONSENT_COMMAND}."
 )
 _LATER: Final = "{later}."
 

@@ -187,7 +187,7 @@ def awaited_consent(subject: TokenSubject, page: ConsentPage | None, *, command:
     if not subject.oauth2.needs_consent:
         return None
     browser = "Open status.oauth2.authorizeURL in a browser, or run" if page is not None else "Run"
-    remedy = f"{browser}: {command}"
+    remedy = f"{browser}: `{command}`"
     if dropped:
         # No account is named: it may be what was changed.
         lost = "The settings were changed, and what was consented to was for the old ones."

@@ -2,10 +2,12 @@
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from mailsettings.core.documentation import DOCUMENTATION
 from mailsettings.core.oauth2.consent import ConsentResult
 
 STYLE: Final = """
@@ -114,7 +116,7 @@ def result_page(result: ConsentResult) -> str:
     """What has become of a consent."""
     return _page(
         "Mail can be sent" if result.authorized else "No consent",
-        f'<p role="status">{escape(result.message)}</p>'
+        f'<p role="status">{_linked(escape(result.message))}</p>'
         f"<p>Reason: <code>{escape(result.reason)}</code>. The condition <code>Authorized</code> of the settings says "
         "how things stand.</p><p>You can close this page.</p>",
         mood="good" if result.authorized else "bad",
@@ -124,6 +126,16 @@ def result_page(result: ConsentResult) -> str:
 def message_page(title: str, message: str) -> str:
     """That something cannot be done, and what to do."""
     return _page(title, f'<p role="alert">{escape(message)}</p>', mood="bad")
+
+
+def _linked(text: str) -> str:
+    """With links into the documentation where that is published; nothing else in a text is made one."""
+    pages = re.escape(escape(DOCUMENTATION.url))
+    return re.sub(rf"(?<!\S){pages}/[a-z]+\.md#[a-z-]+", _link, text) if "://" in DOCUMENTATION.url else text
+
+
+def _link(found: re.Match[str]) -> str:
+    return f'<a href="{found[0]}">{found[0]}</a>'
 
 
 def _fact(term: str, description: str) -> str:

@@ -43,7 +43,7 @@ examples:
   # for a script
   {PROGRAM} authorize mail --no-browser --timeout 5m -o json
 
-exit status: 0 authorized; 1 not, with the reason on standard error; 2 usage"""
+exit status: 0 authorized; 1 not; 2 usage"""
 
 
 def _port(text: str) -> int:
@@ -80,7 +80,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_operator_namespace_option(parser)
     add_cluster_options(parser)
-    add_output_option(parser, "json")
+    add_output_option(parser, "json", "yaml")
 
 
 AUTHORIZE: Final = Command(

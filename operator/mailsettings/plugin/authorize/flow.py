@@ -245,10 +245,11 @@ class Attempt:
         except TimeoutError:
             self._terminal.say(
                 f"The operator has not answered for {self._patience.note.total_seconds():.0f} s; it does not seem to "
-                f"run, or its connection is broken. See: kubectl get pods -n {self._operator_namespace}, and kubectl "
-                f"logs deployment/mailsettings-operator -n {self._operator_namespace}",
+                "run, or its connection is broken. See:",
                 Style.BAD,
             )
+            self._terminal.say_line(f"    kubectl get pods -n {self._operator_namespace}")
+            self._terminal.say_line(f"    kubectl logs deployment/mailsettings-operator -n {self._operator_namespace}")
         left = self._patience.silence - self._patience.note
         try:
             async with asyncio.timeout(left.total_seconds()):

@@ -3,11 +3,12 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from mailsettings.api import names
@@ -15,12 +16,13 @@ from mailsettings.api.grants import Grant
 from mailsettings.core.oauth2.consent import ConsentResult
 from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.kubernetes import settings_path
+from mailsettings.plugin.advice import message_lines
 from mailsettings.plugin.authorize.browser import has_browser, open_browser
 from mailsettings.plugin.authorize.flow import Attempt, Means, Patience
 from mailsettings.plugin.authorize.loopback import listen
 from mailsettings.plugin.authorize.target import Target, target_of, title_of
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
-from mailsettings.plugin.connection import Connection, connected, told
+from mailsettings.plugin.connection import Connection, connected, not_found, told
 from mailsettings.plugin.signals import ended_by_signals
 from mailsettings.plugin.terminal import Style, Terminal
 
@@ -32,18 +34,41 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; the exit status."""
     terminal = Terminal.standard()
     try:
-        result = asyncio.run(_main(options, terminal))
+        target, result = asyncio.run(_main(options, terminal))
     except CommandError as error:
-        result = ConsentResult(authorized=False, reason=error.reason, message=error.message)
+        return _fail(options, terminal, error)
     except (asyncio.CancelledError, KeyboardInterrupt):
-        message = "Interrupted; nothing was authorized."
-        result = ConsentResult(authorized=False, reason="Interrupted", message=message)
-    _report(terminal, result, as_json=options.output == "json")
+        return _fail(options, terminal, CommandError("Interrupted", "Interrupted; nothing was authorized."))
+    if options.output is not None:
+        terminal.tell_object(_document(result), options.output)
+    else:
+        _tell(terminal, target, result)
     return SUCCESS if result.authorized else FAILURE
 
 
-async def authorize(options: argparse.Namespace, terminal: Terminal, patience: Patience) -> ConsentResult:
-    """Asks for the consent that the options name; the result.
+def _tell(terminal: Terminal, target: Target, result: ConsentResult) -> None:
+    style = Style.GOOD if result.authorized else Style.BAD
+    for line in message_lines(result.reason, result.message, target.known):
+        terminal.tell(line, None if line.startswith(" ") else style)
+
+
+def _fail(options: argparse.Namespace, terminal: Terminal, error: CommandError) -> int:
+    terminal.complain(error.reason, error.message, error.commands)
+    if options.output is not None:
+        result = ConsentResult(authorized=False, reason=error.reason, message=error.said)
+        terminal.tell_object(_document(result), options.output)
+    return FAILURE
+
+
+def _document(result: ConsentResult) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(result.text())
+    return document
+
+
+async def authorize(
+    options: argparse.Namespace, terminal: Terminal, patience: Patience
+) -> tuple[Target, ConsentResult]:
+    """Asks for the consent that the options name; for what, and the result.
 
     Raises:
         CommandError: There is no result.
@@ -63,10 +88,10 @@ async def authorize(options: argparse.Namespace, terminal: Terminal, patience: P
                 patience=patience,
                 operator_namespace=options.operator_namespace,
             )
-            return await attempt.run()
+            return target, await attempt.run()
 
 
-async def _main(options: argparse.Namespace, terminal: Terminal) -> ConsentResult:
+async def _main(options: argparse.Namespace, terminal: Terminal) -> tuple[Target, ConsentResult]:
     with ended_by_signals():
         return await authorize(options, terminal, _patience(options.timeout))
 
@@ -84,8 +109,7 @@ async def _target(connection: Connection, options: argparse.Namespace) -> Target
     with told(f"read {title}"):
         document = await connection.api.get(settings_path(kind, namespace, name))
     if document is None:
-        listing = f"kubectl get mss -n {namespace}" if namespace else "kubectl get cmss"
-        raise CommandError("NotFound", f"There is no {title}. Those that there are: {listing}")
+        raise not_found(kind, namespace, name)
     return target_of(document)
 
 
@@ -110,12 +134,3 @@ def _pasted_uri(options: argparse.Namespace, target: Target) -> str:
         return target.redirect_uri(options.port)
     with contextlib.closing(listen(None)) as free:
         return target.redirect_uri(free.port)
-
-
-def _report(terminal: Terminal, result: ConsentResult, *, as_json: bool) -> None:
-    if not result.authorized:
-        terminal.say(f"{result.reason}: {result.message}", Style.BAD)
-    elif not as_json:
-        terminal.tell(f"{result.reason}: {result.message}", Style.GOOD)
-    if as_json:
-        terminal.tell_document(result.text())

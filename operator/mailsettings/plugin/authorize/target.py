@@ -12,6 +12,7 @@ from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSetti
 from mailsettings.core.acceptance import parse_spec
 from mailsettings.core.finding import Finding
 from mailsettings.core.oauth2.terms import family_of
+from mailsettings.plugin.advice import Known, known_of
 from mailsettings.plugin.command import PROGRAM, CommandError
 
 
@@ -42,6 +43,11 @@ class Target:
     def owner(self) -> dict[str, Any]:
         """The owner reference of the consent Secret, which goes with the settings. It holds nothing up."""
         return {"apiVersion": names.API_VERSION, "kind": self.kind, "name": self.name, "uid": self.uid}
+
+    @property
+    def known(self) -> Known:
+        """For commands about it."""
+        return known_of({"kind": self.kind, "metadata": {"name": self.name, "namespace": self.namespace}})
 
     def redirect_uri(self, port: int) -> str:
         """Where the provider sends the browser: to this machine. The port may be any (RFC 8252 §7.3).
@@ -98,5 +104,6 @@ def _inherited(title: str, system: str) -> CommandError:
     return CommandError(
         "ConsentNotNeeded",
         f"{title} uses the system's settings, {names.CLUSTER_KIND} {system}, so the consent is theirs, once for all "
-        f"tenants. An administrator of the mail server gives it: {PROGRAM} authorize --cluster {system}",
+        "tenants. An administrator of the mail server gives it:",
+        f"{PROGRAM} authorize --cluster {system}",
     )

@@ -1,4 +1,4 @@
-"""What there is in the cluster that can be typed."""
+"""What there is that can be typed: in the cluster, and words."""
 
 import argparse
 import asyncio
@@ -12,6 +12,7 @@ from mailsettings.api import names
 from mailsettings.edges.kubernetes import UNREACHABLE, ApiError, settings_collection_path
 from mailsettings.plugin.command import CommandError
 from mailsettings.plugin.connection import connected
+from mailsettings.plugin.explain.terms import TERMS
 from mailsettings.plugin.kubeconfig import find_kubeconfig
 
 PATIENCE_S: Final = 3.0
@@ -19,7 +20,9 @@ PATIENCE_S: Final = 3.0
 
 
 def there_are(what: str, options: argparse.Namespace) -> list[str]:
-    """The `names` of settings, the `namespaces` or the `contexts`; none where they cannot be had."""
+    """What `completion.words.Live` gives; nothing where it cannot be had."""
+    if what == "words":
+        return sorted({term.name for term in TERMS})
     try:
         if what == "contexts":
             return _contexts(options)

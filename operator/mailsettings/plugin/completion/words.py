@@ -13,7 +13,7 @@ Word = tuple[str, str]
 """A word and what it means, which may be empty."""
 
 Live = Callable[[str, argparse.Namespace], Iterable[str]]
-"""Gives the `names`, `namespaces` or `contexts` that there are, as the options so far say where."""
+"""Gives the `names`, `namespaces`, `contexts` or `words` that there are, as the options so far say where."""
 
 
 class Directive(IntEnum):
@@ -38,7 +38,7 @@ class Completion:
 
 
 _FILES: Final = ("filename", "kubeconfig", "file")
-_LIVE: Final = {"namespace": "namespaces", "operator_namespace": "namespaces", "context": "contexts"}
+_LIVE: Final = {"namespace": "namespaces", "operator_namespace": "namespaces", "context": "contexts", "word": "words"}
 
 
 class _Recorder(argparse.ArgumentParser):

@@ -1,42 +1,76 @@
-"""Explains a cause."""
+"""Explains a word."""
 
 import argparse
-import json
-import sys
-from typing import TextIO
+import textwrap
+from collections.abc import Iterable
+from typing import Final
 
-from mailsettings.core.causes.catalog import CATALOG
-from mailsettings.core.causes.cause import Cause
-from mailsettings.core.causes.records import explanation, to_entry
-from mailsettings.diagnose import as_text
-from mailsettings.plugin.command import FAILURE, SUCCESS
+from mailsettings.plugin.command import FAILURE, PROGRAM, SUCCESS
+from mailsettings.plugin.explain.terms import TERMS, Group, Term, entry, find, near, paragraphs
+from mailsettings.plugin.terminal import Style, Terminal
+
+_NAME_COLUMNS: Final = 28
 
 
 def run(options: argparse.Namespace) -> int:
-    """Explains one cause, or lists them all; the exit status."""
-    return explain(options, sys.stdout, sys.stderr)
-
-
-def explain(options: argparse.Namespace, result: TextIO, complaints: TextIO) -> int:
-    """The same with streams that are given."""
-    if options.cause is None:
-        result.write(_list(options.output))
+    """Explains one word, or lists them all; the exit status."""
+    terminal = Terminal.standard()
+    if options.word is None:
+        _list(terminal, options.output)
         return SUCCESS
-    cause = _find(options.cause)
-    if cause is None:
-        complaints.write("There is no such cause. Without an argument, explain lists them.\n")
+    found = find(options.word)
+    if not found:
+        _complain(terminal, options.word)
         return FAILURE
-    result.write(f"{json.dumps(to_entry(cause))}\n" if options.output == "json" else as_text(explanation(cause)))
+    if options.output is not None:
+        documents = [entry(term) for term in found]
+        terminal.tell_object(documents[0] if len(documents) == 1 else documents, options.output)
+        return SUCCESS
+    for term in found:
+        if term is not found[0]:
+            terminal.tell()
+        _tell(terminal, term)
     return SUCCESS
 
 
-def _find(name: str) -> Cause | None:
-    """Whatever the case of its letters."""
-    return next((cause for cause in Cause if cause.lower() == name.lower()), None)
+def _tell(terminal: Terminal, term: Term) -> None:
+    head, *rest = paragraphs(term)
+    terminal.tell(head, Style.STRONG)
+    for paragraph in rest:
+        for line in paragraph.split("\n"):
+            terminal.tell(line)
 
 
-def _list(output: str | None) -> str:
-    if output == "json":
-        return f"{json.dumps([to_entry(cause) for cause in Cause])}\n"
-    width = max(map(len, Cause))
-    return "".join(f"{cause:{width}}  {CATALOG[cause].title}\n" for cause in Cause)
+def _complain(terminal: Terminal, word: str) -> None:
+    terminal.say(f"There is no cause, reason or type of condition {word!r}.", Style.BAD)
+    suggestions = near(word)
+    if suggestions:
+        terminal.say("Did you mean:")
+        for name in suggestions:
+            terminal.say_line(f"    {PROGRAM} explain {name}")
+    terminal.say("All that there are, and what names a failure by a server's own words:")
+    terminal.say_line(f"    {PROGRAM} explain")
+    terminal.say_line(f"    {PROGRAM} diagnose")
+
+
+def _list(terminal: Terminal, output: str | None) -> None:
+    if output is not None:
+        terminal.tell_object([entry(term) for term in TERMS], output)
+        return
+    for group in Group:
+        if group is not Group.CAUSE:
+            terminal.tell()
+        terminal.tell(group.heading, Style.STRONG)
+        for line in _rows(term for term in TERMS if term.group is group):
+            terminal.tell_line(line)
+
+
+def _rows(terms: Iterable[Term]) -> Iterable[str]:
+    for term in terms:
+        yield from textwrap.wrap(
+            term.title,
+            80,
+            initial_indent=f"  {term.name:<{_NAME_COLUMNS}}",
+            subsequent_indent=" " * (_NAME_COLUMNS + 2),
+            break_on_hyphens=False,
+        )

@@ -36,14 +36,14 @@ examples:
   # for a script
   {PROGRAM} rotate mail --timeout 2m -o json
 
-exit status: 0 renewed; 1 not, with the reason on standard error; 2 usage"""
+exit status: 0 renewed; 1 not; 2 usage"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target_options(parser)
     add_timeout_option(parser, DEFAULT_TIMEOUT, "60s")
     add_cluster_options(parser)
-    add_output_option(parser, "json")
+    add_output_option(parser, "json", "yaml")
 
 
 ROTATE: Final = Command(

@@ -11,6 +11,7 @@ from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.grants import CONSENT_GRANTS
 from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.api.status import OAuth2Status
+from mailsettings.plugin.advice import Known, advice_lines, filled, known_of, message_lines, parted
 from mailsettings.plugin.authorize.target import title_of
 from mailsettings.plugin.command import PROGRAM, CommandError
 
@@ -27,6 +28,16 @@ class Outcome:
     reason: str
     message: str
     status: OAuth2Status | None = None
+
+    def lines(self, known: Known) -> list[str]:
+        """For a person. A line that begins with a blank is for copying."""
+        failure = self.status.failure if self.status is not None else None
+        if failure is None or failure.cause != self.reason:
+            return message_lines(self.reason, self.message, known)
+        remedy, commands = parted(failure.remedy or "")
+        found = tuple(filled(command, known) for command in commands)
+        happened = f"{self.reason}: {failure.message} It is tried again at {failure.retry_at}."
+        return [happened, *advice_lines(remedy, found, failure.docs or "", self.reason)]
 
     def document(self) -> dict[str, Any]:
         """For a program."""
@@ -52,7 +63,8 @@ def check(document: Json) -> None:
         raise CommandError(
             "Inherited",
             f"{named} uses the system's settings, so the token is theirs, one for all tenants. An administrator of "
-            f"the mail server has it renewed: {PROGRAM} rotate --cluster {system}",
+            "the mail server has it renewed:",
+            f"{PROGRAM} rotate --cluster {system}",
         )
     oauth2 = (spec.get("auth") or {}).get("oauth2")
     if oauth2 is None:
@@ -60,7 +72,8 @@ def check(document: Json) -> None:
     authorized = _condition(document, ConditionType.AUTHORIZED)
     is_awaited = authorized is not None and authorized.get("reason") in _AWAITED
     if oauth2.get("grant") in CONSENT_GRANTS and is_awaited:
-        raise CommandError("ConsentRequired", f"Nobody has consented for {named} yet: {PROGRAM} authorize")
+        command = filled(f"{PROGRAM} authorize NAME", known_of(document))
+        raise CommandError("ConsentRequired", f"Nobody has consented for {named} yet:", command)
 
 
 def title(document: Json) -> str:
@@ -90,15 +103,14 @@ def outcome(document: Json, request: str) -> Outcome | None:
     return None
 
 
-def unanswered(document: Json, waited: str) -> Outcome:
+def unanswered(document: Json, waited: str) -> CommandError:
     """What is said when the time is up."""
     status, authorized = _oauth2(document), _condition(document, ConditionType.AUTHORIZED)
     told = f" {authorized['message']}" if authorized is not None and authorized["status"] != "True" else ""
     if status is not None and status.failure is not None:
         told = f" {status.failure.explained} It is tried again at {status.failure.retry_at}."
     rest = "The request stays; if nothing happens, the operator does not run."
-    message = f"The token was not renewed within {waited}.{told} {rest}"
-    return Outcome(renewed=False, reason="TimedOut", message=message, status=status)
+    return CommandError("TimedOut", f"The token was not renewed within {waited}.{told} {rest}")
 
 
 def _handled(status: OAuth2Status) -> Outcome:

@@ -2,49 +2,75 @@
 
 import argparse
 import asyncio
-import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from mailsettings.api import names
 from mailsettings.edges.kubernetes import Json, KubernetesApi, settings_path
+from mailsettings.plugin.advice import known_of
 from mailsettings.plugin.authorize.target import title_of
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
-from mailsettings.plugin.connection import connected, told
+from mailsettings.plugin.connection import connected, not_found, told
 from mailsettings.plugin.rotate.outcome import Outcome, check, outcome, title, unanswered
 from mailsettings.plugin.terminal import Style, Terminal
 
 POLL_S: Final = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the settings are."""
+
+    kind: str
+    namespace: str
+    """Empty for a cluster object."""
+    name: str
+
+    @property
+    def path(self) -> str:
+        """On the API server."""
+        return settings_path(self.kind, self.namespace, self.name)
+
+
 def run(options: argparse.Namespace) -> int:
     """Runs the command; the exit status."""
     terminal = Terminal.standard()
     try:
-        result = asyncio.run(_main(options, terminal))
+        document, result = asyncio.run(_main(options, terminal))
     except CommandError as error:
-        result = Outcome(renewed=False, reason=error.reason, message=error.message)
+        return _fail(options, terminal, error)
     except KeyboardInterrupt:
         message = "Interrupted; the request stays, and the operator goes on with it."
-        result = Outcome(renewed=False, reason="Interrupted", message=message)
-    text = f"{result.reason}: {result.message}"
-    if not result.renewed:
-        terminal.say_line(text, Style.BAD)
-    elif options.output is None:
-        terminal.tell(text, Style.GOOD)
-    if options.output == "json":
-        terminal.tell_document(json.dumps(result.document()))
+        return _fail(options, terminal, CommandError("Interrupted", message))
+    if options.output is not None:
+        terminal.tell_object(result.document(), options.output)
+    else:
+        _tell(terminal, document, result)
     return SUCCESS if result.renewed else FAILURE
 
 
-async def _main(options: argparse.Namespace, terminal: Terminal) -> Outcome:
+def _tell(terminal: Terminal, document: Json, result: Outcome) -> None:
+    style = Style.GOOD if result.renewed else Style.BAD
+    for line in result.lines(known_of(document)):
+        terminal.tell(line, None if line.startswith(" ") else style)
+
+
+def _fail(options: argparse.Namespace, terminal: Terminal, error: CommandError) -> int:
+    terminal.complain(error.reason, error.message, error.commands)
+    if options.output is not None:
+        result = Outcome(renewed=False, reason=error.reason, message=error.said)
+        terminal.tell_object(result.document(), options.output)
+    return FAILURE
+
+
+async def _main(options: argparse.Namespace, terminal: Terminal) -> tuple[Json, Outcome]:
     async with connected(options) as connection:
         if options.cluster:
-            kind, namespace, name = names.CLUSTER_KIND, "", options.name or names.DEFAULT_SETTINGS
+            place = _Place(names.CLUSTER_KIND, "", options.name or names.DEFAULT_SETTINGS)
         else:
-            kind, namespace, name = names.TENANT_KIND, options.namespace or connection.namespace, options.name
-        path = settings_path(kind, namespace, name)
-        document = await _read(connection.api, path, title_of(kind, namespace, name))
+            place = _Place(names.TENANT_KIND, options.namespace or connection.namespace, options.name)
+        document = await _read(connection.api, place)
         check(document)
         request = datetime.now(UTC).isoformat(timespec="microseconds")
         patch = {
@@ -54,26 +80,25 @@ async def _main(options: argparse.Namespace, terminal: Terminal) -> Outcome:
             }
         }
         with told(f"change {title(document)}"):
-            document = await connection.api.merge(path, patch)
+            document = await connection.api.merge(place.path, patch)
         terminal.tick(f"waiting for a new token of {title(document)}")
-        return await _wait(connection.api, path, document, request, options.timeout.total_seconds())
+        return document, await _wait(connection.api, place, document, request, options.timeout.total_seconds())
 
 
-async def _wait(api: KubernetesApi, path: str, document: Json, request: str, timeout_s: float) -> Outcome:
-    name = title(document)
+async def _wait(api: KubernetesApi, place: _Place, document: Json, request: str, timeout_s: float) -> Outcome:
     try:
         async with asyncio.timeout(timeout_s):
             while (found := outcome(document, request)) is None:
                 await asyncio.sleep(POLL_S)
-                document = await _read(api, path, name)
+                document = await _read(api, place)
             return found
     except TimeoutError:
-        return unanswered(document, f"{timeout_s:g} s")
+        raise unanswered(document, f"{timeout_s:g} s") from None
 
 
-async def _read(api: KubernetesApi, path: str, name: str) -> Json:
-    with told(f"read {name}"):
-        document = await api.get(path)
+async def _read(api: KubernetesApi, place: _Place) -> Json:
+    with told(f"read {title_of(place.kind, place.namespace, place.name)}"):
+        document = await api.get(place.path)
     if document is None:
-        raise CommandError("NotFound", f"There is no {name}.")
+        raise not_found(place.kind, place.namespace, place.name)
     return document

@@ -18,6 +18,7 @@ from mailsettings.api.status import (
     MailServerSettingsStatus,
 )
 from mailsettings.core.clock import parse_time
+from mailsettings.plugin.advice import Known, dissected, filled, known_of, parted
 
 Json = Mapping[str, Any]
 
@@ -48,6 +49,8 @@ class Link:
     """In a few words: which one, since when."""
     remedy: str = ""
     """What to do, where `message` does not say it already."""
+    commands: tuple[str, ...] = ()
+    """What to type for that, with what is known of the settings filled in."""
     docs: str = ""
     """Where the documentation tells of the reason."""
     dialogue: tuple[str, ...] = ()
@@ -294,7 +297,7 @@ def _links(document: Json, status: _Status, now: datetime) -> Iterator[Link]:
             message = _told(condition, status) if state is State.GOOD else condition.message
             dialogue = status.probe.dialogue if name == "probe" and status.probe else None
             link = Link(name, state, condition.reason, message, details.get(name, ""), dialogue=tuple(dialogue or ()))
-            yield _with_failure(link, failures.get(name))
+            yield _with_commands(_with_failure(link, failures.get(name)), known_of(document))
 
 
 def _with_failure(link: Link, failure: FailureStatus | None) -> Link:
@@ -302,6 +305,16 @@ def _with_failure(link: Link, failure: FailureStatus | None) -> Link:
     if failure is None or link.state is not State.FAILED or failure.cause != link.reason:
         return link
     return replace(link, message=failure.message, remedy=failure.remedy or "", docs=failure.docs or "")
+
+
+def _with_commands(link: Link, known: Known) -> Link:
+    """What to type, and where more is told, apart from what is said."""
+    if link.remedy:
+        remedy, commands = parted(link.remedy)
+        return replace(link, remedy=remedy, commands=tuple(filled(command, known) for command in commands))
+    message, commands, docs = dissected(link.message)
+    found = tuple(filled(command, known) for command in commands)
+    return replace(link, message=message, commands=found, docs=link.docs or docs)
 
 
 def _told(condition: Condition, status: _Status) -> str:

@@ -11,7 +11,8 @@ the tenant, credentials, token, probe and the Secret of the application. The
 link at which it fails is marked, with what happened and what to do.
 
 Without NAME it shows all settings of the namespace, those that fail first, and
-only these link by link, unless with -o wide. What you may not read is shown as
+only these link by link, unless with -o wide. Commands that help stand on lines
+of their own, with the names filled in. What you may not read is shown as
 unknown. The content of Secrets is never read.
 
 With NAME, what was said between the operator and the server is shown too where
@@ -41,14 +42,16 @@ exit status: 0 everything is ready; 1 something is not; 2 usage"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of the settings (default: all of them)")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the settings (default: all of them)")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-n", "--namespace", help="whose MailServerSettings (default: the context's)")
     where.add_argument("-A", "--all-namespaces", action="store_true", help="those of every namespace, and the system's")
     where.add_argument("--cluster", action="store_true", help="ClusterMailServerSettings")
     parser.add_argument("--dialogue", action="store_true", help="with what was said between operator and server")
     add_cluster_options(parser)
-    add_output_option(parser, "wide", "json", "yaml")
+    add_output_option(
+        parser, "wide", "json", "yaml", meaning="wide: every link also of what works; json, yaml: one document"
+    )
 
 
 def _complain(options: argparse.Namespace) -> str | None:

@@ -2,14 +2,12 @@
 
 import argparse
 import asyncio
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from mailsettings.api import names
-from mailsettings.api.crd import to_yaml
 from mailsettings.edges.kubernetes import (
     ApiError,
     Json,
@@ -19,7 +17,7 @@ from mailsettings.edges.kubernetes import (
     settings_path,
 )
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
-from mailsettings.plugin.connection import connected, told
+from mailsettings.plugin.connection import connected, not_found, told
 from mailsettings.plugin.status.chain import (
     Chain,
     Link,
@@ -34,7 +32,7 @@ from mailsettings.plugin.status.chain import (
     with_dialogue_of,
 )
 from mailsettings.plugin.status.show import Line, brief, in_ascii, whole
-from mailsettings.plugin.terminal import Style, Terminal
+from mailsettings.plugin.terminal import Terminal
 
 _ORDER: Final = (State.FAILED, State.WAITING, State.UNKNOWN, State.GOOD)
 MAX_REQUESTS: Final = 16
@@ -45,14 +43,14 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; the exit status."""
     terminal = Terminal.standard()
     try:
-        chains = asyncio.run(_main(options))
+        where, chains = asyncio.run(_main(options))
     except CommandError as error:
-        terminal.say_line(f"{error.reason}: {error.message}", Style.BAD)
+        terminal.complain(error.reason, error.message, error.commands)
         return FAILURE
     except KeyboardInterrupt:
         return FAILURE
     chains.sort(key=_urgency)
-    _tell(terminal, chains, options)
+    _tell(terminal, chains, where, options)
     return SUCCESS if all(chain.state is State.GOOD for chain in chains) else FAILURE
 
 
@@ -61,15 +59,12 @@ def _urgency(chain: Chain) -> tuple[int, bool, str, str]:
     return _ORDER.index(chain.state), chain.tenant is not None, node.namespace, node.name
 
 
-def _tell(terminal: Terminal, chains: list[Chain], options: argparse.Namespace) -> None:
-    if options.output == "json":
-        terminal.tell_document(json.dumps(_document(chains), indent=2))
-        return
-    if options.output == "yaml":
-        terminal.tell_document(to_yaml(_document(chains)).rstrip("\n"))
+def _tell(terminal: Terminal, chains: list[Chain], where: str, options: argparse.Namespace) -> None:
+    if options.output in ("json", "yaml"):
+        terminal.tell_object(_document(chains), options.output)
         return
     if not chains:
-        terminal.say("There are no settings here.")
+        terminal.say(f"There are no mail settings {where}.")
     for chain in chains:
         for text, style in _lines(chain, terminal.columns, options):
             terminal.tell_line(text if terminal.is_unicode else in_ascii(text), style)
@@ -108,14 +103,16 @@ def _link(link: Link) -> dict[str, Any]:
     return {**asdict(link), "state": str(link.state)}
 
 
-async def _main(options: argparse.Namespace) -> list[Chain]:
+async def _main(options: argparse.Namespace) -> tuple[str, list[Chain]]:
+    """Where was looked, and what was found there."""
     async with connected(options) as connection:
         reader = _Reader(connection.api, datetime.now(UTC))
         if options.cluster:
-            return await reader.systems(options.name)
+            return "of the cluster", await reader.systems(options.name)
         if options.all_namespaces:
-            return [*await reader.readable_systems(), *await reader.tenants(None, None)]
-        return await reader.tenants(options.namespace or connection.namespace, options.name)
+            return "in any namespace", [*await reader.readable_systems(), *await reader.tenants(None, None)]
+        namespace = options.namespace or connection.namespace
+        return f"in the namespace {namespace}", await reader.tenants(namespace, options.name)
 
 
 @dataclass(slots=True)
@@ -165,8 +162,7 @@ class _Reader:
                 return [{"kind": kind, **item} for item in items]
             found = await self.api.get(settings_path(kind, namespace or "", name))
         if found is None:
-            listing = f"kubectl get mss -n {namespace}" if namespace else "kubectl get cmss"
-            raise CommandError("NotFound", f"There is no {kind} {name}. Those that there are: {listing}")
+            raise not_found(kind, namespace or "", name)
         return [found]
 
     async def _tenant(self, document: Json) -> Chain:

@@ -4,8 +4,9 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
+from mailsettings.plugin.advice import advice_lines
 from mailsettings.plugin.status.chain import Chain, Link, Node, State
-from mailsettings.plugin.terminal import Style, advice_lines
+from mailsettings.plugin.terminal import Style
 
 Line = tuple[str, Style | None]
 
@@ -13,6 +14,7 @@ _MARKS: Final = {State.GOOD: "✓", State.FAILED: "✗", State.WAITING: "…", S
 _STYLES: Final = {State.GOOD: Style.GOOD, State.FAILED: Style.BAD, State.WAITING: Style.PENDING, State.UNKNOWN: None}
 
 _HERE: Final = "  <-- here"
+_UNBROKEN_HERE: Final = "\N{NO-BREAK SPACE}here"
 _NAME_COLUMNS: Final = 12
 _PLAIN: Final = str.maketrans({"✓": "+", "✗": "x", "…": "~", "├": "|", "└": "`", "─": "-", "│": "|"})
 
@@ -30,7 +32,7 @@ def brief(chain: Chain) -> Line:
     if chain.tenant is not None and "Secret" in links:
         parts.append(f"Secret {links['Secret'].detail}".strip())
     if chain.tenant is not None and chain.system is not None:
-        parts.append(f"from {chain.system.title}")
+        parts.append(f"from cmss/{chain.system.name}")
     return "  ".join(filter(None, parts)), _STYLES[node.state]
 
 
@@ -72,13 +74,16 @@ def _link(link: Link, failing: Link | None, branch: str, under: str, columns: in
         yield f"{text}{here}", style
     else:
         head = f"{branch}{_MARKS[link.state]} {link.name:<{_NAME_COLUMNS}} "
-        lines = textwrap.wrap(said + here, columns - len(head), break_long_words=False, break_on_hyphens=False)
+        # The mark is wrapped as one word.
+        marked = f"{said}{here.replace(' here', _UNBROKEN_HERE)}"
+        lines = textwrap.wrap(marked, columns - len(head), break_long_words=False, break_on_hyphens=False)
         for index, line in enumerate(lines):
             lead = head if index == 0 else under.ljust(len(head))
-            yield f"{lead}{line}", style
-    for text in (link.message, *advice_lines(link.remedy, link.docs)):
+            yield f"{lead}{line.replace(_UNBROKEN_HERE, ' here')}", style
+    reason = link.reason if link.docs or link is failing else ""
+    for text in (link.message, *advice_lines(link.remedy, link.commands, link.docs, reason)):
         for line in _wrapped(text, f"{under}  ", columns):
-            yield line, style
+            yield line, None if text.startswith(" ") else style
     if link.dialogue:
         yield f"{under}  What was said:", None
         for text in link.dialogue:
@@ -87,6 +92,8 @@ def _link(link: Link, failing: Link | None, branch: str, under: str, columns: in
 
 
 def _wrapped(text: str, indent: str, columns: int) -> list[str]:
+    if text.startswith(" "):  # for copying
+        return [f"{indent}{text}"]
     # Addresses and names stay whole, so that they can be copied.
     return textwrap.wrap(
         text,

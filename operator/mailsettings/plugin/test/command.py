@@ -11,6 +11,7 @@ from mailsettings.plugin.command import (
     add_operator_namespace_option,
     add_output_option,
     add_timeout_option,
+    no_address,
 )
 
 DEFAULT_TIMEOUT: Final = timedelta(minutes=3)
@@ -47,7 +48,7 @@ examples:
   # for a script
   {PROGRAM} test mail --timeout 90s --rm -o json
 
-exit status: 0 passed; 1 not, with the reason on standard error; 2 usage"""
+exit status: 0 passed; 1 not; 2 usage"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "name",
         nargs="?",
         metavar="NAME",
-        help="of the settings (with --cluster the default is: default); with -f: which of those in the file",
+        help="name of the settings (with --cluster it may be missing: default); with -f: which of those in the file",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-n", "--namespace", help="of the settings and of the test (default: the context's)")
@@ -72,7 +73,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_timeout_option(parser, DEFAULT_TIMEOUT, "3m")
     add_operator_namespace_option(parser)
     add_cluster_options(parser)
-    add_output_option(parser, "json")
+    add_output_option(parser, "json", "yaml")
 
 
 def _complain(options: argparse.Namespace) -> str | None:
@@ -82,7 +83,7 @@ def _complain(options: argparse.Namespace) -> str | None:
         return "name the settings, or a file with -f, or say --cluster"
     if (options.mode == "Send") != (options.to is not None) and options.mode is not None:
         return "--mode Send and --to go together; the other modes send no mail"
-    return None
+    return no_address(options.to)
 
 
 TEST: Final = Command(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mailsettings.plugin.terminal import advice_lines
+from mailsettings.plugin.advice import Known, advice_lines, dissected, filled, parted
 
 Json = Mapping[str, Any]
 
@@ -52,12 +52,24 @@ def document_of(test: Json) -> dict[str, Any]:
     }
 
 
-def said_of(test: Json) -> list[str]:
-    """How it ended: what happened, what to do and where more is told."""
+def said_of(test: Json, known: Known) -> list[str]:
+    """How it ended, what to do and where more is told. A line that begins with a blank is for copying.
+
+    Args:
+        test: As the API server has it.
+        known: For the commands of what to do.
+    """
     state, failure = state_of(test), (test.get("status") or {}).get("failure")
-    if state.succeeded or failure is None or failure.get("cause") != state.reason:
+    if state.succeeded:
         return [f"{state.reason}: {state.message}"]
-    return [f"{state.reason}: {failure['message']}", *advice_lines(failure.get("remedy"), failure.get("docs"))]
+    if failure is not None and failure.get("cause") == state.reason:
+        words, docs = failure["message"], failure.get("docs") or ""
+        remedy, commands = parted(failure.get("remedy") or "")
+    else:
+        words, commands, docs = dissected(state.message)
+        remedy = ""
+    commands = tuple(filled(command, known) for command in commands)
+    return [f"{state.reason}: {words}", *advice_lines(remedy, commands, docs, state.reason)]
 
 
 def title_of(test: Json) -> str:
@@ -95,7 +107,9 @@ def _server(server: Json) -> Iterator[str]:
     if server.get("tlsVersion"):
         yield f"  {server['tlsVersion']} {server.get('cipher', '')}".rstrip()
     for each in server.get("chain") or ():
-        yield f"  certificate of {each['subject']}, by {each['issuer']}, until {each['expiresAt']}"
+        yield f"  certificate of {each['subject']}"
+        yield f"    by {each['issuer']}"
+        yield f"    until {each['expiresAt']}"
     if server.get("mechanisms"):
         yield f"  login by {', '.join(server['mechanisms'])}"
     if server.get("size"):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mailsettings.plugin.advice import Known
 from mailsettings.plugin.terminal import Style, Terminal
 from mailsettings.plugin.test.outcome import said_of, stage_lines, state_of, summary_lines, title_of
 
@@ -27,11 +28,8 @@ def show_rest(terminal: Terminal, test: Json, *, whole: bool) -> None:
             terminal.tell_line(f"  {line}")
 
 
-def tell_verdict(terminal: Terminal, test: Json, *, for_program: bool) -> None:
-    """The verdict; for a program only that it failed, and that not on standard output."""
-    state = state_of(test)
-    for text in said_of(test):
-        if not state.succeeded:
-            terminal.say(text, Style.BAD)
-        elif not for_program:
-            terminal.tell(text, Style.GOOD)
+def tell_verdict(terminal: Terminal, test: Json, known: Known) -> None:
+    """How it has ended: the result, whichever it is."""
+    style = Style.GOOD if state_of(test).succeeded else Style.BAD
+    for text in said_of(test, known):
+        terminal.tell(text, None if text.startswith(" ") else style)

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from mailsettings.api import names
-from mailsettings.edges.api_server import ApiError, Json, mail_test_path, mail_tests_path, unreachable
+from mailsettings.edges.api_server import ApiError, Json, mail_test_path, mail_tests_path, settings_path, unreachable
+from mailsettings.plugin.advice import Known, known_of, known_of_test
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
 from mailsettings.plugin.connection import ObjectApi, lightly_connected, told
 from mailsettings.plugin.signals import ended_by_signals
@@ -38,31 +38,49 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; the exit status."""
     terminal = Terminal.standard()
     try:
-        test = asyncio.run(_main(options, terminal))
+        test, known = asyncio.run(_main(options, terminal))
     except CommandError as error:
-        return _fail(options, terminal, error.reason, error.message)
+        return _fail(options, terminal, error)
     except (asyncio.CancelledError, KeyboardInterrupt):
-        return _fail(options, terminal, "Interrupted", "Interrupted; a test that has begun goes on.")
-    _report(options, terminal, test)
+        return _fail(options, terminal, CommandError("Interrupted", "Interrupted; a test that has begun goes on."))
+    _report(options, terminal, test, known)
     return SUCCESS if state_of(test).succeeded else FAILURE
 
 
-async def _main(options: argparse.Namespace, terminal: Terminal) -> Json:
+async def _main(options: argparse.Namespace, terminal: Terminal) -> tuple[Json, Known]:
     spec = _spec(options)
     with ended_by_signals():
         return await _tested(options, terminal, spec)
 
 
-async def _tested(options: argparse.Namespace, terminal: Terminal, spec: Json) -> Json:
+async def _tested(options: argparse.Namespace, terminal: Terminal, spec: Json) -> tuple[Json, Known]:
+    """How the test has ended, and what is known for the commands of what to do."""
     async with lightly_connected(options) as connection:
         namespace = options.operator_namespace if options.cluster else options.namespace or connection.namespace
         test = await _create(connection.api, namespace, spec, options.name or "settings")
         try:
             show = _follower(options, terminal)
-            return await _followed(connection.api, test, show, options.timeout.total_seconds())
+            ended = await _followed(connection.api, test, show, options.timeout.total_seconds())
+            return ended, await _known(connection.api, ended)
         finally:
             if options.rm:
                 await _remove(connection.api, test)
+
+
+async def _known(api: ObjectApi, test: Json) -> Known:
+    """With what the settings say that were tested, where the person may read them."""
+    known, ref = known_of_test(test), test["spec"].get("settingsRef")
+    effective = (test.get("status") or {}).get("effective")
+    if ref is None or effective is None or state_of(test).succeeded:
+        return known
+    is_system = effective.get("source") == "System" or ref.get("kind") == names.CLUSTER_KIND
+    kind = names.CLUSTER_KIND if is_system else names.TENANT_KIND
+    path = settings_path(kind, test["metadata"]["namespace"], effective["settingsName"])
+    with contextlib.suppress(ApiError, TimeoutError, *unreachable()):
+        async with asyncio.timeout(CLEAN_UP_S):
+            document = await api.get(path)
+        return {**known, **(known_of({**document, "kind": kind}) if document is not None else {})}
+    return known
 
 
 def _spec(options: argparse.Namespace) -> Json:
@@ -149,7 +167,9 @@ def _late(test: Json) -> CommandError:
     if not is_seen(test):
         return CommandError("TimedOut", "The operator has not looked at the test. Does it run?")
     return CommandError(
-        "TimedOut", f"{state_of(test).message} The test goes on; look again: kubectl get mst {name} -n {namespace}"
+        "TimedOut",
+        f"{state_of(test).message} The test goes on; look again:",
+        f"kubectl get mst {name} -n {namespace}",
     )
 
 
@@ -195,18 +215,18 @@ async def _remove(api: ObjectApi, test: Json) -> None:
             await api.delete(mail_test_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
 
 
-def _report(options: argparse.Namespace, terminal: Terminal, test: Json) -> None:
-    if options.output == "json":
-        terminal.tell_document(json.dumps(document_of(test)))
-    else:
-        if not options.follow:
-            show_stages(terminal, test)
-        show_rest(terminal, test, whole=options.follow or not state_of(test).succeeded)
-    tell_verdict(terminal, test, for_program=options.output is not None)
+def _report(options: argparse.Namespace, terminal: Terminal, test: Json, known: Known) -> None:
+    if options.output is not None:
+        terminal.tell_object(document_of(test), options.output)
+        return
+    if not options.follow:
+        show_stages(terminal, test)
+    show_rest(terminal, test, whole=options.follow or not state_of(test).succeeded)
+    tell_verdict(terminal, test, known)
 
 
-def _fail(options: argparse.Namespace, terminal: Terminal, reason: str, message: str) -> int:
-    terminal.say(f"{reason}: {message}", Style.BAD)
-    if options.output == "json":
-        terminal.tell_document(json.dumps({"succeeded": False, "reason": reason, "message": message}))
+def _fail(options: argparse.Namespace, terminal: Terminal, error: CommandError) -> int:
+    terminal.complain(error.reason, error.message, error.commands)
+    if options.output is not None:
+        terminal.tell_object({"succeeded": False, "reason": error.reason, "message": error.said}, options.output)
     return FAILURE

@@ -1,11 +1,10 @@
 """The command line of `validate`."""
 
 import argparse
-import re
 from datetime import timedelta
 from typing import Final
 
-from mailsettings.plugin.command import PROGRAM, Command, add_output_option, add_timeout_option
+from mailsettings.plugin.command import PROGRAM, Command, add_output_option, add_timeout_option, no_address
 
 DEFAULT_TIMEOUT: Final = timedelta(minutes=1)
 
@@ -57,17 +56,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check-sender", action="store_true", help="with --probe: look at the DNS of mailFrom's domain, too"
     )
     add_timeout_option(parser, DEFAULT_TIMEOUT, "1m")
-    add_output_option(parser, "json")
+    add_output_option(parser, "json", meaning="print each problem and each probe as an object a line")
 
 
 def _complain(options: argparse.Namespace) -> str | None:
     if not options.probe and (options.to is not None or options.check_sender):
         return "--to and --check-sender go with --probe"
-    if options.to is None:
-        return None
-    from mailsettings.api.scalars import ADDRESS_PATTERN  # noqa: PLC0415 - help needs to be there at once
-
-    return None if re.fullmatch(ADDRESS_PATTERN, options.to) else "--to needs an address, such as ops@acme.example"
+    return no_address(options.to)
 
 
 VALIDATE: Final = Command(

@@ -18,18 +18,30 @@ from mailsettings.core.clock import format_time
 from mailsettings.core.conditions import conditions
 from mailsettings.core.credentials import Referenced, ResolvedSettings, referring_fields, resolve
 from mailsettings.core.digest import Digester
+from mailsettings.core.documentation import DOCUMENTATION
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.finding import Finding, failed
 from mailsettings.core.mail_testing import mode_of, probe_request, reported, state_findings, verdict
 from mailsettings.core.oauth2.subject import token_subject
 from mailsettings.core.oauth2.trial import token_wish
-from mailsettings.core.probe import Origin, ProbeProgress, ProbeRequest, ProbeResult, Progress, TokenWish, freely
+from mailsettings.core.probe import (
+    Origin,
+    ProbeFailure,
+    ProbeProgress,
+    ProbeRequest,
+    ProbeResult,
+    Progress,
+    Stage,
+    TokenWish,
+    freely,
+)
 from mailsettings.core.report import effective_status
 from mailsettings.core.server import Source
 from mailsettings.edges.oauth2.tokens import IdentityProviders
 from mailsettings.edges.tls import is_usable_bundle
 from mailsettings.edges.trial import probe
+from mailsettings.plugin.advice import known_of_test
 from mailsettings.plugin.command import FAILURE, SUCCESS
 from mailsettings.plugin.terminal import Terminal
 from mailsettings.plugin.test.outcome import document_of, state_of, title_of
@@ -76,7 +88,7 @@ def _try(options: argparse.Namespace, terminal: Terminal, trial: Trial, found: l
         terminal.tell_line(f"{trial.file}: {settings.title}")
         show_stages(terminal, document)
         show_rest(terminal, document, whole=not state_of(document).succeeded)
-    tell_verdict(terminal, document, for_program=options.output == "json")
+        tell_verdict(terminal, document, known_of_test(document))
     return SUCCESS if state_of(document).succeeded else FAILURE
 
 
@@ -116,7 +128,7 @@ async def _tested(
 
 async def _probed(request: ProbeRequest, progress: Progress, deadline: timedelta) -> ProbeResult:
     policy = EgressPolicy.of_a_person()
-    return await probe(
+    result = await probe(
         # What a tenant may not do is a matter of the cluster's.
         replace(request, level=Source.SYSTEM),
         progress,
@@ -124,6 +136,28 @@ async def _probed(request: ProbeRequest, progress: Progress, deadline: timedelta
         obtain=IdentityProviders(policy, lambda: None, TOKEN_DEADLINE).obtain,
         policy=policy,
         deadline=deadline,
+    )
+    if result.failure is None or result.failure.reason is not Reason.EGRESS_DENIED:
+        return result
+    return replace(result, failure=_left_out(result.failure))
+
+
+_LEFT_OUT: Final = {
+    Stage.PROXY: ("proxy", "connection.proxy"),
+    Stage.TOKEN: ("identity provider", "auth.oauth2.tokenURI"),
+}
+"""What has the address, and the field that names it."""
+
+
+def _left_out(failure: ProbeFailure) -> ProbeFailure:
+    """What `EgressPolicy.of_a_person` refuses. No operator has a say on this machine."""
+    what, where = _LEFT_OUT.get(failure.stage, ("mail server", "connection.host"))
+    return replace(
+        failure,
+        message=f"The name of the {what} leads to the address of a cloud's metadata service. Nothing was sent there: "
+        "such a service gives out credentials of the machine.",
+        remedy=f"Check {where}, and on this machine what the name resolves to.",
+        docs=DOCUMENTATION.link("kubectl.md", "validate"),
     )
 
 
@@ -137,7 +171,7 @@ def _ready(
             return failed(
                 Reason.SECRET_NOT_FOUND if ref.kind == "Secret" else Reason.CONFIG_MAP_NOT_FOUND,
                 f"{path}: the {ref.kind} {ref.name!r} is in none of the files; give one that has it with another -f, "
-                f"such as - for: kubectl get {ref.kind.lower()} {ref.name}{where} -o yaml",
+                f"such as - for the output of: `kubectl get {ref.kind.lower()} {ref.name}{where} -o yaml`",
             )
     finding, resolved = resolve(effective, referenced, is_usable_bundle=is_usable_bundle)
     if resolved is None:
@@ -177,4 +211,8 @@ def _wish(resolved: ResolvedSettings, oauth2: OAuth2) -> TokenWish:
 def _document(settings: Settings, status: MailServerTestStatus, finding: Finding) -> dict[str, Any]:
     found = conditions(state_findings(finding), [], generation=1, now=format_time(datetime.now(UTC)))
     ended = status.model_copy(update={"conditions": found, "observed_generation": 1})
-    return {"metadata": {"name": settings.name, "namespace": settings.namespace}, "status": ended.document()}
+    return {
+        "metadata": {"name": settings.name, "namespace": settings.namespace},
+        "spec": {"settings": settings.content.get("spec")},
+        "status": ended.document(),
+    }
