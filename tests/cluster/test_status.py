@@ -226,7 +226,7 @@ async def test_no_content_of_a_secret_is_read(
 
     monkeypatch.setattr(KubernetesApi, "_send", noting)
     options = _parser().parse_args(["status", "--kubeconfig", str(somebody("edit").kubeconfig)])
-    (chain,) = await _main(options)
+    _, (chain,) = await _main(options)
     assert chain.state is State.GOOD
     assert [(method, name) for method, name, _ in asked] == [("GET", names.TENANT_PLURAL), ("GET", "mail-smtp")]
     assert asked[1][2] == METADATA
