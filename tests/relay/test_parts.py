@@ -17,8 +17,8 @@ from mailsettings.edges.relay.interfaces import Account
 from mailsettings.edges.relay.local import FolderBundles, UnsharedRates
 from mailsettings.edges.relay.server import Certificate
 from tests.support.listening import listening
-from tests.support.relay import ACCOUNT, RawClient, bundle, eventually, running, tenant
-from tests.support.smtp_server import certificate, scripted_server
+from tests.support.relay import ACCOUNT, bundle, running, tenant
+from tests.support.smtp_server import certificate
 
 
 class TestFairness:
@@ -242,42 +242,3 @@ async def test_rates_follow_the_settings() -> None:
     assert await rates.take(account("1:3600")) is None
     assert str(await rates.take(account("1:3600"))) == "1:3600"
     assert await rates.take(account("2:3600")) is None
-
-
-class Places:
-    """Permits so many connections, and knows how many there are."""
-
-    def __init__(self, limit: int) -> None:
-        self.left = limit
-        self.asked: list[tuple[str, int]] = []
-
-    async def take(self, credential: str, limit: int) -> "Places | None":
-        self.asked.append((credential, limit))
-        if not self.left:
-            return None
-        self.left -= 1
-        return self
-
-    def free(self) -> None:
-        self.left += 1
-
-
-async def test_a_connection_has_a_slot_as_long_as_it_stands() -> None:
-    slots = Places(1)
-    async with scripted_server() as server:
-        async with running(bundle(server.port), slots=slots) as relay:
-            async with RawClient.to(relay) as first, RawClient.to(relay) as second:
-                await first.log_in()
-                await second.log_in()
-                await first.begin()
-                assert slots.left == 0
-                assert (await second.say(b"MAIL FROM:<no-reply@acme.example>")).startswith("451 4.3.2")
-            await eventually(lambda: slots.left == 1)
-        assert slots.asked[0] == ("system", 8)
-    async with scripted_server() as server, running(bundle(server.port), slots=slots) as relay:
-        async with RawClient.to(relay) as client:
-            await client.log_in()
-            await client.begin()
-            await client.say(b"From: no-reply@acme.example\r\n\r\n.")
-        assert slots.left == 0
-    assert slots.left == 1

@@ -109,11 +109,14 @@ class MailServer:
     ehlo_names: list[str] = field(default_factory=list)
     connections: int = 0
     open_connections: int = 0
+    most_connections: int = 0
+    """At a time."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def connected(self) -> None:
         self.connections += 1
         self.open_connections += 1
+        self.most_connections = max(self.most_connections, self.open_connections)
 
     def disconnected(self) -> None:
         self.open_connections -= 1

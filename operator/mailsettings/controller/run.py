@@ -29,6 +29,7 @@ from mailsettings.controller.leftovers import give_back
 from mailsettings.controller.login import Login, access, kubeconfig_path, login
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.mail_tests import MailTests
+from mailsettings.controller.probe_slots import with_slot
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkerEndedError, WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
@@ -80,6 +81,7 @@ from mailsettings.edges.relay_bundles import BundleStore
 from mailsettings.edges.relay_certificate import RelayCertificates, relay_hosts
 from mailsettings.edges.relay_endpoints import has_ready_endpoint
 from mailsettings.edges.sealing import Sealer
+from mailsettings.edges.slots import LeasedSlots
 from mailsettings.edges.token_store import TokenStore
 from mailsettings.edges.trial import probe
 
@@ -321,6 +323,7 @@ class _Operator:
             port,
             audit_recipients=config.relay_audit_recipients,
         )
+        self._slots = LeasedSlots(api, config.relay_namespace, holder=identity, logger=LOGGER)
         self._services = Services(
             api=api,
             store=self._store,
@@ -348,6 +351,7 @@ class _Operator:
             require_secret_label=config.require_secret_label,
             custom_cloud=config.oauth2_cloud,
             relay=self._relay,
+            slots=self._slots,
             certificates=RelayCertificates(
                 api, config.namespace, config.relay_namespace, hosts=relay_hosts(config.relay_namespace, host)
             ),
@@ -427,7 +431,12 @@ class _Operator:
         if self._fence is not None:
             self._fence.check()
         obtain, config = partial(_obtain, self._config), self._config
-        return await probe(request, progress, obtain=obtain, policy=config.egress, deadline=config.probe_deadline)
+        return await with_slot(
+            request,
+            lambda: probe(request, progress, obtain=obtain, policy=config.egress, deadline=config.probe_deadline),
+            slots=self._slots,
+            limits_of=self._relay.limits,
+        )
 
     async def _reconcile(self, key: Key) -> None:
         await reconcile(self._services, key)

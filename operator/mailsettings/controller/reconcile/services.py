@@ -21,6 +21,7 @@ from mailsettings.core.oauth2.state import Flows
 from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.kubernetes import KubernetesApi
 from mailsettings.edges.relay_certificate import RelayCertificates
+from mailsettings.edges.slots import LeasedSlots
 from mailsettings.edges.token_store import TokenStore
 
 
@@ -62,6 +63,7 @@ class Services:
     custom_cloud: Cloud | None
     """The cloud that the administrator has defined."""
     relay: Relay
+    slots: LeasedSlots
     certificates: RelayCertificates
     revokes_tokens: bool
     """Whether refresh tokens are revoked when their settings are deleted."""

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import platform
 import signal
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.edges.kubernetes import Access, KubernetesApi
@@ -20,6 +22,7 @@ from mailsettings.edges.relay.local import (
     UnsharedSlots,
 )
 from mailsettings.edges.relay.server import Certificate, Options, Parts, Relay
+from mailsettings.edges.slots import LeasedSlots
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,14 @@ async def run(place: Place, egress: EgressPolicy, options: Options) -> None:
         return
     async with KubernetesApi(place.bundles.access) as api:
         bundles = SecretBundles(api, place.bundles.namespace)
-        parts = Parts(
-            bundles, egress, SecretTokens(bundles), TokenReviewer(api), UnsharedSlots(), UnsharedRates(), LogSink()
+        slots = LeasedSlots(
+            api, place.bundles.namespace, holder=f"{platform.node() or 'relay'}_{uuid4().hex}", logger=LOGGER
         )
-        await _serve(place, parts, options, bundles.keep_loaded(), stopped, bundles.listed)
+        parts = Parts(bundles, egress, SecretTokens(bundles), TokenReviewer(api), slots, UnsharedRates(), LogSink())
+        try:
+            await _serve(place, parts, options, bundles.keep_loaded(), stopped, bundles.listed)
+        finally:
+            await slots.close()
 
 
 async def _serve(
