@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mailsettings.core.relay.fairness import FairQueue
 from mailsettings.core.relay.replies import Repetition
+from mailsettings.core.relay.reviews import MAX_SOURCES, ReviewRates
 from mailsettings.edges.relay.channel import Channel, ClientGoneError
 from mailsettings.edges.relay.interfaces import Account
 from mailsettings.edges.relay.local import FolderBundles, UnsharedRates
@@ -242,3 +243,11 @@ async def test_rates_follow_the_settings() -> None:
     assert await rates.take(account("1:3600")) is None
     assert str(await rates.take(account("1:3600"))) == "1:3600"
     assert await rates.take(account("2:3600")) is None
+
+
+def test_who_has_asked_about_tokens_is_known_of_so_many_sources() -> None:
+    rates = ReviewRates(0)
+    for number in range(MAX_SOURCES + 5):
+        rates.take(f"{number}", number)
+    assert len(rates._sources) == MAX_SOURCES
+    assert "0" not in rates._sources
