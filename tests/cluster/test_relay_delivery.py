@@ -25,14 +25,14 @@ HOST: Final = f"mailsettings-relay.{RELAY}.svc"
 pytestmark = pytest.mark.usefixtures("operator", "relay_endpoints")
 
 
-def set_endpoints(kube: Kube, *, ready: bool) -> None:
+def set_endpoints(kube: Kube, *, ready: bool, replicas: int = 1) -> None:
     """What Kubernetes itself does as the relay's Pods come and go."""
     body = {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": "mailsettings-relay-test", "labels": {"kubernetes.io/service-name": "mailsettings-relay"}},
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ["10.0.0.9"], "conditions": {"ready": ready}}],
+        "endpoints": [{"addresses": [f"10.0.0.{9 + n}"], "conditions": {"ready": ready}} for n in range(replicas)],
         "ports": [{"name": "submission", "port": 587, "protocol": "TCP"}],
     }
     path = f"{SLICES}/mailsettings-relay-test"

@@ -15,7 +15,7 @@ from dev.operator_process import OperatorProcess
 from dev.relay_process import RelayProcess
 from mailsettings.api import names
 from tests.cluster.test_oauth2 import uid_of
-from tests.cluster.test_relay_delivery import HOST, bundles, delivered, inherit, relay_endpoints
+from tests.cluster.test_relay_delivery import HOST, bundles, delivered, inherit, relay_endpoints, set_endpoints
 from tests.support.kube import Kube
 from tests.support.smtp_server import MailServer
 
@@ -24,6 +24,12 @@ __all__ = ["relay_endpoints"]
 pytestmark = pytest.mark.usefixtures("operator", "relay_endpoints")
 
 LEASES: Final = f"/apis/coordination.k8s.io/v1/namespaces/{names.RELAY_NAMESPACE}/leases"
+
+
+@pytest.fixture
+def two_replicas(kube: Kube, relay_endpoints: None) -> None:
+    """As Kubernetes would say of `relays`."""
+    set_endpoints(kube, ready=True, replicas=2)
 
 
 @pytest.fixture
@@ -126,3 +132,31 @@ def test_there_is_no_lease_where_the_provider_states_no_limit(
     with Client(relays[0], data) as client:
         assert client.send_message(mail()) == {}
     assert leases(kube, uid_of(kube, system)) == []
+
+
+def test_replicas_share_the_rates_of_a_tenant(
+    kube: Kube,
+    namespace: str,
+    cluster_settings: Callable[..., str],
+    two_replicas: None,
+    relays: list[RelayProcess],
+) -> None:
+    policy = {"rateLimits": "4:86400"}
+    system = cluster_settings(tenants={"delivery": "Relay", "namespaces": [namespace], "policy": policy})
+    inherit(kube, namespace, system)
+    data = delivered(kube, namespace)
+    sent = [0, 0]
+    for number, relay in enumerate(relays):
+        kube.wait(lambda relay=relay: knows(relay, data), "the login to be known")
+        with Client(relay, data) as client:
+            sent[number] = sum(passes(client) for _ in range(5))
+    assert sent == [2, 2]
+
+
+def passes(client: smtplib.SMTP) -> bool:
+    """Whether the tenant's rate lets a mail pass."""
+    try:
+        client.send_message(mail())
+    except smtplib.SMTPSenderRefused as error:
+        return (error.smtp_code, error.smtp_error[:6]) != (450, b"4.7.28")
+    return True

@@ -5,6 +5,7 @@ import json
 import os
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,8 +16,9 @@ from mailsettings.core.relay.replies import Repetition
 from mailsettings.core.relay.reviews import MAX_SOURCES, ReviewRates
 from mailsettings.edges.relay.channel import Channel, ClientGoneError
 from mailsettings.edges.relay.interfaces import Account
-from mailsettings.edges.relay.local import FolderBundles, UnsharedRates
+from mailsettings.edges.relay.local import FolderBundles, LocalRates
 from mailsettings.edges.relay.server import Certificate
+from mailsettings.edges.relay_endpoints import ready_replicas
 from tests.support.listening import listening
 from tests.support.relay import ACCOUNT, bundle, running, tenant
 from tests.support.smtp_server import certificate
@@ -233,7 +235,7 @@ async def test_tls_does_not_begin_behind_what_was_said_in_the_clear() -> None:
 
 
 async def test_rates_follow_the_settings() -> None:
-    rates = UnsharedRates()
+    rates = LocalRates()
 
     def account(limits: str) -> Account:
         given = bundle(9, tenant={"rateLimits": limits})
@@ -243,6 +245,39 @@ async def test_rates_follow_the_settings() -> None:
     assert await rates.take(account("1:3600")) is None
     assert str(await rates.take(account("1:3600"))) == "1:3600"
     assert await rates.take(account("2:3600")) is None
+
+
+async def test_replicas_share_the_rates_of_the_settings() -> None:
+    given = bundle(9, tenant={"rateLimits": "4:3600"})
+    account = Account(given.tenants[0], given, given.tenants[0].policy)
+    there = 2
+    rates = [LocalRates(lambda: there) for _ in range(2)]
+    for _ in range(2):
+        assert [await each.take(account) for each in rates] == [None, None]
+    assert [str(await each.take(account)) for each in rates] == ["4:3600", "4:3600"]
+    there = 0  # nobody knows of this process: it is there all the same
+    assert await LocalRates(lambda: there).take(account) is None
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "ready"),
+    [
+        ([], 0),
+        ([{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}, {"addresses": ["10.0.0.2"]}], 2),
+        ([{"addresses": ["10.0.0.1"], "conditions": {"ready": False}}, {"addresses": ["10.0.0.2"]}], 1),
+        ([{"addresses": ["10.0.0.1"], "conditions": {}, "targetRef": {"uid": "a"}}], 1),
+        (
+            [
+                {"addresses": ["10.0.0.1"], "targetRef": {"uid": "a"}},
+                {"addresses": ["fd::1"], "targetRef": {"uid": "a"}},
+            ],
+            1,
+        ),
+        (None, 0),
+    ],
+)
+def test_replicas_are_counted_by_pods(endpoints: list[Any] | None, ready: int) -> None:
+    assert len(ready_replicas({"endpoints": endpoints})) == ready
 
 
 def test_who_has_asked_about_tokens_is_known_of_so_many_sources() -> None:

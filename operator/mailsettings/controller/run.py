@@ -52,7 +52,7 @@ from mailsettings.edges.errors import described
 from mailsettings.edges.federation import federated_token
 from mailsettings.edges.fence import Fence
 from mailsettings.edges.health import Health
-from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path, endpoint_slices_path
+from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path
 from mailsettings.edges.lease import LeaseStore
 from mailsettings.edges.metadata_watch import (
     Changed,
@@ -63,14 +63,13 @@ from mailsettings.edges.metadata_watch import (
     deletions,
     in_short,
     watch,
-    watch_objects,
 )
 from mailsettings.edges.oauth2.tokens import IdentityProviders
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.relay_bundles import BundleStore
 from mailsettings.edges.relay_certificate import RelayCertificates, relay_hosts
-from mailsettings.edges.relay_endpoints import has_ready_endpoint
+from mailsettings.edges.relay_endpoints import watch_replicas
 from mailsettings.edges.sealing import Sealer
 from mailsettings.edges.slots import LeasedSlots
 from mailsettings.edges.token_store import TokenStore
@@ -408,18 +407,8 @@ class _Operator:
 
     async def _watch_relay(self) -> None:
         """Whether a replica of the relay takes connections."""
-        path = endpoint_slices_path(self._config.relay_namespace)
-        selector = f"kubernetes.io/service-name={names.RELAY_SERVICE}"
-        ready: dict[str, bool] = {}
-        async for event in watch_objects(self._api, path, LOGGER, label_selector=selector):
-            match event:
-                case Listed(items):
-                    ready = {item["metadata"]["name"]: has_ready_endpoint(item) for item in items}
-                case Changed(item):
-                    ready[item["metadata"]["name"]] = has_ready_endpoint(item)
-                case Deleted(item):
-                    ready.pop(item["metadata"]["name"], None)
-            self._relay.set_ready(ready=any(ready.values()))
+        async for count in watch_replicas(self._api, self._config.relay_namespace, LOGGER):
+            self._relay.set_ready(ready=count > 0)
 
     def _relay_secret_seen(self, name: str, version: str) -> None:
         if name == names.RELAY_TLS_NAME:

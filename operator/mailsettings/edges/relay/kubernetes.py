@@ -15,6 +15,7 @@ from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_co
 from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, watch_objects
 from mailsettings.edges.relay.local import LOGGER, MemoryBundles
 from mailsettings.edges.relay_bundles import BUNDLE_KEY
+from mailsettings.edges.relay_endpoints import watch_replicas
 
 TOKEN_REVIEWS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 
@@ -70,6 +71,27 @@ class SecretBundles(MemoryBundles):
             LOGGER.warning("%s: no base64", name)
         except BundleError as error:
             LOGGER.warning("%s: %s", name, error)
+
+
+class Replicas:
+    """How many replicas there are."""
+
+    def __init__(self, api: KubernetesApi, namespace: str) -> None:
+        """Nothing is known yet.
+
+        Args:
+            api: The connection.
+            namespace: The relay's.
+        """
+        self._api = api
+        self._namespace = namespace
+        self.ready = 1
+        """Those that take connections."""
+
+    async def keep_counted(self) -> None:
+        """Follows the changes, until it is cancelled."""
+        async for count in watch_replicas(self._api, self._namespace, LOGGER):
+            self.ready = count
 
 
 class SecretTokens:

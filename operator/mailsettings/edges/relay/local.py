@@ -144,11 +144,16 @@ class UnsharedSlots:
         return _Free(Budget(limits.messages_per_minute_of_slot))
 
 
-class UnsharedRates:
-    """The counts of one process."""
+class LocalRates:
+    """The counts of one process, which has its part of each limit."""
 
-    def __init__(self) -> None:
-        """Nothing has been counted."""
+    def __init__(self, replicas: Callable[[], int] = lambda: 1) -> None:
+        """Nothing has been counted.
+
+        Args:
+            replicas: How many share the limits at present, this one included.
+        """
+        self._replicas = replicas
         self._buckets: OrderedDict[str, Buckets] = OrderedDict()
 
     async def take(self, account: Account) -> RateLimit | None:
@@ -164,7 +169,7 @@ class UnsharedRates:
         self._buckets[name] = buckets
         if len(self._buckets) > MAX_RATES:
             self._buckets.popitem(last=False)
-        return buckets.take(now)
+        return buckets.take(now, replicas=max(1, self._replicas()))
 
 
 class LogSink:

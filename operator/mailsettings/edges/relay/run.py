@@ -11,14 +11,14 @@ from uuid import uuid4
 
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.edges.kubernetes import Access, KubernetesApi
-from mailsettings.edges.relay.kubernetes import SecretBundles, SecretTokens, TokenReviewer
+from mailsettings.edges.relay.kubernetes import Replicas, SecretBundles, SecretTokens, TokenReviewer
 from mailsettings.edges.relay.local import (
     LOGGER,
     FolderBundles,
+    LocalRates,
     LogSink,
     NoReviewer,
     NoTokens,
-    UnsharedRates,
     UnsharedSlots,
 )
 from mailsettings.edges.relay.server import Certificate, Options, Parts, Relay
@@ -72,17 +72,20 @@ async def run(place: Place, egress: EgressPolicy, options: Options) -> None:
     if isinstance(place.bundles, Path):
         folder = FolderBundles(place.bundles)
         await asyncio.to_thread(folder.load)
-        parts = Parts(folder, egress, NoTokens(), NoReviewer(), UnsharedSlots(), UnsharedRates(), LogSink())
-        await _serve(place, parts, options, folder.keep_loaded(), stopped)
+        parts = Parts(folder, egress, NoTokens(), NoReviewer(), UnsharedSlots(), LocalRates(), LogSink())
+        await _serve(place, parts, options, [folder.keep_loaded()], stopped)
         return
     async with KubernetesApi(place.bundles.access) as api:
         bundles = SecretBundles(api, place.bundles.namespace)
         slots = LeasedSlots(
             api, place.bundles.namespace, holder=f"{platform.node() or 'relay'}_{uuid4().hex}", logger=LOGGER
         )
-        parts = Parts(bundles, egress, SecretTokens(bundles), TokenReviewer(api), slots, UnsharedRates(), LogSink())
+        replicas = Replicas(api, place.bundles.namespace)
+        rates = LocalRates(lambda: replicas.ready)
+        parts = Parts(bundles, egress, SecretTokens(bundles), TokenReviewer(api), slots, rates, LogSink())
         try:
-            await _serve(place, parts, options, bundles.keep_loaded(), stopped, bundles.listed)
+            watching = [bundles.keep_loaded(), replicas.keep_counted()]
+            await _serve(place, parts, options, watching, stopped, bundles.listed)
         finally:
             await slots.close()
 
@@ -91,7 +94,7 @@ async def _serve(
     place: Place,
     parts: Parts,
     options: Options,
-    watching: Coroutine[None, None, None],
+    watching: Sequence[Coroutine[None, None, None]],
     stopped: asyncio.Event,
     listed: asyncio.Event | None = None,
 ) -> None:
@@ -99,7 +102,7 @@ async def _serve(
     certificate = Certificate(place.chain, place.key)
     relay = Relay(parts, certificate.context, options)
     loop = asyncio.get_running_loop()
-    watches = [loop.create_task(watching), loop.create_task(certificate.keep_loaded())]
+    watches = [loop.create_task(each) for each in (*watching, certificate.keep_loaded())]
     try:
         if listed is not None and not await _first(listed, stopped):
             return
