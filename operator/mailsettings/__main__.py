@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Takes mail from clients that log in, and passes it on to the mail server of their bundle,\n"
         "until SIGTERM or SIGINT. Bundles are Secrets of a namespace, which the operator writes, or the files\n"
         "*.json of a folder; changed ones, and a changed certificate, are read without a restart.\n"
-        "Of the variables of 'run' those of the egress policy and of the log level hold.",
+        "Of the variables of 'run' those of the egress policy, of the log level and of the Pod hold.",
         epilog="examples:\n"
         "  mailsettings-operator relay --namespace mailsettings-relay --certificate tls.crt --key tls.key\n"
         "  mailsettings-operator relay --bundles bundles --certificate tls.crt --key tls.key",
@@ -141,6 +141,7 @@ def _relay(options: argparse.Namespace) -> int:
     from mailsettings.edges.errors import described  # noqa: PLC0415
     from mailsettings.edges.relay import run as relay  # noqa: PLC0415
     from mailsettings.edges.relay.server import Options  # noqa: PLC0415
+    from mailsettings.edges.relay_reports import Replica  # noqa: PLC0415
 
     config = _config()
     if config is None:
@@ -153,7 +154,8 @@ def _relay(options: argparse.Namespace) -> int:
         from mailsettings.controller.login import access, kubeconfig_path, login  # noqa: PLC0415
 
         try:
-            source = relay.BundleSecrets(options.namespace, access(login(kubeconfig_path())))
+            replica = Replica(config.pod_name or f"relay-{os.getpid()}", config.pod_uid)
+            source = relay.BundleSecrets(options.namespace, access(login(kubeconfig_path())), replica)
         except Exception as error:  # noqa: BLE001 - kopf's logins raise many kinds
             print(f"mailsettings-operator: {described(error)}", file=sys.stderr)  # noqa: T201
             return 1

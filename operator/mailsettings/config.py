@@ -111,6 +111,8 @@ class Config(BaseModel):
     """How long the Lease lasts: so long after a crash of the active replica another one takes over."""
     pod_name: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9.-]*$")] = ""
     """What this replica calls itself in the Lease, in claims and in events. When empty, the name of its host."""
+    pod_uid: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9-]*$")] = ""
+    """The uid of the relay's Pod, with which its report to the operator goes."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

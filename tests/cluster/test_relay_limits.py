@@ -71,6 +71,10 @@ def knows(relay: RelayProcess, data: dict[str, str]) -> bool:
     return True
 
 
+def wait_known(kube: Kube, relay: RelayProcess, data: dict[str, str]) -> None:
+    kube.wait(lambda: knows(relay, data), "the login to be known")
+
+
 def leases(kube: Kube, uid: str) -> list[dict[str, Any]]:
     query = f"labelSelector={names.LABEL_SLOT_OF}%3D{uid}"
     items: list[dict[str, Any]] = kube.api.request("GET", f"{LEASES}?{query}")["items"]
@@ -89,7 +93,7 @@ def test_connections_of_all_replicas_and_probes_are_counted_together(
     assert bundle.limits is not None
     assert (bundle.limits.connections, bundle.limits.messages_per_minute) == (3, 30)
     for relay in relays:
-        kube.wait(lambda relay=relay: knows(relay, data), "the login to be known")
+        wait_known(kube, relay, data)
     assert leases(kube, uid) == []
     smtp.most_connections = smtp.open_connections
 
@@ -147,7 +151,7 @@ def test_replicas_share_the_rates_of_a_tenant(
     data = delivered(kube, namespace)
     sent = [0, 0]
     for number, relay in enumerate(relays):
-        kube.wait(lambda relay=relay: knows(relay, data), "the login to be known")
+        wait_known(kube, relay, data)
         with Client(relay, data) as client:
             sent[number] = sum(passes(client) for _ in range(5))
     assert sent == [2, 2]

@@ -15,6 +15,7 @@ from mailsettings.api import names
 from mailsettings.api.providers import MailboxLimits
 from mailsettings.core import slots as rules
 from mailsettings.edges import slots as module
+from mailsettings.edges.fence import boottime_s
 from mailsettings.edges.kubeconfig import access_by_kubeconfig
 from mailsettings.edges.kubernetes import Access, ApiError, KubernetesApi
 from mailsettings.edges.slots import HeldSlot, LeasedSlots
@@ -166,7 +167,8 @@ async def test_a_slot_that_cannot_be_renewed_ends_before_others_may_take_it(
 ) -> None:
     slots = new(renew_s=0.02)
     slot = await one_of(slots, credential)
-    ends_s, over = slot.ends_s, []
+    ends_s = slot.ends_s
+    over: list[None] = []
 
     async def unreachable(*_: object, **__: object) -> None:
         raise ApiError(500, "", "down")
@@ -174,7 +176,7 @@ async def test_a_slot_that_cannot_be_renewed_ends_before_others_may_take_it(
     monkeypatch.setattr(slots, "_annotate", unreachable)
     slot.when_over(lambda: over.append(None))
     await asyncio.sleep(0)
-    assert ends_s < module.boottime_s() + rules.TERMS.duration_s
+    assert ends_s < boottime_s() + rules.TERMS.duration_s
     monkeypatch.setattr(module, "boottime_s", lambda: ends_s + 60)
     await eventually(lambda: over)
 

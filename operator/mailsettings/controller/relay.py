@@ -120,6 +120,10 @@ class Relay:
         known = self._upstreams.get(credential)
         return known.bundle if known is not None else None
 
+    def usernames(self, credential: str) -> list[str]:
+        """Who sends through a login at a mail server."""
+        return [username for username, login in self._logins.items() if login.credential == credential]
+
     def is_used(self, credential: str) -> bool:
         """Whether somebody sends through a login at a mail server."""
         return any(login.credential == credential for login in self._logins.values())

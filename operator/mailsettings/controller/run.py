@@ -35,6 +35,7 @@ from mailsettings.controller.queue import WorkerEndedError, WorkQueue, retry_del
 from mailsettings.controller.reconcile.dispatch import reconcile
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.relay import Relay
+from mailsettings.controller.relay_reports import RelayReports
 from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store, namespace_record, secret_record
@@ -70,6 +71,7 @@ from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.relay_bundles import BundleStore
 from mailsettings.edges.relay_certificate import RelayCertificates, relay_hosts
 from mailsettings.edges.relay_endpoints import watch_replicas
+from mailsettings.edges.relay_reports import watch_reports
 from mailsettings.edges.sealing import Sealer
 from mailsettings.edges.slots import LeasedSlots
 from mailsettings.edges.token_store import TokenStore
@@ -271,6 +273,7 @@ class _Operator:
             port,
             audit_recipients=config.relay_audit_recipients,
         )
+        self._reports = RelayReports(self._store, self._relay, self._asked, self._asked_after)
         self._slots = LeasedSlots(api, config.relay_namespace, holder=identity, logger=LOGGER)
         self._services = Services(
             api=api,
@@ -300,6 +303,7 @@ class _Operator:
             custom_cloud=config.oauth2_cloud,
             relay=self._relay,
             slots=self._slots,
+            reports=self._reports,
             certificates=RelayCertificates(
                 api, config.namespace, config.relay_namespace, hosts=relay_hosts(config.relay_namespace, host)
             ),
@@ -330,6 +334,7 @@ class _Operator:
                 group.create_task(self._watch_secrets()),
                 group.create_task(self._watch_config_maps()),
                 group.create_task(self._watch_relay()),
+                group.create_task(self._watch_reports()),
                 group.create_task(self._watch_namespaces()),
                 *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _PATHS.items()),
                 group.create_task(self._lead()),
@@ -409,6 +414,10 @@ class _Operator:
         """Whether a replica of the relay takes connections."""
         async for count in watch_replicas(self._api, self._config.relay_namespace, LOGGER):
             self._relay.set_ready(ready=count > 0)
+
+    async def _watch_reports(self) -> None:
+        async for reports in watch_reports(self._api, self._config.relay_namespace, LOGGER):
+            self._reports.seen(reports)
 
     def _relay_secret_seen(self, name: str, version: str) -> None:
         if name == names.RELAY_TLS_NAME:

@@ -7,7 +7,7 @@ Leases for logins whose provider states no limit.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -204,7 +204,7 @@ class LeasedSlots:
         }
 
     async def _annotate(
-        self, document: Json, annotations: dict[str, str | None], spec: dict[str, Any] | None = None
+        self, document: Json, annotations: Mapping[str, str | None], spec: dict[str, Any] | None = None
     ) -> Json:
         """Changes a Lease, if nobody has changed it since."""
         metadata = {name: document["metadata"][name] for name in ("resourceVersion", "uid")}
@@ -277,7 +277,7 @@ class LeasedSlots:
 
     async def _give_up(self, slot: HeldSlot, document: Json) -> None:
         spent = {names.ANNOTATION_SPENT: str(slot.budget.spent(asyncio.get_running_loop().time()))}
-        await self._annotate(document, dict(spent), released(now=datetime.now(UTC)))
+        await self._annotate(document, spent, released(now=datetime.now(UTC)))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

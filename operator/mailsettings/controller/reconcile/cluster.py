@@ -76,6 +76,7 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
         oauth2=authorization.status,
         probe=probing.status,
         test_mails=probing.mails,
+        relay=services.reports.status(record, before.relay),
         tenants=_tenants(services, system) if services.store.settled else before.tenants,
     )
     await write_status(services, record, before, after, findings)

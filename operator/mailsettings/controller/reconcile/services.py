@@ -13,6 +13,7 @@ from mailsettings.controller.keys import Key
 from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.relay import Relay
+from mailsettings.controller.relay_reports import RelayReports
 from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store
@@ -64,6 +65,7 @@ class Services:
     """The cloud that the administrator has defined."""
     relay: Relay
     slots: LeasedSlots
+    reports: RelayReports
     certificates: RelayCertificates
     revokes_tokens: bool
     """Whether refresh tokens are revoked when their settings are deleted."""

@@ -96,6 +96,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
         oauth2=assessment.authorization.status,
         probe=probing.status,
         test_mails=probing.mails,
+        relay=services.reports.status(record, before.relay),
     )
     await write_status(services, record, before, after, findings)
     settle(services, record, probing, assessment.authorization)

@@ -12,7 +12,7 @@ from mailsettings.core.relay.audit import AuditRecord
 from mailsettings.core.relay.bundle import Bundle, BundleError, parse_bundle, without_doubles
 from mailsettings.core.relay.rates import Buckets, RateLimit
 from mailsettings.core.slots import Budget
-from mailsettings.edges.relay.interfaces import Account
+from mailsettings.edges.relay.interfaces import Account, Sink
 
 LOGGER: Final = logging.getLogger("mailsettings.relay")
 
@@ -170,6 +170,33 @@ class LocalRates:
         if len(self._buckets) > MAX_RATES:
             self._buckets.popitem(last=False)
         return buckets.take(now, replicas=max(1, self._replicas()))
+
+
+class Sinks:
+    """Tells several."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        """These.
+
+        Args:
+            sinks: Each is told everything.
+        """
+        self._sinks = sinks
+
+    def message(self, record: AuditRecord) -> None:
+        """A message has come to its end."""
+        for sink in self._sinks:
+            sink.message(record)
+
+    def login(self, username: str, *, accepted: bool) -> None:
+        """Somebody has tried to log in."""
+        for sink in self._sinks:
+            sink.login(username, accepted=accepted)
+
+    def upstream_failed(self, credential: str, reason: str) -> None:
+        """There is no connection to a mail server."""
+        for sink in self._sinks:
+            sink.upstream_failed(credential, reason)
 
 
 class LogSink:

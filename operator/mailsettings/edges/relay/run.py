@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import platform
 import signal
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from mailsettings.api import names
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.edges.kubernetes import Access, KubernetesApi
 from mailsettings.edges.relay.kubernetes import Replicas, SecretBundles, SecretTokens, TokenReviewer
@@ -19,9 +19,11 @@ from mailsettings.edges.relay.local import (
     LogSink,
     NoReviewer,
     NoTokens,
+    Sinks,
     UnsharedSlots,
 )
 from mailsettings.edges.relay.server import Certificate, Options, Parts, Relay
+from mailsettings.edges.relay_reports import Replica, Reporter
 from mailsettings.edges.slots import LeasedSlots
 
 
@@ -40,6 +42,8 @@ class BundleSecrets:
 
     namespace: str
     access: Access
+    replica: Replica
+    """Who takes slots and reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +79,17 @@ async def run(place: Place, egress: EgressPolicy, options: Options) -> None:
         parts = Parts(folder, egress, NoTokens(), NoReviewer(), UnsharedSlots(), LocalRates(), LogSink())
         await _serve(place, parts, options, [folder.keep_loaded()], stopped)
         return
-    async with KubernetesApi(place.bundles.access) as api:
-        bundles = SecretBundles(api, place.bundles.namespace)
-        slots = LeasedSlots(
-            api, place.bundles.namespace, holder=f"{platform.node() or 'relay'}_{uuid4().hex}", logger=LOGGER
-        )
-        replicas = Replicas(api, place.bundles.namespace)
+    async with KubernetesApi(place.bundles.access, field_manager=names.RELAY_FIELD_MANAGER) as api:
+        replica, namespace = place.bundles.replica, place.bundles.namespace
+        bundles = SecretBundles(api, namespace)
+        slots = LeasedSlots(api, namespace, holder=f"{replica.name}_{uuid4().hex}", logger=LOGGER)
+        reporter = Reporter(api, namespace, replica, LOGGER)
+        replicas = Replicas(api, namespace)
         rates = LocalRates(lambda: replicas.ready)
-        parts = Parts(bundles, egress, SecretTokens(bundles), TokenReviewer(api), slots, rates, LogSink())
+        tokens = SecretTokens(bundles, reporter.token_refused)
+        parts = Parts(bundles, egress, tokens, TokenReviewer(api), slots, rates, Sinks(LogSink(), reporter))
         try:
-            watching = [bundles.keep_loaded(), replicas.keep_counted()]
+            watching = [bundles.keep_loaded(), replicas.keep_counted(), reporter.keep_written()]
             await _serve(place, parts, options, watching, stopped, bundles.listed)
         finally:
             await slots.close()
