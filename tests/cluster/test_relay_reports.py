@@ -1,4 +1,4 @@
-"""What the relay tells the operator: counts, which show in the settings' status, and access tokens that were refused."""
+"""What the relay tells the operator: counts for the settings' status, and access tokens that were refused."""
 
 import smtplib
 from collections.abc import Callable, Iterator

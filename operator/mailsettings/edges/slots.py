@@ -118,6 +118,10 @@ class LeasedSlots:
         self._held: dict[HeldSlot, asyncio.Task[None]] = {}
         self._releasing: set[asyncio.Task[None]] = set()
 
+    def count(self) -> int:
+        """How many are held."""
+        return len(self._held)
+
     async def take(self, credential: str, limits: MailboxLimits) -> HeldSlot | None:
         """The right to one more connection; None: there is none now, and where others have more they are asked for one.
 

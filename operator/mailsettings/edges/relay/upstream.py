@@ -325,6 +325,11 @@ class Pool:
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._of)
+
     # Turns
 
     async def _await_turn(self, tenant: str) -> _Place:
@@ -626,6 +631,11 @@ class Pools:
         if credential not in self._pools:
             self._pools[credential] = Pool(credential, self._services)
         return self._pools[credential]
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return sum(pool.connections for pool in self._pools.values())
 
     async def close(self) -> None:
         """Ends all connections that nobody has."""
