@@ -45,8 +45,8 @@ def test_the_status_of_both_levels_counts_messages(
             client.send_message(foreign)
 
     def counted(name: str, where: str | None) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = ((kube.settings(name, where) or {}).get("status") or {}).get("relay")
-        return found
+        relay: dict[str, Any] = ((kube.settings(name, where) or {}).get("status") or {}).get("relay") or {}
+        return relay.get("messages")
 
     # What was sent after the first report is in the next one, a minute later.
     for name, where in (("mail", namespace), (system, None)):

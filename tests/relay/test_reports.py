@@ -88,32 +88,32 @@ class TestTotal:
         first = self.counted(message(), denied())
         second = self.counted(message(), message(Outcome.REFUSED, code=554), since=later, at=later)
         other = self.counted(message(settings="other"))
-        found = total([first, second, other], ["acme.mail"], None)
-        assert found is not None
-        assert (found.since, found.accepted, found.denied, found.refused) == ("2026-11-23T03:00:00Z", 2, 1, 1)
+        found = total([first, second, other], ["acme.mail"], RelayStatus())
+        messages = found.messages
+        assert messages is not None
+        assert (messages.since, messages.accepted, messages.denied) == ("2026-11-23T03:00:00Z", 2, 1)
+        assert (messages.refused, messages.failed, messages.unknown) == (1, 0, 0)
         assert found.last_refusal is not None
         assert (found.last_refusal.outcome, found.last_refusal.code) == ("refused", 554)
 
     def test_logins_are_added_up(self) -> None:
-        found = total([self.counted(message(), message(settings="other"))], ["acme.mail", "acme.other"], None)
-        assert found is not None
-        assert found.accepted == 2
+        found = total([self.counted(message(), message(settings="other"))], ["acme.mail", "acme.other"], RelayStatus())
+        assert found.messages is not None
+        assert found.messages.accepted == 2
 
     def test_without_news_all_stays(self) -> None:
-        before = total([self.counted(denied())], ["acme.mail"], None)
+        before = total([self.counted(denied())], ["acme.mail"], RelayStatus())
         assert total([], ["acme.mail"], before) is before
-        assert total([self.counted(message(settings="x"))], ["acme.mail"], None) is None
+        assert total([self.counted(message(settings="x"))], ["acme.mail"], RelayStatus()) == RelayStatus()
 
     def test_the_last_refusal_stays_until_there_is_another(self) -> None:
-        before = total([self.counted(denied())], ["acme.mail"], None)
+        before = total([self.counted(denied())], ["acme.mail"], RelayStatus())
         after = total([self.counted(message())], ["acme.mail"], before)
-        assert isinstance(before, RelayStatus)
-        assert isinstance(after, RelayStatus)
         assert after.last_refusal == before.last_refusal
-        assert after.denied == 0
+        assert after.messages is not None
+        assert after.messages.denied == 0
         old = self.counted(denied(code=551), at=NOW - timedelta(hours=1))
         again = total([old], ["acme.mail"], before)
-        assert isinstance(again, RelayStatus)
         assert again.last_refusal == before.last_refusal
 
 

@@ -14,6 +14,7 @@ from mailsettings.controller.relay_reports import RENEWAL_PAUSE_S, STATUS_PAUSE_
 from mailsettings.controller.store import SettingsRecord, Store
 from mailsettings.core.digest import checksum
 from mailsettings.core.relay.report import Counts, Report
+from mailsettings.core.relaying import Passwords
 from mailsettings.edges.relay_reports import Reports
 from tests.support.relay import bundle
 
@@ -32,6 +33,7 @@ class Record:
 class Login:
     owner: str
     credential: str
+    passwords: Passwords
 
 
 class Known:
@@ -40,12 +42,17 @@ class Known:
     def __init__(self) -> None:
         self.records = {"tenant": Record(OWN, "tenant"), "system": Record(SYSTEM, "system")}
         self.token = "first"
+        self.rotation: str | None = None
+        self.undelivered: str | None = None
 
     def settings_by_uid(self, uid: str) -> Record | None:
         return self.records.get(uid)
 
     def login(self, username: str) -> Login | None:
-        return Login("tenant", "system") if username == "acme.mail" else None
+        return Login("tenant", "system", Passwords(rotation=self.rotation)) if username == "acme.mail" else None
+
+    def pending(self, username: str) -> str | None:
+        return self.undelivered if username == "acme.mail" else None
 
     def usernames(self, credential: str) -> list[str]:
         return ["acme.mail"] if credential == "system" else []
@@ -81,14 +88,20 @@ async def asked(known: Known) -> Asked:
     return Asked(known)
 
 
+def accepted(found: RelayStatus | None) -> int:
+    assert found is not None
+    assert found.messages is not None
+    assert found.messages.since == SINCE
+    return found.messages.accepted
+
+
 class TestStatus:
     async def test_both_levels_are_told(self, asked: Asked) -> None:
         asked.seen(2)
         assert sorted(asked.later) == sorted([(OWN, 0.0), (SYSTEM, 0.0)])
         for uid in ("tenant", "system"):
             found = asked.status(None, uid)
-            assert found is not None
-            assert (found.accepted, found.since) == (2, SINCE)
+            assert accepted(found) == 2
 
     async def test_nothing_new_asks_for_nothing(self, asked: Asked) -> None:
         asked.seen(2)
@@ -102,21 +115,34 @@ class TestStatus:
         first = asked.status(None)
         asked.seen(2)
         asked.later.clear()
-        assert asked.status(first) is first
+        assert asked.status(first) == first
         [(key, after_s)] = asked.later
         assert key == OWN
         assert 0 < after_s <= STATUS_PAUSE_S
         monkeypatch.setattr(relay_reports, "STATUS_PAUSE_S", 0.0)
         second = asked.status(first)
-        assert second is not None
-        assert second.accepted == 2
-        assert asked.status(second) is second
+        assert accepted(second) == 2
+        assert asked.status(second) == second
 
     async def test_who_has_no_login_there_has_no_status(self, asked: Asked) -> None:
         asked.seen(1)
         before = asked.status(None)
         assert asked.reports.status(cast("SettingsRecord", Record(tenant_key("acme", "other"), "x")), before) is None
         assert asked.reports.status(cast("SettingsRecord", Record(OWN, "another uid")), before) is None
+
+    async def test_a_new_password_shows_at_once_when_it_is_delivered(self, asked: Asked, known: Known) -> None:
+        first = asked.status(None)
+        assert first is not None
+        assert (first.username, first.last_handled_request, first.messages) == ("acme.mail", None, None)
+        known.rotation, known.undelivered = "now", "password"
+        assert asked.status(first) == first
+        known.undelivered = None
+        second = asked.status(first)
+        assert second is not None
+        assert second.last_handled_request == "now"
+        system = asked.status(None, "system")
+        assert system is not None
+        assert (system.username, system.last_handled_request) == (None, None)
 
 
 class TestRefusedTokens:

@@ -300,7 +300,7 @@ class RelayRefusal(StatusModel):
     """Why it could not be passed on, in one word."""
 
 
-class RelayStatus(StatusModel):
+class RelayMessages(StatusModel):
     """What became of the messages that came to the relay, as its present replicas have counted them."""
 
     since: Time
@@ -315,6 +315,17 @@ class RelayStatus(StatusModel):
     """How many could not be passed on, which the application was told."""
     unknown: LargeCount
     """Of how many the mail server did not say whether it took them."""
+
+
+class RelayStatus(StatusModel):
+    """The login at the relay, and what became of the messages that came there."""
+
+    username: str | None = None
+    """The login; absent on a cluster object."""
+    last_handled_request: str | None = None
+    """The value of the annotation mailsettings.dev/rotate-requested-at that the present password was made for."""
+    messages: RelayMessages | None = None
+    """How many there were; absent before the first. It lags behind by a minute or two."""
     last_refusal: RelayRefusal | None = None
     """The last one that was not accepted."""
 
@@ -372,8 +383,7 @@ class ServerStatus(ReportedStatus):
     test_mails: TestMailsStatus | None = None
     """How many test mails were sent lately."""
     relay: RelayStatus | None = None
-    """What the relay has sent with these settings; on a cluster object for all that inherit them. It lags behind by a
-    minute or two."""
+    """What the relay has sent with these settings; on a cluster object for all that inherit them."""
 
 
 class MailServerSettingsStatus(ServerStatus):

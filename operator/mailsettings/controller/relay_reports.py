@@ -67,6 +67,18 @@ class RelayReports:
         if not usernames:
             self._written_s.pop(record.uid, None)
             return None
+        known = before or RelayStatus()
+        return self._counted(record, usernames, known).model_copy(update=self._identity(record, usernames))
+
+    def _identity(self, record: SettingsRecord, usernames: list[str]) -> dict[str, str | None]:
+        if record.key.kind is Kind.CLUSTER:
+            return {}
+        login = self.relay.login(usernames[0])
+        handled = login.passwords.rotation if login is not None else None
+        is_delivered = self.relay.pending(usernames[0]) is None
+        return {"username": usernames[0], **({"last_handled_request": handled} if is_delivered else {})}
+
+    def _counted(self, record: SettingsRecord, usernames: list[str], before: RelayStatus) -> RelayStatus:
         wanted = total(self._reports.counts.values(), usernames, before)
         if wanted == before:
             return before

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 
 from mailsettings.api import names
-from mailsettings.api.status import RelayRefusal, RelayStatus
+from mailsettings.api.status import RelayMessages, RelayRefusal, RelayStatus
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.relay.audit import AuditRecord, Outcome
 
@@ -156,8 +156,10 @@ class Counting:
         return Report(since=format_time(self._since), tenants=dict(self._tenants))
 
 
-def total(reports: Iterable[Report], usernames: Iterable[str], before: RelayStatus | None) -> RelayStatus | None:
+def total(reports: Iterable[Report], usernames: Iterable[str], before: RelayStatus) -> RelayStatus:
     """What the replicas have counted of some logins; what was known before where no replica has counted any.
+
+    Who they are is left as it was.
 
     Args:
         reports: Of the replicas that there are.
@@ -170,18 +172,18 @@ def total(reports: Iterable[Report], usernames: Iterable[str], before: RelayStat
         return before
     counts = [each for _, each in found]
     last = max((each.last for each in counts if each.last is not None), key=lambda each: each.time, default=None)
-    known = before.last_refusal if before is not None else None
+    known = before.last_refusal
     if last is not None and (known is None or last.time >= known.time):
         known = _refusal(last)
-    return RelayStatus(
+    messages = RelayMessages(
         since=min(report.since for report, _ in found),
         accepted=sum(each.accepted for each in counts),
         denied=sum(each.denied for each in counts),
         refused=sum(each.refused for each in counts),
         failed=sum(each.failed for each in counts),
         unknown=sum(each.unknown for each in counts),
-        last_refusal=known,
     )
+    return before.model_copy(update={"messages": messages, "last_refusal": known})
 
 
 def _refusal(last: Refusal) -> RelayRefusal:

@@ -55,7 +55,7 @@ async def _main(options: argparse.Namespace, terminal: Terminal) -> Outcome:
         }
         with told(f"change {title(document)}"):
             document = await connection.api.merge(path, patch)
-        terminal.tick(f"waiting for a new token of {title(document)}")
+        terminal.tick(f"waiting for {title(document)}")
         return await _wait(connection.api, path, document, request, options.timeout.total_seconds())
 
 
