@@ -12,7 +12,7 @@ from mailsettings.api.providers import MailboxLimits
 from mailsettings.core.slots import RESERVED_S, Ask, Budget, SeenSlot, Take, next_step
 from mailsettings.edges.relay.server import Options
 from tests.support.relay import ACCOUNT, SENDER, RawClient, bundle, eventually, running, tenant
-from tests.support.smtp_server import close, scripted_server
+from tests.support.smtp_server import Peer, close, scripted_server
 
 MAIL: Final = f"MAIL FROM:<{SENDER}>".encode()
 LIMITS: Final = {"connections": 3, "messagesPerMinute": 30}
@@ -238,6 +238,24 @@ async def test_the_budget_of_a_slot_holds_and_refusals_cost_nothing() -> None:
             await eventually(lambda: slots.held[0].budget.spent(0) == 0)
         for _ in range(2):
             assert (await send(client)).startswith("250")
+        assert (await client.say(MAIL)).startswith("451 4.3.2")
+
+
+async def test_a_message_counts_though_the_connection_ends_with_it() -> None:
+    async def last(peer: Peer) -> None:
+        await peer.say(b"250 2.0.0 kept\r\n")
+        await peer.close()
+
+    slots, options = Places(1, lambda: Budget(2)), Options(upstream_wait_s=0.05)
+    async with (
+        scripted_server({".": last}) as server,
+        running(bundle(server.port, limits=LIMITS), slots=slots, options=options) as relay,
+        RawClient.to(relay) as client,
+    ):
+        await client.log_in()
+        for _ in range(2):
+            assert (await send(client)).startswith("250")
+        assert slots.held[0].budget.spent(asyncio.get_running_loop().time()) == 2
         assert (await client.say(MAIL)).startswith("451 4.3.2")
 
 

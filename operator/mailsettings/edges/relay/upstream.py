@@ -246,7 +246,7 @@ class _Place:
     connection: Connection | None = None
     made_for: Bundle | None = None
     """What the connection was made for."""
-    begun: int = 0
+    begun_before: int = 0
     """How many messages had been begun in the connection when its present user got it."""
     busy: bool = False
     over: bool = False
@@ -294,7 +294,7 @@ class Pool:
         except BaseException:
             self._end_turn(tenant, place)
             raise
-        place.begun = connection.begun
+        place.begun_before = connection.begun
         return connection
 
     def release(self, tenant: str, connection: Connection, *, clean: bool) -> None:
@@ -306,12 +306,14 @@ class Pool:
             clean: Whether no transaction is under way in it.
         """
         place = self._of[connection]
+        if place.slot is not None and connection.begun == place.begun_before:
+            place.slot.budget.give_back()
         if not clean and connection.is_open:
             self._run(self._cleaned(tenant, place, connection))
             return
         if not connection.is_open:
             self._disconnect(place)
-        self._end_turn(tenant, place)
+        self._used(tenant, place)
 
     async def close(self) -> None:
         """Ends all connections that nobody has."""
@@ -381,10 +383,14 @@ class Pool:
             place.slot.budget.begin(self._time())
 
     def _end_turn(self, tenant: str, place: _Place) -> None:
-        self._queue.end(tenant)
-        connection = place.connection
-        if place.slot is not None and (connection is None or connection.begun == place.begun):
+        """A turn ends that came to nothing."""
+        if place.slot is not None:
             place.slot.budget.give_back()
+        self._used(tenant, place)
+
+    def _used(self, tenant: str, place: _Place) -> None:
+        """A turn ends."""
+        self._queue.end(tenant)
         place.busy = False
         if place.over or self._services.closing():
             self._leave(place)
@@ -573,7 +579,7 @@ class Pool:
     async def _cleaned(self, tenant: str, place: _Place, connection: Connection) -> None:
         if not await connection.reset():
             self._disconnect(place)
-        self._end_turn(tenant, place)
+        self._used(tenant, place)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
