@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsettings.api.providers import MailboxLimits
-from mailsettings.core.slots import RESERVED_S, Ask, Budget, SeenSlot, Take, next_step
+from mailsettings.core.slots import LOOK_S, RESERVED_S, Ask, Budget, SeenSlot, Take, next_step
 from mailsettings.edges.relay.server import Options
 from tests.support.relay import ACCOUNT, SENDER, RawClient, bundle, eventually, running, tenant
 from tests.support.smtp_server import Peer, close, scripted_server
@@ -190,6 +190,21 @@ async def test_a_slot_that_somebody_else_wants_goes_after_its_message() -> None:
         assert (await send(client)).startswith("250")
         slots.held[0].end()
         await eventually(lambda: slots.left == 1)
+
+
+async def test_however_many_wait_the_looks_for_a_slot_are_few() -> None:
+    slots, options = Places(0), Options(upstream_wait_s=0.02)
+    async with (
+        scripted_server() as server,
+        running(bundle(server.port, limits=LIMITS), slots=slots, options=options) as relay,
+        RawClient.to(relay) as client,
+    ):
+        await client.log_in()
+        time = asyncio.get_running_loop().time
+        began_s = time()
+        for _ in range(12):
+            assert (await client.say(MAIL)).startswith("451 4.3.2")
+        assert 1 <= len(slots.asked) <= 2 + (time() - began_s) / LOOK_S
 
 
 async def test_a_message_waits_for_a_slot_that_comes_free() -> None:
