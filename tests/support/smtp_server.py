@@ -211,6 +211,10 @@ class _Connection(SMTP):
             self._counted.connected()
         super().connection_made(transport)
 
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False  # aiosmtpd ends its work, and would leave the transport to the garbage collector
+
     def connection_lost(self, error: Exception | None) -> None:
         if self._is_counted:
             self._is_counted = False
