@@ -7,12 +7,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from mailsettings import diagnose
 from mailsettings.config import PREFIX, Config
 from mailsettings.core.documentation import DOCUMENTATION, publish
+
+if TYPE_CHECKING:
+    from mailsettings.edges.kubernetes import Access
 
 DEFAULT_LIVENESS = "http://0.0.0.0:8080/healthz"
 
@@ -55,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Takes mail from clients that log in, and passes it on to the mail server of their bundle,\n"
         "until SIGTERM or SIGINT. Bundles are Secrets of a namespace, which the operator writes, or the files\n"
         "*.json of a folder; changed ones, and a changed certificate, are read without a restart.\n"
-        "Of the variables of 'run' those of the egress policy and of the log level hold.",
+        "Of the variables of 'run' those of the egress policy, of the log level and of the Pod hold.",
         epilog="examples:\n"
         "  mailsettings-operator relay --namespace mailsettings-relay --certificate tls.crt --key tls.key\n"
         "  mailsettings-operator relay --bundles bundles --certificate tls.crt --key tls.key",
@@ -69,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     relay.add_argument("--host", default="0.0.0.0", help="where to listen (default: %(default)s)")  # noqa: S104 - in a Pod
     relay.add_argument("--port", type=int, default=8587, help="for STARTTLS (default: %(default)s)")
     relay.add_argument("--tls-port", type=int, default=8465, metavar="PORT", help="for TLS (default: %(default)s)")
+    relay.add_argument(
+        "--liveness",
+        default="none",
+        metavar="URL",
+        help="where to answer liveness checks, such as http://0.0.0.0:8080/healthz, and beside it readiness checks at\n"
+        "/readyz and Prometheus at /metrics; or 'none' (default: %(default)s)",
+    )
     relay.set_defaults(command=_relay)
     diagnosing = commands.add_parser(
         "diagnose",
@@ -143,6 +154,7 @@ def _relay(options: argparse.Namespace) -> int:
     from mailsettings.edges.errors import described  # noqa: PLC0415
     from mailsettings.edges.relay import run as relay  # noqa: PLC0415
     from mailsettings.edges.relay.server import Options  # noqa: PLC0415
+    from mailsettings.edges.relay_reports import Replica  # noqa: PLC0415
 
     config = _config()
     if config is None:
@@ -151,25 +163,40 @@ def _relay(options: argparse.Namespace) -> int:
     logging.getLogger("mailsettings").setLevel(config.log_level)
     source = options.bundles
     if options.namespace:
-        # Only here: it loads kopf, whose logins the operator has too.
-        from mailsettings.controller.login import access, kubeconfig_path, login  # noqa: PLC0415
-
-        try:
-            source = relay.BundleSecrets(options.namespace, access(login(kubeconfig_path())))
-        except Exception as error:  # noqa: BLE001 - kopf's logins raise many kinds
-            print(f"mailsettings-operator: {described(error)}", file=sys.stderr)  # noqa: T201
-            return 1
+        replica = Replica(config.pod_name or f"relay-{os.getpid()}", config.pod_uid)
+        source = relay.BundleSecrets(options.namespace, _relay_access, replica)
     listeners = [
         relay.Listener(options.host, options.port, implicit_tls=False),
         relay.Listener(options.host, options.tls_port, implicit_tls=True),
     ]
-    place = relay.Place(source, options.certificate, options.key, listeners)
+    liveness = None if options.liveness == "none" else options.liveness
+    place = relay.Place(source, options.certificate, options.key, listeners, liveness)
     try:
         asyncio.run(relay.run(place, config.egress, Options()))
     except OSError as error:
         print(f"mailsettings-operator: {described(error)}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+async def _relay_access() -> "Access":
+    """By a kubeconfig where one is named, as on somebody's machine; else by the Pod's ServiceAccount.
+
+    Raises:
+        OSError: There are no credentials that can be used.
+    """
+    from mailsettings.edges.service_account import access_by_service_account  # noqa: PLC0415
+
+    if not os.environ.get("KUBECONFIG"):
+        return await access_by_service_account()
+    from kubernetes.aio.config import ConfigException  # noqa: PLC0415 - a large library, which no Pod needs
+
+    from mailsettings.edges.kubeconfig import access_by_kubeconfig  # noqa: PLC0415
+
+    try:
+        return await access_by_kubeconfig(os.environ["KUBECONFIG"])
+    except ConfigException as error:
+        raise OSError(f"the kubeconfig cannot be used: {error}") from None
 
 
 def _diagnose(options: argparse.Namespace) -> int:

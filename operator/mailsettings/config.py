@@ -116,6 +116,8 @@ class Config(BaseModel):
     """What this replica calls itself in the Lease, in claims and in events. When empty, the name of its host."""
     docs_url: Annotated[str, AfterValidator(documentation_url)] = DEFAULT_URL
     """The URL at which this folder docs is published: links in conditions, events, pages and diagnoses begin so."""
+    pod_uid: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9-]*$")] = ""
+    """The uid of the relay's Pod, with which its report to the operator goes."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

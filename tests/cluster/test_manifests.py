@@ -361,11 +361,17 @@ def test_container_can_write_nowhere(name: str) -> None:
 
 
 @alone
-def test_relay_reads_its_own_namespace_and_has_tokens_checked_and_nothing_else(client: Client) -> None:
-    """Refresh tokens are in the operator's namespace, tenants' Secrets in theirs."""
+def test_relay_works_in_its_own_namespace_and_has_tokens_checked_and_nothing_else(client: Client) -> None:
+    """Refresh tokens are in the operator's namespace, tenants' Secrets in theirs; of Secrets it writes none."""
     reviews = ("authentication.k8s.io", "tokenreviews", "create")
+    own = {
+        ("", "secrets"): ("list", "watch"),
+        ("", "configmaps"): ("create", "patch"),
+        ("coordination.k8s.io", "leases"): ("get", "list", "create", "patch"),
+        ("discovery.k8s.io", "endpointslices"): ("list", "watch"),
+    }
     places = {
-        RELAY_SYSTEM: {reviews, ("", "secrets", "list"), ("", "secrets", "watch")},
+        RELAY_SYSTEM: {reviews, *((group, plural, verb) for (group, plural), verbs in own.items() for verb in verbs)},
         SYSTEM: {reviews},
         "default": {reviews},
     }

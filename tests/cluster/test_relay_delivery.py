@@ -15,6 +15,7 @@ from mailsettings.core.relay.passwords import verify_password
 from tests.cluster.test_oauth2 import give_secret, oauth2_spec, stored, uid_of
 from tests.support.identity_provider import CLIENT_SECRET, IdentityProvider
 from tests.support.kube import Kube
+from tests.support.plugin import Person
 from tests.support.smtp_server import PASSWORD, MailServer
 
 RELAY: Final = names.RELAY_NAMESPACE
@@ -25,14 +26,14 @@ HOST: Final = f"mailsettings-relay.{RELAY}.svc"
 pytestmark = pytest.mark.usefixtures("operator", "relay_endpoints")
 
 
-def set_endpoints(kube: Kube, *, ready: bool) -> None:
+def set_endpoints(kube: Kube, *, ready: bool, replicas: int = 1) -> None:
     """What Kubernetes itself does as the relay's Pods come and go."""
     body = {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": "mailsettings-relay-test", "labels": {"kubernetes.io/service-name": "mailsettings-relay"}},
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ["10.0.0.9"], "conditions": {"ready": ready}}],
+        "endpoints": [{"addresses": [f"10.0.0.{9 + n}"], "conditions": {"ready": ready}} for n in range(replicas)],
         "ports": [{"name": "submission", "port": 587, "protocol": "TCP"}],
     }
     path = f"{SLICES}/mailsettings-relay-test"
@@ -145,6 +146,24 @@ def test_a_new_password_is_asked_for_and_the_old_one_holds_on(kube: Kube, namesp
     assert len(login.passwords) == 2
     assert verify_password(new, login.passwords[:1])
     assert verify_password(old, login.passwords[1:])
+
+
+def test_the_command_gives_a_tenant_that_inherits_a_new_password(
+    kube: Kube, namespace: str, system: str, somebody: Callable[..., Person]
+) -> None:
+    inherit(kube, namespace, system)
+    old = delivered(kube, namespace)["password"]
+    kube.wait_ready("mail", namespace)
+    with somebody("edit").runs("rotate", "mail") as running:
+        assert (running.wait(), running.err) == (0, "")
+        out = " ".join(running.out.split())
+    assert out.startswith(f"Renewed: The Secret has a new password for {namespace}.mail at the relay")
+    new = delivered(kube, namespace)["password"]
+    assert new != old
+    assert new not in out
+    login = told(kube, uid_of(kube, system), f"{namespace}.mail")
+    assert login is not None
+    assert verify_password(new, login.passwords[:1])
 
 
 @pytest.mark.parametrize("how", ["edited", "deleted"])

@@ -352,3 +352,39 @@ def test_a_password_in_the_wrong_place_is_not_repeated() -> None:
     text = f"{TENANT}spec: {{mailFrom: hunter2, auth: {{basic: {{password: hunter2, passwordSecretRef: hunter2}}}}}}"
     assert "hunter2" not in yaml.safe_dump([list(each) for each in said(text)])
     assert len(said(text)) == 3
+
+
+# --- the relay ---
+
+RELAYED: Final = "connection: {host: mail.acme.example}, mailFrom: a@acme.example"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{TENANT}spec: {{output: {{delivery: Relay}}}}",
+        f"{TENANT}spec: {{{RELAYED}, output: {{delivery: Relay}}, policy: {{rateLimits: '10:60'}}}}",
+        f"{TENANT}spec: {{policy: {{sending: Blocked}}}}",
+        f"{CLUSTER}spec: {{{RELAYED}, tenants: {{delivery: Relay, policy: {{maxMessageSize: 10Mi}}}}}}",
+    ],
+)
+def test_delivery_by_the_relay_is_valid(text: str) -> None:
+    assert said(text) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "part"),
+    [
+        ("output: {delivery: relay}", "spec.output.delivery", "'Credentials' or 'Relay'"),
+        (f"{RELAYED}, policy: {{sending: Blocked}}", "spec.policy", "output.delivery"),
+        ("policy: {rateLimits: '1000'}", "spec.policy.rateLimits", "such as 1000:60,10000:3600"),
+        ("policy: {maxMessageSize: 10M}", "spec.policy.maxMessageSize", "such as 10Mi"),
+        ("policy: {recipientDomains: ['@acme.example']}", "spec.policy.recipientDomains[0]", "a domain"),
+        ("policy: {sending: Never}", "spec.policy.sending", "'Allowed' or 'Blocked'"),
+        ("policy: {ratelimits: '10:60'}", "spec.policy.ratelimits", ""),
+    ],
+)
+def test_what_is_wrong_about_delivery_by_the_relay_is_told(spec: str, field: str, part: str) -> None:
+    [(line, path, message)] = said(f"{TENANT}spec: {{{spec}}}")
+    assert (line, path) == (4, field)
+    assert part in message

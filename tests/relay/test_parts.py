@@ -5,6 +5,7 @@ import json
 import os
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,11 +16,12 @@ from mailsettings.core.relay.replies import Repetition
 from mailsettings.core.relay.reviews import MAX_SOURCES, ReviewRates
 from mailsettings.edges.relay.channel import Channel, ClientGoneError
 from mailsettings.edges.relay.interfaces import Account
-from mailsettings.edges.relay.local import FolderBundles, UnsharedRates
+from mailsettings.edges.relay.local import FolderBundles, LocalRates
 from mailsettings.edges.relay.server import Certificate
+from mailsettings.edges.relay_endpoints import ready_replicas
 from tests.support.listening import listening
-from tests.support.relay import ACCOUNT, RawClient, bundle, eventually, running, tenant
-from tests.support.smtp_server import certificate, scripted_server
+from tests.support.relay import ACCOUNT, bundle, running, tenant
+from tests.support.smtp_server import certificate
 
 
 class TestFairness:
@@ -233,7 +235,7 @@ async def test_tls_does_not_begin_behind_what_was_said_in_the_clear() -> None:
 
 
 async def test_rates_follow_the_settings() -> None:
-    rates = UnsharedRates()
+    rates = LocalRates()
 
     def account(limits: str) -> Account:
         given = bundle(9, tenant={"rateLimits": limits})
@@ -245,43 +247,37 @@ async def test_rates_follow_the_settings() -> None:
     assert await rates.take(account("2:3600")) is None
 
 
-class Places:
-    """Permits so many connections, and knows how many there are."""
-
-    def __init__(self, limit: int) -> None:
-        self.left = limit
-        self.asked: list[tuple[str, int]] = []
-
-    async def take(self, credential: str, limit: int) -> "Places | None":
-        self.asked.append((credential, limit))
-        if not self.left:
-            return None
-        self.left -= 1
-        return self
-
-    def free(self) -> None:
-        self.left += 1
+async def test_replicas_share_the_rates_of_the_settings() -> None:
+    given = bundle(9, tenant={"rateLimits": "4:3600"})
+    account = Account(given.tenants[0], given, given.tenants[0].policy)
+    there = 2
+    rates = [LocalRates(lambda: there) for _ in range(2)]
+    for _ in range(2):
+        assert [await each.take(account) for each in rates] == [None, None]
+    assert [str(await each.take(account)) for each in rates] == ["4:3600", "4:3600"]
+    there = 0  # nobody knows of this process: it is there all the same
+    assert await LocalRates(lambda: there).take(account) is None
 
 
-async def test_a_connection_has_a_slot_as_long_as_it_stands() -> None:
-    slots = Places(1)
-    async with scripted_server() as server:
-        async with running(bundle(server.port), slots=slots) as relay:
-            async with RawClient.to(relay) as first, RawClient.to(relay) as second:
-                await first.log_in()
-                await second.log_in()
-                await first.begin()
-                assert slots.left == 0
-                assert (await second.say(b"MAIL FROM:<no-reply@acme.example>")).startswith("451 4.3.2")
-            await eventually(lambda: slots.left == 1)
-        assert slots.asked[0] == ("system", 8)
-    async with scripted_server() as server, running(bundle(server.port), slots=slots) as relay:
-        async with RawClient.to(relay) as client:
-            await client.log_in()
-            await client.begin()
-            await client.say(b"From: no-reply@acme.example\r\n\r\n.")
-        assert slots.left == 0
-    assert slots.left == 1
+@pytest.mark.parametrize(
+    ("endpoints", "ready"),
+    [
+        ([], 0),
+        ([{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}, {"addresses": ["10.0.0.2"]}], 2),
+        ([{"addresses": ["10.0.0.1"], "conditions": {"ready": False}}, {"addresses": ["10.0.0.2"]}], 1),
+        ([{"addresses": ["10.0.0.1"], "conditions": {}, "targetRef": {"uid": "a"}}], 1),
+        (
+            [
+                {"addresses": ["10.0.0.1"], "targetRef": {"uid": "a"}},
+                {"addresses": ["fd::1"], "targetRef": {"uid": "a"}},
+            ],
+            1,
+        ),
+        (None, 0),
+    ],
+)
+def test_replicas_are_counted_by_pods(endpoints: list[Any] | None, ready: int) -> None:
+    assert len(ready_replicas({"endpoints": endpoints})) == ready
 
 
 def test_who_has_asked_about_tokens_is_known_of_so_many_sources() -> None:

@@ -287,6 +287,18 @@ class TestRates:
         assert taken == [None, None, None, RateLimit(3, 100)]
         assert buckets.take(35) is None
 
+    @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 3)), max_size=80), st.integers(1, 5), st.integers(1, 10))
+    def test_replicas_together_have_a_bucket_or_one_message_each(
+        self, steps: list[tuple[float, int]], capacity: int, period: int
+    ) -> None:
+        """What docs/relay.md says of the worst overshoot."""
+        replicas = [Buckets([RateLimit(capacity, period)], 0) for _ in range(4)]
+        now, passed = 0.0, 0
+        for gap, number in steps:
+            now += gap
+            passed += replicas[number].take(now, replicas=4) is None
+        assert passed <= max(capacity, 4) + now * capacity / period + 1e-6
+
     @given(st.lists(st.floats(0, 5), max_size=60), st.integers(1, 5), st.integers(1, 10))
     def test_never_more_than_the_bucket_and_what_flows_in(self, gaps: list[float], capacity: int, period: int) -> None:
         buckets, now, taken = Buckets([RateLimit(capacity, period)], 0), 0.0, 0

@@ -48,20 +48,20 @@ class Process:
         return self.process.wait(WITHIN_S)
 
 
-def start(folder: Path, own: Certificate) -> subprocess.Popen[str]:
+def start(folder: Path, own: Certificate, *more: str) -> subprocess.Popen[str]:
     (folder / "tls.crt").write_text(own.chain_pem)
     (folder / "tls.key").write_text(own.key_pem)
     files = ["--bundles", folder / "bundles", "--certificate", folder / "tls.crt", "--key", folder / "tls.key"]
     where = ["--host", LOOPBACK, "--port", "0", "--tls-port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "operator"), "MAILSETTINGS_EGRESS_ALLOW": "127.0.0.0/8:*"}
-    command = [sys.executable, "-m", "mailsettings", "relay", *map(str, files), *where]
+    command = [sys.executable, "-m", "mailsettings", "relay", *map(str, files), *where, *more]
     with (folder / "log").open("w") as log:
         return subprocess.Popen(command, env=environment, stderr=log, stdout=log, text=True)
 
 
-async def started(folder: Path) -> Process:
+async def started(folder: Path, *more: str) -> Process:
     own = certificate(LOOPBACK)
-    process = start(folder, own)
+    process = start(folder, own, *more)
     log = folder / "log"
     async with asyncio.timeout(WITHIN_S):
         while log.read_text().count("listening on") < 2:

@@ -13,7 +13,7 @@ from mailsettings.core.relay.audit import AuditRecord
 from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.passwords import hash_password, new_password
 from mailsettings.edges.relay.interfaces import Rates, Reviewer, Slots, Tokens
-from mailsettings.edges.relay.local import MemoryBundles, NoReviewer, NoTokens, UnsharedRates, UnsharedSlots
+from mailsettings.edges.relay.local import LocalRates, MemoryBundles, NoReviewer, NoTokens, UnsharedSlots
 from mailsettings.edges.relay.server import Options, Parts, Relay
 from tests.support.listening import LOOPBACK
 from tests.support.smtp_probe import ALLOW_LOOPBACK
@@ -107,7 +107,7 @@ async def running(
         tokens=tokens or NoTokens(),
         reviewer=reviewer or NoReviewer(),
         slots=slots or UnsharedSlots(),
-        rates=rates or UnsharedRates(),
+        rates=rates or LocalRates(),
         sink=sink,
     )
     relay = Relay(parts, own.context, options or Options())

@@ -150,11 +150,14 @@ class MailServer:
     ehlo_names: list[str] = field(default_factory=list)
     connections: int = 0
     open_connections: int = 0
+    most_connections: int = 0
+    """At a time."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def connected(self) -> None:
         self.connections += 1
         self.open_connections += 1
+        self.most_connections = max(self.most_connections, self.open_connections)
 
     def disconnected(self) -> None:
         self.open_connections -= 1
@@ -248,6 +251,10 @@ class _Connection(SMTP):
             self._is_counted = True
             self._counted.connected()
         super().connection_made(transport)
+
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False  # aiosmtpd ends its work, and would leave the transport to the garbage collector
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._is_counted:

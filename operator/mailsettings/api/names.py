@@ -22,6 +22,9 @@ DEFAULT_SETTINGS: Final = "default"
 FIELD_MANAGER: Final = "mailsettings-operator"
 """The operator's name in server-side apply, and the component that its events come from."""
 
+RELAY_FIELD_MANAGER: Final = "mailsettings-relay"
+"""The name under which the relay writes."""
+
 PLUGIN_FIELD_MANAGER: Final = "kubectl-mailsettings"
 """The name under which a person's `kubectl mailsettings` writes."""
 
@@ -95,6 +98,23 @@ BUNDLE_PREFIX: Final = "bundle-"
 
 LABEL_BUNDLE_OF: Final = f"{GROUP}/relay-bundle-of"
 """On a Secret of type `BUNDLE_TYPE`: the uid of the settings whose mail server it leads to."""
+
+SLOT_PREFIX: Final = "slot-"
+"""Of the names of the Leases, in the relay's namespace, that stand for the connections that a provider permits."""
+
+LABEL_SLOT_OF: Final = f"{GROUP}/slot-of"
+"""On such a Lease: the uid of the settings whose login it is about."""
+
+ANNOTATION_WANTED: Final = f"{GROUP}/slot-wanted-by"
+"""On such a Lease: who waits for its holder to give it up."""
+
+ANNOTATION_SPENT: Final = f"{GROUP}/slot-messages"
+"""On such a Lease that nobody holds: how many messages were begun under it in the minute before it was given up."""
+
+LABEL_REPORT: Final = f"{GROUP}/relay-report"
+"""On a ConfigMap in the relay's namespace: `"true"` where it is what a replica reports."""
+
+REPORT_PREFIX: Final = "report-"
 
 RELAY_TLS_NAME: Final = "mailsettings-relay-tls"
 """The Secret, in the relay's namespace, with the relay's certificate."""

@@ -53,6 +53,11 @@ class MailboxLimits:
     messages_per_minute: int
 
     @property
+    def messages_per_minute_of_slot(self) -> int:
+        """How many of them may go through each of the connections: so that all together never send more."""
+        return max(1, self.messages_per_minute // self.connections)
+
+    @property
     def probe_connections(self) -> int:
         """How many of them probes may have."""
         return max(1, self.connections // LEFT_TO_APPLICATIONS)
@@ -109,6 +114,12 @@ CUSTOM: Final = "Custom"
 SENDGRID: Final = "SendGrid"
 GOOGLE: Final = "Google"
 OFFICE365: Final = "Office365"
+
+
+def provider_of(provider: str, host: str) -> str:
+    """Whose server it is, also where the settings say Custom and name a provider's host."""
+    return provider if provider != CUSTOM else _BY_HOST.get(host.lower().removesuffix("."), CUSTOM)
+
 
 BEYOND_SENDING: Final = {"https://mail.google.com/": "also reads and deletes what is in the mailbox"}
 """OAuth2 scopes that permit more than sending, and what."""
@@ -225,4 +236,8 @@ PROVIDERS: Final[dict[str, Provider]] = {
             "At most 3 connections and 30 messages a minute for each mailbox.",
         ),
     ),
+}
+
+_BY_HOST: Final = {
+    endpoint.host: name for name, provider in PROVIDERS.items() for endpoint in provider.endpoints.values()
 }

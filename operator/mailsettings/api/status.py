@@ -284,6 +284,59 @@ class OAuth2Status(StatusModel):
     """Why the last attempt failed; absent when it did not."""
 
 
+LargeCount = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
+
+
+class RelayRefusal(StatusModel):
+    """A message that the relay did not get accepted."""
+
+    time: Time
+    """When it was."""
+    outcome: str
+    """denied: by a rule of the relay's; refused: by the mail server; failed: it could not be passed on; unknown: the
+    mail server did not say whether it took it."""
+    code: Count
+    """The reply code that the application got."""
+    enhanced_code: str | None = None
+    """The enhanced status code (RFC 3463), where there was one."""
+    message: str
+    """The text of that reply."""
+    rule: str | None = None
+    """Which rule denied it, by the name of its field."""
+    fault: str | None = None
+    """Why it could not be passed on, in one word."""
+
+
+class RelayMessages(StatusModel):
+    """What became of the messages that came to the relay, as its present replicas have counted them."""
+
+    since: Time
+    """When the first of those replicas was started; one that ends takes its counts along."""
+    accepted: LargeCount
+    """How many the mail server took."""
+    denied: LargeCount
+    """How many a rule did not let pass."""
+    refused: LargeCount
+    """How many the mail server refused."""
+    failed: LargeCount
+    """How many could not be passed on, which the application was told."""
+    unknown: LargeCount
+    """Of how many the mail server did not say whether it took them."""
+
+
+class RelayStatus(StatusModel):
+    """The login at the relay, and what became of the messages that came there."""
+
+    username: str | None = None
+    """The login; absent on a cluster object."""
+    last_handled_request: str | None = None
+    """The value of the annotation mailsettings.dev/rotate-requested-at that the present password was made for."""
+    messages: RelayMessages | None = None
+    """How many there were; absent before the first. It lags behind by a minute or two."""
+    last_refusal: RelayRefusal | None = None
+    """The last one that was not accepted."""
+
+
 class TenantFailure(StatusModel):
     """A namespace that provision Always cannot serve."""
 
@@ -334,6 +387,8 @@ class ServerStatus(ReportedStatus):
     """The OAuth2 token."""
     probe: ProbeStatus | None = None
     """The last probe and the next."""
+    relay: RelayStatus | None = None
+    """What the relay has sent with these settings; on a cluster object for all that inherit them."""
 
 
 class MailServerSettingsStatus(ServerStatus):

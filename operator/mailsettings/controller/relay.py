@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from mailsettings.api import names
+from mailsettings.api.providers import MailboxLimits
 from mailsettings.controller.keys import COALESCE_SECONDS, RELAY_SWEEP, Key, bundle_key
 from mailsettings.core.digest import checksum
 from mailsettings.core.relay.bundle import Bundle
@@ -118,6 +119,20 @@ class Relay:
         """The login at a mail server as it is known at present, without tenants."""
         known = self._upstreams.get(credential)
         return known.bundle if known is not None else None
+
+    def usernames(self, credential: str) -> list[str]:
+        """Who sends through a login at a mail server."""
+        return [username for username, login in self._logins.items() if login.credential == credential]
+
+    def is_used(self, credential: str) -> bool:
+        """Whether somebody sends through a login at a mail server."""
+        return any(login.credential == credential for login in self._logins.values())
+
+    def limits(self, credential: str) -> MailboxLimits | None:
+        """What the provider permits a login at a mail server; None: it states no limit, or nobody sends through it."""
+        known = self._upstreams.get(credential)
+        limits = known.bundle.mailbox_limits if known is not None else None
+        return limits if limits is not None and self.is_used(credential) else None
 
     def renew_login(self, bundle: Bundle) -> None:
         """The login at a mail server has another access token, and nothing else changes."""

@@ -29,11 +29,13 @@ from mailsettings.controller.leftovers import give_back
 from mailsettings.controller.login import Login, access, kubeconfig_path, login
 from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.mail_tests import MailTests
+from mailsettings.controller.probe_slots import with_slot
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.queue import WorkerEndedError, WorkQueue, retry_delay
 from mailsettings.controller.reconcile.dispatch import reconcile
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.relay import Relay
+from mailsettings.controller.relay_reports import RelayReports
 from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store, namespace_record, secret_record
@@ -53,7 +55,7 @@ from mailsettings.edges.errors import described
 from mailsettings.edges.federation import federated_token
 from mailsettings.edges.fence import Fence
 from mailsettings.edges.health import Health
-from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path, endpoint_slices_path
+from mailsettings.edges.kubernetes import ApiError, KubernetesApi, core_collection_path
 from mailsettings.edges.lease import LeaseStore
 from mailsettings.edges.mail_ledger import MailLedger
 from mailsettings.edges.metadata_watch import (
@@ -65,15 +67,16 @@ from mailsettings.edges.metadata_watch import (
     deletions,
     in_short,
     watch,
-    watch_objects,
 )
 from mailsettings.edges.oauth2.tokens import IdentityProviders
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.relay_bundles import BundleStore
 from mailsettings.edges.relay_certificate import RelayCertificates, relay_hosts
-from mailsettings.edges.relay_endpoints import has_ready_endpoint
+from mailsettings.edges.relay_endpoints import watch_replicas
+from mailsettings.edges.relay_reports import watch_reports
 from mailsettings.edges.sealing import Sealer
+from mailsettings.edges.slots import LeasedSlots
 from mailsettings.edges.token_store import TokenStore
 from mailsettings.edges.trial import probe
 
@@ -274,6 +277,8 @@ class _Operator:
             port,
             audit_recipients=config.relay_audit_recipients,
         )
+        self._reports = RelayReports(self._store, self._relay, self._asked, self._asked_after)
+        self._slots = LeasedSlots(api, config.relay_namespace, holder=identity, logger=LOGGER)
         self._services = Services(
             api=api,
             store=self._store,
@@ -301,6 +306,8 @@ class _Operator:
             require_secret_label=config.require_secret_label,
             custom_cloud=config.oauth2_cloud,
             relay=self._relay,
+            slots=self._slots,
+            reports=self._reports,
             certificates=RelayCertificates(
                 api, config.namespace, config.relay_namespace, hosts=relay_hosts(config.relay_namespace, host)
             ),
@@ -331,6 +338,7 @@ class _Operator:
                 group.create_task(self._watch_secrets()),
                 group.create_task(self._watch_config_maps()),
                 group.create_task(self._watch_relay()),
+                group.create_task(self._watch_reports()),
                 group.create_task(self._watch_namespaces()),
                 *(group.create_task(self._watch_deletions(kind, path)) for kind, path in _PATHS.items()),
                 group.create_task(self._lead()),
@@ -382,13 +390,18 @@ class _Operator:
         hold = await self._ledger.look(request.mail) if request.mail is not None else None
         if hold is not None:
             return withheld(request, hold)
-        return await probe(
+        return await with_slot(
             request,
-            progress,
-            obtain=self._providers.obtain,
-            permit=self._ledger.count,
-            policy=self._config.egress,
-            deadline=self._config.probe_deadline,
+            lambda: probe(
+                request,
+                progress,
+                obtain=self._providers.obtain,
+                permit=self._ledger.count,
+                policy=self._config.egress,
+                deadline=self._config.probe_deadline,
+            ),
+            slots=self._slots,
+            limits_of=self._relay.limits,
         )
 
     async def _reconcile(self, key: Key) -> None:
@@ -412,18 +425,12 @@ class _Operator:
 
     async def _watch_relay(self) -> None:
         """Whether a replica of the relay takes connections."""
-        path = endpoint_slices_path(self._config.relay_namespace)
-        selector = f"kubernetes.io/service-name={names.RELAY_SERVICE}"
-        ready: dict[str, bool] = {}
-        async for event in watch_objects(self._api, path, LOGGER, label_selector=selector):
-            match event:
-                case Listed(items):
-                    ready = {item["metadata"]["name"]: has_ready_endpoint(item) for item in items}
-                case Changed(item):
-                    ready[item["metadata"]["name"]] = has_ready_endpoint(item)
-                case Deleted(item):
-                    ready.pop(item["metadata"]["name"], None)
-            self._relay.set_ready(ready=any(ready.values()))
+        async for count in watch_replicas(self._api, self._config.relay_namespace, LOGGER):
+            self._relay.set_ready(ready=count > 0)
+
+    async def _watch_reports(self) -> None:
+        async for reports in watch_reports(self._api, self._config.relay_namespace, LOGGER):
+            self._reports.seen(reports)
 
     def _relay_secret_seen(self, name: str, version: str) -> None:
         if name == names.RELAY_TLS_NAME:

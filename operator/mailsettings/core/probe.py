@@ -4,11 +4,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
 
 from mailsettings.api.conditions import Reason, explained
 from mailsettings.api.probe import ProbeMode
-from mailsettings.api.providers import CUSTOM, PROVIDERS
+from mailsettings.api.providers import CUSTOM, provider_of
 from mailsettings.core.clock import format_time
 from mailsettings.core.oauth2.request import TokenRequest
 from mailsettings.core.sender_dns import Sender
@@ -83,17 +82,13 @@ class ProbeRequest:
     """In place of `credentials`: they have to be got first."""
     provider: str = CUSTOM
     """Whose server it is, as the settings say: providers mean different things by the same words."""
+    slots_of: str | None = None
+    """The uid of the settings whose slots its connection is one of; None: of none."""
 
     @property
     def known_provider(self) -> str:
         """Whose server it is, also where the settings say Custom and name a known host."""
-        host = self.server.host.lower().removesuffix(".")
-        return self.provider if self.provider != CUSTOM else _PROVIDERS_BY_HOST.get(host, CUSTOM)
-
-
-_PROVIDERS_BY_HOST: Final = {
-    endpoint.host: name for name, provider in PROVIDERS.items() for endpoint in provider.endpoints.values()
-}
+        return provider_of(self.provider, self.server.host)
 
 
 @dataclass(frozen=True, slots=True)

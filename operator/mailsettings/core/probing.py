@@ -134,12 +134,13 @@ def probe_subject(
         mail=mail,
         provider=settings.effective.provider,
         sender=sender_of(settings) if checks_sender else None,
+        slots_of=uid,
     )
     content = asdict(request)
     content["server"]["timeout"] = settings.server.timeout.total_seconds()
     if settings.server.proxy is None:
         del content["server"]["proxy"]  # so that settings without one are not all tested anew when the operator is
-    del content["wish"]  # saved settings have none
+    del content["wish"], content["slots_of"]  # saved settings have no wish; and slots are no matter of the outcome
     if request.sender is None:
         del content["sender"]
     if mail is not None:
@@ -156,7 +157,7 @@ def probe_subject(
         fingerprint=digest(content),
         requested_at=requested_at,
         token=token,
-        limits=PROVIDERS[settings.effective.provider].limits,
+        limits=PROVIDERS[request.known_provider].limits,
     )
 
 

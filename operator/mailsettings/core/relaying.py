@@ -8,7 +8,7 @@ from typing import Final
 from mailsettings.api import names
 from mailsettings.api.conditions import Reason
 from mailsettings.api.delivery import Delivery
-from mailsettings.api.providers import CUSTOM, TlsMode
+from mailsettings.api.providers import CUSTOM, PROVIDERS, TlsMode, provider_of
 from mailsettings.api.scalars import lower_ascii
 from mailsettings.api.sending import ForeignSender, Sending, SendingPolicy, TenantPolicy, parse_size
 from mailsettings.api.spec import MailServerSettingsSpec
@@ -17,7 +17,7 @@ from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding, failed
 from mailsettings.core.mailbox import parse_mailbox
-from mailsettings.core.relay.bundle import Bundle, BundleLogin, BundleProxy, BundleServer, BundleTenant
+from mailsettings.core.relay.bundle import Bundle, BundleLimits, BundleLogin, BundleProxy, BundleServer, BundleTenant
 from mailsettings.core.relay.passwords import hash_password, new_password, verify_password
 from mailsettings.core.server import BearerToken, Credentials, Login, Proxy, Server
 from mailsettings.core.tenancy import pattern_within, sender_permitted
@@ -158,7 +158,15 @@ def upstream_bundle(settings: ResolvedSettings, credential: str) -> Bundle:
         level=settings.effective.source,
         server=_server(settings.server),
         login=_login(settings.credentials, expires_at),
+        limits=_limits(settings),
     )
+
+
+def _limits(settings: ResolvedSettings) -> BundleLimits | None:
+    limits = PROVIDERS[provider_of(settings.effective.provider, settings.server.host)].limits
+    if limits is None:
+        return None
+    return BundleLimits(connections=limits.connections, messages_per_minute=limits.messages_per_minute)
 
 
 def with_login(bundle: Bundle, settings: ResolvedSettings) -> Bundle:

@@ -1,9 +1,41 @@
-"""Whether the relay is there: the endpoints of its Service."""
+"""Which replicas of the relay are there: the endpoints of its Service."""
 
-from mailsettings.edges.kubernetes import Json
+import logging
+from collections.abc import AsyncIterator
+
+from mailsettings.api import names
+from mailsettings.edges.kubernetes import Json, KubernetesApi, endpoint_slices_path
+from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, watch_objects
 
 
-def has_ready_endpoint(endpoint_slice: Json) -> bool:
-    """Whether some endpoint takes connections. Source: Kubernetes, EndpointSlices: no `ready` counts as ready."""
-    endpoints = endpoint_slice.get("endpoints") or ()
-    return any((endpoint.get("conditions") or {}).get("ready", True) is not False for endpoint in endpoints)
+def ready_replicas(endpoint_slice: Json) -> set[str]:
+    """Those that take connections, each by one name, whatever addresses it has.
+
+    Source: Kubernetes, EndpointSlices: no `ready` counts as ready.
+    """
+    return {
+        (endpoint.get("targetRef") or {}).get("uid") or endpoint["addresses"][0]
+        for endpoint in endpoint_slice.get("endpoints") or ()
+        if (endpoint.get("conditions") or {}).get("ready", True) is not False
+    }
+
+
+async def watch_replicas(api: KubernetesApi, namespace: str, logger: logging.Logger) -> AsyncIterator[int]:
+    """How many replicas are ready, now and whenever something changes, for ever.
+
+    Args:
+        api: The connection.
+        namespace: The relay's.
+        logger: Is told of trouble.
+    """
+    ready: dict[str, set[str]] = {}
+    selector = f"kubernetes.io/service-name={names.RELAY_SERVICE}"
+    async for event in watch_objects(api, endpoint_slices_path(namespace), logger, label_selector=selector):
+        match event:
+            case Listed(items):
+                ready = {item["metadata"]["name"]: ready_replicas(item) for item in items}
+            case Changed(item):
+                ready[item["metadata"]["name"]] = ready_replicas(item)
+            case Deleted(item):
+                ready.pop(item["metadata"]["name"], None)
+        yield len(set().union(*ready.values()))

@@ -84,7 +84,13 @@ async def authorize(
         failure,
         now=now,
         seed=record.uid,
-        urgency=lifecycle.urgency_of(stored, failure, probed, record.rotation),
+        urgency=lifecycle.urgency_of(
+            stored,
+            failure,
+            probed,
+            record.rotation,
+            relayed=stored is not None and services.reports.is_refused(record, stored.access_token),
+        ),
         awaited=lifecycle.awaited_consent(
             subject,
             page,

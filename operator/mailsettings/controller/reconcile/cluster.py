@@ -75,6 +75,7 @@ async def reconcile_cluster(services: Services, record: SettingsRecord) -> None:
         effective=effective_status(effective),
         oauth2=authorization.status,
         probe=probing.status,
+        relay=services.reports.status(record, before.relay),
         tenants=_tenants(services, system) if services.store.settled else before.tenants,
     )
     await write_status(services, record, before, after, findings)

@@ -9,7 +9,7 @@ from mailsettings.controller.reconcile.cluster import reconcile_cluster
 from mailsettings.controller.reconcile.mailservertest import reconcile_mail_test
 from mailsettings.controller.reconcile.namespace import reconcile_namespace
 from mailsettings.controller.reconcile.relay_certificate import reconcile_certificate
-from mailsettings.controller.reconcile.relaying import sweep_logins
+from mailsettings.controller.reconcile.relaying import sweep_logins, sweep_slots
 from mailsettings.controller.reconcile.revoking import finish, set_finalizer
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.reconcile.tenant import reconcile_tenant
@@ -43,6 +43,7 @@ async def _sweep(services: Services, _: Key) -> None:
 async def _reconcile_bundle(services: Services, key: Key) -> None:
     if key == RELAY_SWEEP:
         sweep_logins(services)
+        await sweep_slots(services)
     else:
         await services.relay.write(key.name)
 

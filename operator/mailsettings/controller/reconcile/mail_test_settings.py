@@ -39,6 +39,8 @@ class Testable:
     resolved: ResolvedSettings
     described_as: str
     """For the test mail."""
+    uid: str | None = None
+    """Of the settings whose login it is; None: the test brings its own."""
     wish: TokenWish | None = None
     """The token that is to be got first, for the test alone."""
     inherited: bool = False
@@ -85,7 +87,7 @@ async def _brought(services: Services, key: Key, spec: MailServerTestSpec, names
         return resolved
     subject = subject_of(services, resolved)
     wish = token_wish(subject) if subject is not None else None
-    return Testable(resolved, str(key), wish)
+    return Testable(resolved, str(key), wish=wish)
 
 
 async def _system(services: Services, key: Key, namespace: Namespace) -> Testable | Finding:
@@ -152,7 +154,7 @@ async def _accepted(
 def _inherited(key: Key, system: SystemSettings, effective: EffectiveSettings) -> Testable | Finding:
     credentials, resolved = inherited(system, effective)
     if resolved is not None:
-        return Testable(resolved, str(key), inherited=True, tenants=system.tenants)
+        return Testable(resolved, str(key), system.uid, inherited=True, tenants=system.tenants)
     return credentials if system.authorized is None else mirrored(system, system.authorized, "Authorized")
 
 
@@ -175,7 +177,7 @@ async def _own(
     if isinstance(resolved, Finding):
         return resolved
     ready = await with_live_token(services, record.uid, resolved)
-    return Testable(ready, str(record.key)) if ready is not None else _unauthorized(record)
+    return Testable(ready, str(record.key), record.uid) if ready is not None else _unauthorized(record)
 
 
 async def _resolved(

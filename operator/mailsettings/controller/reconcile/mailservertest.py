@@ -6,6 +6,7 @@ interrupted. What is written then is different each time: to a write that change
 whatever the version is (measured).
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
@@ -184,6 +185,7 @@ class _Test:
             wish=found.wish,
             checks_sender=self._services.checks_sender,
         )
+        request = replace(request, slots_of=found.uid)
         subject = _subject(self._record, request, found.resolved.effective.provider)
         tests = self._services.mail_tests
         tests.begin(self._key, subject)

@@ -9,6 +9,7 @@ from mailsettings.api import names
 from mailsettings.api.conditions import Reason
 from mailsettings.api.output import ClusterOutput
 from mailsettings.controller.keys import Key, Kind
+from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.delivery import Owner
@@ -22,7 +23,7 @@ from mailsettings.core.relaying import (
     upstream_bundle,
     with_login,
 )
-from mailsettings.edges.kubernetes import Json, core_path
+from mailsettings.edges.kubernetes import ApiError, Json, core_path
 from mailsettings.edges.relay_bundles import RelayLogin
 
 
@@ -186,6 +187,20 @@ def sweep_logins(services: Services) -> None:
         return owner.key.kind is not Kind.CLUSTER or login.tenant.namespace in store.namespaces
 
     services.relay.sweep(is_alive, lambda uid: store.settings_by_uid(uid) is not None)
+
+
+async def sweep_slots(services: Services) -> None:
+    """Removes the slots of logins at mail servers that the relay does not send with any more.
+
+    Raises:
+        ApiError: the API server is in trouble; try again.
+    """
+    try:
+        await services.slots.sweep(services.relay.is_used)
+    except ApiError as error:
+        if not (error.is_not_found or error.is_refusal):
+            raise
+        LOGGER.debug("slots are not looked at: %s", error)  # the relay is not installed
 
 
 def release_login(services: Services, namespace: str, settings_name: str, owner: str) -> None:

@@ -13,6 +13,7 @@ from mailsettings.controller.keys import Key
 from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.probes import ProbeRunner
 from mailsettings.controller.relay import Relay
+from mailsettings.controller.relay_reports import RelayReports
 from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import Store
@@ -21,6 +22,7 @@ from mailsettings.core.oauth2.state import Flows
 from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.kubernetes import KubernetesApi
 from mailsettings.edges.relay_certificate import RelayCertificates
+from mailsettings.edges.slots import LeasedSlots
 from mailsettings.edges.token_store import TokenStore
 
 
@@ -62,6 +64,8 @@ class Services:
     custom_cloud: Cloud | None
     """The cloud that the administrator has defined."""
     relay: Relay
+    slots: LeasedSlots
+    reports: RelayReports
     certificates: RelayCertificates
     revokes_tokens: bool
     """Whether refresh tokens are revoked when their settings are deleted."""

@@ -95,6 +95,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
         binding=_binding(held, secret_name),
         oauth2=assessment.authorization.status,
         probe=probing.status,
+        relay=services.reports.status(record, before.relay),
     )
     await write_status(services, record, before, after, findings)
     settle(services, record, probing, assessment.authorization)

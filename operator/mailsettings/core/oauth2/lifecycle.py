@@ -272,7 +272,12 @@ def record(finished: FailedRenewal, before: OAuth2Failure | None, digest: Digest
 
 
 def urgency_of(
-    stored: StoredToken | None, failure: OAuth2Failure | None, probe: ProbeStatus | None, requested: str | None
+    stored: StoredToken | None,
+    failure: OAuth2Failure | None,
+    probe: ProbeStatus | None,
+    requested: str | None,
+    *,
+    relayed: bool = False,
 ) -> Urgency:
     """Whether a token is to be renewed ahead of its time.
 
@@ -281,10 +286,11 @@ def urgency_of(
         failure: How the last attempts failed.
         probe: What the status says of the probe.
         requested: The annotation by which a person asks for a renewal.
+        relayed: Whether it is the relay that was refused the token.
     """
     if is_asked_for(requested, stored, failure):
         return Urgency.ASKED
-    return Urgency.REFUSED if is_refused(stored, probe) else Urgency.USUAL
+    return Urgency.REFUSED if relayed or is_refused(stored, probe) else Urgency.USUAL
 
 
 def is_refused(stored: StoredToken | None, probe: ProbeStatus | None) -> bool:

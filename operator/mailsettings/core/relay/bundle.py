@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from mailsettings.api.connection import ProxyProtocol
-from mailsettings.api.providers import TlsMode
+from mailsettings.api.providers import MailboxLimits, TlsMode
 from mailsettings.api.scalars import FromPattern, Host, Mailbox, NamespaceName, Port, Username
 from mailsettings.api.sending import RATE_LIMITS_PATTERN, ForeignSender
 from mailsettings.core import server as upstream
@@ -111,6 +111,14 @@ class BundleTenant(_Model):
         )
 
 
+class BundleLimits(_Model):
+    """What the provider permits a login, over all who use it."""
+
+    connections: Annotated[int, Field(ge=1, le=1000)]
+    """At a time."""
+    messages_per_minute: Annotated[int, Field(ge=1)]
+
+
 class Bundle(_Model):
     """One login at one mail server."""
 
@@ -123,14 +131,17 @@ class Bundle(_Model):
     login: BundleLogin | None = None
     """None: the mail server wants none."""
     connections: Annotated[int, Field(ge=1, le=1000)] = 8
-    """How many there may be at a time."""
+    """How many a replica may have at a time, where the provider states no limit."""
+    limits: BundleLimits | None = None
+    """None: the provider states none."""
     tenants: Annotated[tuple[BundleTenant, ...], AfterValidator(_distinct)] = ()
 
     @property
-    def share(self) -> int:
-        """How many of the connections one namespace may hold at a time: where there are others, one is left to them."""
-        shared = any(tenant.namespace != self.tenants[0].namespace for tenant in self.tenants)
-        return max(1, self.connections - 1) if shared else self.connections
+    def mailbox_limits(self) -> MailboxLimits | None:
+        """What the provider permits; None: it states no limit."""
+        if self.limits is None:
+            return None
+        return MailboxLimits(self.limits.connections, self.limits.messages_per_minute)
 
     @property
     def upstream_server(self) -> upstream.Server:

@@ -27,6 +27,11 @@ class FairQueue(Generic[T]):
         """How many turns are taken."""
         return self._running.total()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self._count
+
     def waits(self, tenant: str) -> bool:
         """Whether the tenant waits already."""
         return tenant in self._waiting

@@ -16,7 +16,7 @@ class RelayFault(StrEnum):
     TOKEN = "token"
     """There is no access token."""
     BUSY = "busy"
-    """All permitted connections to the mail server are in use."""
+    """All permitted connections to the mail server are in use, or as many messages sent as it permits."""
     GARBAGE = "garbage"
     """The mail server said what is no reply to the command."""
     OUTCOME_UNKNOWN = "outcomeUnknown"
@@ -39,7 +39,7 @@ REPLIES: Final = {
     RelayFault.UNREACHABLE: Reply(451, "the mail server cannot be reached; try again later", "4.4.1"),
     RelayFault.LOGIN: Reply(451, "the mail server refuses the relay's login; try again later", "4.7.0"),
     RelayFault.TOKEN: Reply(451, "there is no access token for the mail server; try again later", "4.7.0"),
-    RelayFault.BUSY: Reply(451, "all connections to the mail server are in use; try again later", "4.3.2"),
+    RelayFault.BUSY: Reply(451, "the mail server permits no more at present; try again later", "4.3.2"),
     RelayFault.GARBAGE: Reply(451, "the mail server's answer makes no sense; try again later", "4.5.0"),
     RelayFault.OUTCOME_UNKNOWN: Reply(451, "the mail server did not say whether it took the message", "4.4.2"),
     # The one exception: trying again would not help.

@@ -52,11 +52,18 @@ class Buckets:
         self.limits = tuple(limits)
         self._buckets = [_Bucket(limit.capacity, now_s) for limit in limits]
 
-    def take(self, now_s: float) -> RateLimit | None:
-        """Takes one from each; None. Where one of them is empty it takes nothing and says which."""
+    def take(self, now_s: float, *, replicas: int = 1) -> RateLimit | None:
+        """Takes one from each; None. Where one of them is empty it takes nothing and says which.
+
+        Args:
+            now_s: The present time.
+            replicas: How many count for themselves: each has that part of every limit. Even a part that is less than
+                one message lets one through, only less often.
+        """
         for limit, bucket in zip(self.limits, self._buckets, strict=True):
-            gained = max(0.0, now_s - bucket.at_s) * limit.capacity / limit.period_s
-            bucket.level = min(limit.capacity, bucket.level + gained)
+            part = limit.capacity / replicas
+            gained = max(0.0, now_s - bucket.at_s) * part / limit.period_s
+            bucket.level = min(max(1.0, part), bucket.level + gained)
             bucket.at_s = now_s
         for limit, bucket in zip(self.limits, self._buckets, strict=True):
             if bucket.level < 1:

@@ -1,12 +1,15 @@
 """What the relay wants from its surroundings; Kubernetes is one way to give it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from mailsettings.api.providers import MailboxLimits
 from mailsettings.core.relay.audit import AuditRecord
 from mailsettings.core.relay.bundle import Bundle, BundleTenant
 from mailsettings.core.relay.policy import Policy
 from mailsettings.core.relay.rates import RateLimit
+from mailsettings.core.slots import Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,9 @@ class Bundles(Protocol):
 
     def bundle(self, credential: str) -> Bundle | None:
         """The bundle of a login at a mail server, as it is at present. It must not wait."""
+
+    def is_shared(self, credential: str) -> bool:
+        """Whether tenants of several namespaces use a login at a mail server."""
 
 
 class Tokens(Protocol):
@@ -49,6 +55,13 @@ class Reviewer(Protocol):
 class Slot(Protocol):
     """The right to one connection."""
 
+    @property
+    def budget(self) -> Budget:
+        """How many messages may be begun under it."""
+
+    def when_over(self, tell: Callable[[], None]) -> None:
+        """Has it told, once, that the slot is to be freed as soon as can be."""
+
     def free(self) -> None:
         """Gives it back. It must not wait."""
 
@@ -56,12 +69,12 @@ class Slot(Protocol):
 class Slots(Protocol):
     """Counts the connections of all replicas to a login at a mail server."""
 
-    async def take(self, credential: str, limit: int) -> Slot | None:
-        """The right to one more connection; None: others have them all.
+    async def take(self, credential: str, limits: MailboxLimits) -> Slot | None:
+        """The right to one more connection; None: there is none now. It neither fails nor takes long.
 
         Args:
             credential: Names the login.
-            limit: How many there may be at a time, everywhere.
+            limits: How many there may be at a time, everywhere.
         """
 
 

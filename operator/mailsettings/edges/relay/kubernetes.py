@@ -5,16 +5,22 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Callable
 from typing import Final
 
 import aiohttp
 
 from mailsettings.api import names
+from mailsettings.core.digest import checksum
 from mailsettings.core.relay.bundle import Bundle, BundleError, parse_bundle
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_collection_path
 from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, watch_objects
 from mailsettings.edges.relay.local import LOGGER, MemoryBundles
 from mailsettings.edges.relay_bundles import BUNDLE_KEY
+from mailsettings.edges.relay_endpoints import watch_replicas
+
+RENEWED_WITHIN_S: Final = 20.0
+"""How long a message waits for another access token."""
 
 TOKEN_REVIEWS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 
@@ -37,6 +43,8 @@ class SecretBundles(MemoryBundles):
         self._read: dict[str, Bundle] = {}
         self.listed = asyncio.Event()
         """Is set once all that there is has been read."""
+        self.changed = asyncio.Event()
+        """Is set with the next change, and then another one is put in its place."""
 
     async def keep_loaded(self) -> None:
         """Follows the changes, until it is cancelled."""
@@ -50,6 +58,8 @@ class SecretBundles(MemoryBundles):
                 case Deleted(item):
                     self._read.pop(item["metadata"]["name"], None)
             self.replace(self._read[name] for name in sorted(self._read))
+            self.changed.set()
+            self.changed = asyncio.Event()
             if isinstance(event, Listed):
                 self.listed.set()
 
@@ -72,21 +82,58 @@ class SecretBundles(MemoryBundles):
             LOGGER.warning("%s: %s", name, error)
 
 
-class SecretTokens:
-    """Access tokens come with the bundles: the operator renews them before they run out."""
+class Replicas:
+    """How many replicas there are."""
 
-    def __init__(self, bundles: SecretBundles) -> None:
+    def __init__(self, api: KubernetesApi, namespace: str) -> None:
+        """Nothing is known yet.
+
+        Args:
+            api: The connection.
+            namespace: The relay's.
+        """
+        self._api = api
+        self._namespace = namespace
+        self.ready = 1
+        """Those that take connections."""
+
+    async def keep_counted(self) -> None:
+        """Follows the changes, until it is cancelled."""
+        async for count in watch_replicas(self._api, self._namespace, LOGGER):
+            self.ready = count
+
+
+class SecretTokens:
+    """Access tokens come with the bundles: the operator renews them before they run out, and when they were refused."""
+
+    def __init__(self, bundles: SecretBundles, refused: Callable[[str, str], None]) -> None:
         """Tokens of these.
 
         Args:
             bundles: Where they are.
+            refused: Is told the credential and a digest of a token that was refused, and has the operator told.
         """
         self._bundles = bundles
+        self._refused = refused
 
-    async def renewed(self, bundle: Bundle) -> Bundle | None:
-        """The bundle as it is by now, if it has another access token than the one that was refused."""
-        present = self._bundles.bundle(bundle.credential)
-        return present if present is not None and present.login != bundle.login else None
+    async def renewed(self, bundle: Bundle, within_s: float = RENEWED_WITHIN_S) -> Bundle | None:
+        """The bundle with another access token than the one that was refused, once there is one; None: in vain."""
+        token = bundle.login.access_token if bundle.login is not None else None
+        if token is None:
+            return None
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    changed = self._bundles.changed
+                    present = self._bundles.bundle(bundle.credential)
+                    if present is None or present.login is None:
+                        return None
+                    if present.login.access_token not in (token, None):
+                        return present
+                    self._refused(bundle.credential, checksum(token))
+                    await changed.wait()
+        except TimeoutError:
+            return None
 
 
 class TokenReviewer:

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from mailsettings.api.providers import MailboxLimits
 from mailsettings.core.relay.audit import AuditRecord
 from mailsettings.core.relay.bundle import Bundle, BundleError, parse_bundle, without_doubles
 from mailsettings.core.relay.rates import Buckets, RateLimit
-from mailsettings.edges.relay.interfaces import Account
+from mailsettings.core.slots import Budget
+from mailsettings.edges.relay.interfaces import Account, Sink
 
 LOGGER: Final = logging.getLogger("mailsettings.relay")
 
@@ -29,6 +31,7 @@ class MemoryBundles:
         """
         self._bundles: Mapping[str, Bundle] = {}
         self._accounts: Mapping[str, Account] = {}
+        self._shared: frozenset[str] = frozenset()
         self.replace(bundles)
 
     def replace(self, bundles: Iterable[Bundle]) -> None:
@@ -38,6 +41,10 @@ class MemoryBundles:
         self._accounts = {
             tenant.username: Account(tenant, bundle, tenant.policy) for bundle in bundles for tenant in bundle.tenants
         }
+        namespaces: dict[str, set[str]] = {}
+        for bundle in bundles:  # of one credential there may be several
+            namespaces.setdefault(bundle.credential, set()).update(tenant.namespace for tenant in bundle.tenants)
+        self._shared = frozenset(credential for credential, found in namespaces.items() if len(found) > 1)
 
     def find(self, username: str) -> Account | None:
         """The account of a user name."""
@@ -46,6 +53,10 @@ class MemoryBundles:
     def bundle(self, credential: str) -> Bundle | None:
         """The bundle of a credential."""
         return self._bundles.get(credential)
+
+    def is_shared(self, credential: str) -> bool:
+        """Whether tenants of several namespaces use a credential."""
+        return credential in self._shared
 
 
 class FolderBundles(MemoryBundles):
@@ -115,23 +126,34 @@ class NoReviewer:
 
 
 class _Free:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+
+    def when_over(self, tell: Callable[[], None]) -> None:
+        """Nobody else wants it."""
+
     def free(self) -> None:
         """Nothing was taken."""
 
 
 class UnsharedSlots:
-    """There is one process: its own pools count."""
+    """There is one process: its own pools count the connections."""
 
-    async def take(self, credential: str, limit: int) -> _Free:  # noqa: ARG002 - the interface's
+    async def take(self, credential: str, limits: MailboxLimits) -> _Free:  # noqa: ARG002 - the interface's
         """Always there."""
-        return _Free()
+        return _Free(Budget(limits.messages_per_minute_of_slot))
 
 
-class UnsharedRates:
-    """The counts of one process."""
+class LocalRates:
+    """The counts of one process, which has its part of each limit."""
 
-    def __init__(self) -> None:
-        """Nothing has been counted."""
+    def __init__(self, replicas: Callable[[], int] = lambda: 1) -> None:
+        """Nothing has been counted.
+
+        Args:
+            replicas: How many share the limits at present, this one included.
+        """
+        self._replicas = replicas
         self._buckets: OrderedDict[str, Buckets] = OrderedDict()
 
     async def take(self, account: Account) -> RateLimit | None:
@@ -147,7 +169,34 @@ class UnsharedRates:
         self._buckets[name] = buckets
         if len(self._buckets) > MAX_RATES:
             self._buckets.popitem(last=False)
-        return buckets.take(now)
+        return buckets.take(now, replicas=max(1, self._replicas()))
+
+
+class Sinks:
+    """Tells several."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        """These.
+
+        Args:
+            sinks: Each is told everything.
+        """
+        self._sinks = sinks
+
+    def message(self, record: AuditRecord) -> None:
+        """A message has come to its end."""
+        for sink in self._sinks:
+            sink.message(record)
+
+    def login(self, username: str, *, accepted: bool) -> None:
+        """Somebody has tried to log in."""
+        for sink in self._sinks:
+            sink.login(username, accepted=accepted)
+
+    def upstream_failed(self, credential: str, reason: str) -> None:
+        """There is no connection to a mail server."""
+        for sink in self._sinks:
+            sink.upstream_failed(credential, reason)
 
 
 class LogSink:

@@ -3,23 +3,30 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
+from mailsettings.api import names
 from mailsettings.core.egress import EgressPolicy
+from mailsettings.edges.health import Health
 from mailsettings.edges.kubernetes import Access, KubernetesApi
-from mailsettings.edges.relay.kubernetes import SecretBundles, SecretTokens, TokenReviewer
+from mailsettings.edges.relay.kubernetes import Replicas, SecretBundles, SecretTokens, TokenReviewer
 from mailsettings.edges.relay.local import (
     LOGGER,
     FolderBundles,
+    LocalRates,
     LogSink,
     NoReviewer,
     NoTokens,
-    UnsharedRates,
+    Sinks,
     UnsharedSlots,
 )
+from mailsettings.edges.relay.metrics import Metrics
 from mailsettings.edges.relay.server import Certificate, Options, Parts, Relay
+from mailsettings.edges.relay_reports import Replica, Reporter
+from mailsettings.edges.slots import LeasedSlots
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,10 @@ class BundleSecrets:
     """Bundles in a cluster."""
 
     namespace: str
-    access: Access
+    access: Callable[[], Awaitable[Access]]
+    """Gives the way to the API server."""
+    replica: Replica
+    """Who takes slots and reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,8 @@ class Place:
     """The certificate and its chain, PEM."""
     key: Path
     listeners: Sequence[Listener]
+    liveness: str | None = None
+    """Where health is answered, such as `http://0.0.0.0:8080/healthz`, and beside it `/readyz` and `/metrics`."""
 
 
 async def run(place: Place, egress: EgressPolicy, options: Options) -> None:
@@ -69,22 +81,36 @@ async def run(place: Place, egress: EgressPolicy, options: Options) -> None:
     if isinstance(place.bundles, Path):
         folder = FolderBundles(place.bundles)
         await asyncio.to_thread(folder.load)
-        parts = Parts(folder, egress, NoTokens(), NoReviewer(), UnsharedSlots(), UnsharedRates(), LogSink())
-        await _serve(place, parts, options, folder.keep_loaded(), stopped)
+        metrics = Metrics()
+        sink = Sinks(LogSink(), metrics)
+        parts = Parts(folder, egress, NoTokens(), NoReviewer(), UnsharedSlots(), LocalRates(), sink)
+        await _serve(place, parts, options, [folder.keep_loaded()], metrics, stopped)
         return
-    async with KubernetesApi(place.bundles.access) as api:
-        bundles = SecretBundles(api, place.bundles.namespace)
-        parts = Parts(
-            bundles, egress, SecretTokens(bundles), TokenReviewer(api), UnsharedSlots(), UnsharedRates(), LogSink()
-        )
-        await _serve(place, parts, options, bundles.keep_loaded(), stopped, bundles.listed)
+    async with KubernetesApi(await place.bundles.access(), field_manager=names.RELAY_FIELD_MANAGER) as api:
+        replica, namespace = place.bundles.replica, place.bundles.namespace
+        bundles = SecretBundles(api, namespace)
+        slots = LeasedSlots(api, namespace, holder=f"{replica.name}_{uuid4().hex}", logger=LOGGER)
+        reporter = Reporter(api, namespace, replica, LOGGER)
+        replicas = Replicas(api, namespace)
+        rates = LocalRates(lambda: replicas.ready)
+        tokens = SecretTokens(bundles, reporter.token_refused)
+        metrics = Metrics()
+        metrics.watch("slots", "Connections that the replica holds the right to, where providers count.", slots.count)
+        sink = Sinks(LogSink(), reporter, metrics)
+        parts = Parts(bundles, egress, tokens, TokenReviewer(api), slots, rates, sink)
+        try:
+            watching = [bundles.keep_loaded(), replicas.keep_counted(), reporter.keep_written()]
+            await _serve(place, parts, options, watching, metrics, stopped, bundles.listed)
+        finally:
+            await slots.close()
 
 
 async def _serve(
     place: Place,
     parts: Parts,
     options: Options,
-    watching: Coroutine[None, None, None],
+    watching: Sequence[Coroutine[None, None, None]],
+    metrics: Metrics,
     stopped: asyncio.Event,
     listed: asyncio.Event | None = None,
 ) -> None:
@@ -92,20 +118,29 @@ async def _serve(
     certificate = Certificate(place.chain, place.key)
     relay = Relay(parts, certificate.context, options)
     loop = asyncio.get_running_loop()
-    watches = [loop.create_task(watching), loop.create_task(certificate.keep_loaded())]
+    metrics.watch("clients", "Clients that are connected.", lambda: relay.connections)
+    metrics.watch("upstream_connections", "Connections to mail servers.", lambda: relay.pools.connections)
+    watches = [loop.create_task(each) for each in (*watching, certificate.keep_loaded())]
     try:
-        if listed is not None and not await _first(listed, stopped):
-            return
-        for listener in place.listeners:
+        async with Health(place.liveness, lambda: relay.is_listening, metrics.page):
+            if listed is None or await _first(listed, stopped):
+                await _listen(relay, place.listeners, stopped)
+    finally:
+        for watch in watches:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+
+
+async def _listen(relay: Relay, listeners: Sequence[Listener], stopped: asyncio.Event) -> None:
+    """Takes connections until `stopped`, and finishes what has been begun."""
+    try:
+        for listener in listeners:
             port = await relay.listen(listener.host, listener.port, implicit_tls=listener.implicit_tls)
             LOGGER.info("listening on %s port %d%s", listener.host, port, ", TLS" if listener.implicit_tls else "")
         await stopped.wait()
     finally:
         await relay.close()
-        for watch in watches:
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
 
 
 async def _first(wanted: asyncio.Event, stopped: asyncio.Event) -> bool:

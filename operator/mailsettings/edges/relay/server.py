@@ -209,6 +209,11 @@ class Relay:
         return bound
 
     @property
+    def is_listening(self) -> bool:
+        """Whether it takes connections."""
+        return bool(self._listeners) and not self._closing
+
+    @property
     def connections(self) -> int:
         """How many clients there are."""
         return len(self._clients)

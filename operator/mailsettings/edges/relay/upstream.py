@@ -21,6 +21,7 @@ from mailsettings.core.relay.faults import RelayFault, judged
 from mailsettings.core.relay.message import END
 from mailsettings.core.relay.replies import Repetition, Reply
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
+from mailsettings.core.slots import LOOK_S
 from mailsettings.edges.relay.interfaces import Bundles, Sink, Slot, Slots, Tokens
 from mailsettings.edges.smtp import OpenFailedError, open_client
 
@@ -83,6 +84,8 @@ class Connection:
         self.extensions = frozenset(name.lower() for name in client.esmtp_extensions)
         self.used = False
         """Whether a message has gone through it."""
+        self.begun = 0
+        """How many messages have been begun in it."""
 
     @property
     def is_open(self) -> bool:
@@ -108,6 +111,7 @@ class Connection:
         response = await self._said(protocol.execute_command(b"DATA"))
         if response.code != aiosmtplib.SMTPStatus.start_input:
             return self._judged(response)
+        self.begun += 1
         self._reply = asyncio.get_running_loop().create_task(protocol.read_response())
         return None
 
@@ -233,10 +237,21 @@ def _secrets(login: Login | None, server: Server) -> list[str]:
             return proxy
 
 
-@dataclass(slots=True)
-class _Idle:
-    connection: Connection
-    timer: asyncio.TimerHandle
+@dataclass(eq=False, slots=True)
+class _Place:
+    """Room for one connection."""
+
+    slot: Slot | None
+    """None: the provider states no limit."""
+    connection: Connection | None = None
+    made_for: Bundle | None = None
+    """What the connection was made for."""
+    begun_before: int = 0
+    """How many messages had been begun in the connection when its present user got it."""
+    busy: bool = False
+    over: bool = False
+    """Whether its slot is to be freed as soon as can be."""
+    timer: asyncio.TimerHandle | None = None
 
 
 class Pool:
@@ -251,13 +266,17 @@ class Pool:
         """
         self._credential = credential
         self._services = services
-        self._queue: FairQueue[asyncio.Future[None]] = FairQueue(per_tenant=64, total=1024)
-        self._idle: list[_Idle] = []
-        self._slots: dict[Connection, Slot] = {}
-        self._of: dict[Connection, Bundle] = {}
+        self._time = asyncio.get_running_loop().time
+        self._queue: FairQueue[asyncio.Future[_Place]] = FairQueue(per_tenant=64, total=1024)
+        self._places: list[_Place] = []
+        """Those that were used last come last."""
+        self._of: dict[Connection, _Place] = {}
         self._renewed: Bundle | None = None
         self._held: tuple[float, RelayFault, Bundle] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.Task[None] | None = None
+        self._look_at_s = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def acquire(self, tenant: str, *, fresh: bool = False) -> Connection:
         """A connection, to be given back by `release`.
@@ -269,12 +288,14 @@ class Pool:
         Raises:
             UpstreamError: There is none.
         """
-        await self._await_turn(tenant)
+        place = await self._await_turn(tenant)
         try:
-            return self._reused(fresh=fresh) or await self._opened()
+            connection = self._reused(place, fresh=fresh) or await self._opened(place)
         except BaseException:
-            self._end_turn(tenant)
+            self._end_turn(tenant, place)
             raise
+        place.begun_before = connection.begun
+        return connection
 
     def release(self, tenant: str, connection: Connection, *, clean: bool) -> None:
         """Gives a connection back.
@@ -284,56 +305,187 @@ class Pool:
             connection: Which.
             clean: Whether no transaction is under way in it.
         """
-        if clean:
-            self._keep(tenant, connection)
-        elif connection.is_open:
-            self._run(self._cleaned(tenant, connection))
-        else:
-            self._discard(connection)
-            self._end_turn(tenant)
+        place = self._of[connection]
+        if place.slot is not None and connection.begun == place.begun_before:
+            place.slot.budget.give_back()
+        if not clean and connection.is_open:
+            self._run(self._cleaned(tenant, place, connection))
+            return
+        if not connection.is_open:
+            self._disconnect(place)
+        self._used(tenant, place)
 
     async def close(self) -> None:
         """Ends all connections that nobody has."""
-        for idle in self._idle:
-            idle.timer.cancel()
-            await idle.connection.quit()
-            self._forget(idle.connection)
-        self._idle.clear()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for place in [place for place in self._places if not place.busy]:
+            self._leave(place)
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._of)
 
     # Turns
 
-    async def _await_turn(self, tenant: str) -> None:
+    async def _await_turn(self, tenant: str) -> _Place:
         bundle = self._bundle()
-        free = self._queue.running < bundle.connections
         # Those who wait while there is room have their share: they wait for themselves alone.
-        if free and self._queue.turns(tenant) < bundle.share and not self._queue.waits(tenant):
-            self._queue.begin(tenant)
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._queue.turns(tenant) < self._share(bundle) and not self._queue.waits(tenant):
+            place = self._usable(bundle)
+            if place is not None:
+                self._begin_turn(tenant, place)
+                return place
+        turn: asyncio.Future[_Place] = asyncio.get_running_loop().create_future()
         if not self._queue.push(tenant, turn):
             raise UpstreamError(RelayFault.BUSY)
+        self._look_for_more()
         try:
             async with asyncio.timeout(self._services.wait_s):
-                await turn
+                return await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self._end_turn(tenant)
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._end_turn(tenant, turn.result())
             self._queue.drop(tenant, turn)
             if isinstance(error, TimeoutError):
                 raise UpstreamError(RelayFault.BUSY) from None
             raise
 
-    def _end_turn(self, tenant: str) -> None:
+    def _share(self, bundle: Bundle) -> int:
+        """How many connections one namespace may have at a time: where there are others, one is left to them."""
+        there = len(self._places) if bundle.limits is not None else bundle.connections
+        return max(1, there - 1) if self._services.bundles.is_shared(self._credential) else max(1, there)
+
+    def _usable(self, bundle: Bundle) -> _Place | None:
+        """A place in which a message may be begun now: better one with a connection, and that used last."""
+        limited, now_s = bundle.limits is not None, self._time()
+        there = [place for place in self._places if (place.slot is not None) == limited]
+        free = [place for place in there if not (place.busy or place.over) and _pause_s(place, now_s) <= 0]
+        for place in reversed(free):
+            if place.connection is not None and place.connection.is_open:
+                return place
+        if free:
+            return free[-1]
+        return self._added(None) if not limited and len(there) < bundle.connections else None
+
+    def _begin_turn(self, tenant: str, place: _Place) -> None:
+        self._queue.begin(tenant)
+        place.busy = True
+        if place.timer is not None:
+            place.timer.cancel()
+        if place.slot is not None:
+            place.slot.budget.begin(self._time())
+
+    def _end_turn(self, tenant: str, place: _Place) -> None:
+        """A turn ends that came to nothing."""
+        if place.slot is not None:
+            place.slot.budget.give_back()
+        self._used(tenant, place)
+
+    def _used(self, tenant: str, place: _Place) -> None:
+        """A turn ends."""
         self._queue.end(tenant)
+        place.busy = False
+        if place.over or self._services.closing():
+            self._leave(place)
+        else:
+            self._places.remove(place)
+            self._places.append(place)
+            self._rest(place)
+        self._next_turns()
+
+    def _next_turns(self) -> None:
         bundle = self._services.bundles.bundle(self._credential)
-        # Where it is gone, those who wait find out.
-        limit, share = (bundle.connections, bundle.share) if bundle else (1, 1)
-        while self._queue.running < limit and (found := self._queue.pop(share)) is not None:
+        if bundle is None:
+            while (found := self._queue.pop(self._queue.running + 1)) is not None:
+                if not found[1].done():
+                    found[1].set_exception(UpstreamError(RelayFault.SETTINGS))
+            return
+        while self._queue.waiting and (place := self._usable(bundle)) is not None:
+            found = self._queue.pop(self._share(bundle))
+            if found is None:
+                break
             waiting, turn = found
             if not turn.done():
-                self._queue.begin(waiting)
-                turn.set_result(None)
+                self._begin_turn(waiting, place)
+                turn.set_result(place)
+        if self._queue.waiting:
+            self._look_for_more()
+            self._wake_later()
+
+    def _wake_later(self) -> None:
+        """Looks again when a place's budget lets another message begin."""
+        now_s = self._time()
+        pauses = [_pause_s(place, now_s) for place in self._places if not place.busy]
+        pause_s = min((pause for pause in pauses if pause > 0), default=None)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if pause_s is not None:
+            self._alarm = asyncio.get_running_loop().call_later(pause_s, self._next_turns)
+
+    # Places
+
+    def _added(self, slot: Slot | None) -> _Place:
+        place = _Place(slot)
+        self._places.append(place)
+        self._rest(place)
+        return place
+
+    def _rest(self, place: _Place) -> None:
+        """It goes, unless it is used before long."""
+        place.timer = asyncio.get_running_loop().call_later(self._services.idle_s, self._leave, place)
+
+    def _leave(self, place: _Place) -> None:
+        if place.busy or place not in self._places:
+            return
+        if place.timer is not None:
+            place.timer.cancel()
+        self._places.remove(place)
+        self._run(self._left(place))
+
+    async def _left(self, place: _Place) -> None:
+        if place.connection is not None:
+            await place.connection.quit()
+            self._forget(place)
+        if place.slot is not None:
+            place.slot.free()
+
+    def _look_for_more(self) -> None:
+        """Begins to look for another slot, if there may be one."""
+        bundle = self._services.bundles.bundle(self._credential)
+        if self._looking is None and bundle is not None and bundle.limits is not None:
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        """Looks for slots while somebody waits, seldom enough that no server is flooded, however often that begins."""
+        try:
+            while self._queue.waiting and await self._may_look():
+                bundle = self._services.bundles.bundle(self._credential)
+                limits = bundle.mailbox_limits if bundle is not None else None
+                if limits is None or len(self._places) >= limits.connections:
+                    return
+                slot = await self._services.slots.take(self._credential, limits)
+                if slot is not None:
+                    place = self._added(slot)
+                    slot.when_over(lambda place=place: self._over(place))  # type: ignore[misc]
+                    self._next_turns()
+        finally:
+            self._looking = None
+
+    async def _may_look(self) -> bool:
+        await asyncio.sleep(max(0.0, self._look_at_s - self._time()))
+        self._look_at_s = self._time() + LOOK_S
+        return bool(self._queue.waiting)
+
+    def _over(self, place: _Place) -> None:
+        place.over = True
+        self._leave(place)
 
     # Connections
 
@@ -343,37 +495,41 @@ class Pool:
             raise UpstreamError(RelayFault.SETTINGS)
         return bundle
 
-    def _reused(self, *, fresh: bool) -> Connection | None:
-        wanted = self._bundle()
-        while self._idle:
-            idle = self._idle.pop()
-            idle.timer.cancel()
-            if idle.connection.is_open and self._is_for(idle.connection, wanted) and not fresh:
-                return idle.connection
-            self._run(self._quit(idle.connection))
+    def _reused(self, place: _Place, *, fresh: bool) -> Connection | None:
+        connection, wanted = place.connection, self._bundle()
+        if connection is None:
+            return None
+        if connection.is_open and self._is_for(place, wanted) and not fresh:
+            return connection
+        self._run(connection.quit())
+        self._forget(place)
         return None
 
-    async def _opened(self) -> Connection:
+    def _disconnect(self, place: _Place) -> None:
+        """What it has is a connection no more."""
+        if place.connection is not None:
+            place.connection.abort()
+            self._forget(place)
+
+    def _forget(self, place: _Place) -> None:
+        if place.connection is not None:
+            del self._of[place.connection]
+            place.connection = None
+
+    async def _opened(self, place: _Place) -> Connection:
         bundle = self._bundle()
-        now = asyncio.get_running_loop().time()
+        now = self._time()
         if self._held is not None and self._held[0] > now and self._held[2] is bundle:
             raise UpstreamError(self._held[1])
-        slot = await self._services.slots.take(self._credential, bundle.connections)
-        if slot is None:
-            raise UpstreamError(RelayFault.BUSY)
         try:
             connection = await self._connected(bundle)
         except UpstreamError as error:
-            slot.free()
             hold_s = HOLD_S.get(error.fault, 0.0)
-            self._held = (asyncio.get_running_loop().time() + hold_s, error.fault, bundle)
-            raise
-        except BaseException:
-            slot.free()
+            self._held = (self._time() + hold_s, error.fault, bundle)
             raise
         self._held = None
-        self._slots[connection] = slot
-        self._of[connection] = bundle
+        place.connection, place.made_for = connection, bundle
+        self._of[connection] = place
         return connection
 
     async def _connected(self, bundle: Bundle) -> Connection:
@@ -414,51 +570,26 @@ class Pool:
         is_login = error.failure.stage == "auth" and (error.failure.code or 0) >= 400
         return UpstreamError(RelayFault.LOGIN if is_login else RelayFault.UNREACHABLE)
 
-    def _keep(self, tenant: str, connection: Connection) -> None:
-        bundle = self._services.bundles.bundle(self._credential)
-        fits = bundle is not None and self._is_for(connection, bundle)
-        if not connection.is_open or not fits or self._services.closing():
-            self._run(self._quit(connection))
-        else:
-            loop = asyncio.get_running_loop()
-            idle = _Idle(connection, loop.call_later(self._services.idle_s, self._expire, connection))
-            self._idle.append(idle)
-        self._end_turn(tenant)
-
-    def _is_for(self, connection: Connection, bundle: Bundle) -> bool:
+    @staticmethod
+    def _is_for(place: _Place, bundle: Bundle) -> bool:
         """Whether a connection was made for the bundle's server and login."""
-        made_for = self._of.get(connection)
+        made_for = place.made_for
         return made_for is bundle or (made_for is not None and _endpoint(made_for) == _endpoint(bundle))
 
-    def _expire(self, connection: Connection) -> None:
-        self._idle = [idle for idle in self._idle if idle.connection is not connection]
-        self._run(self._quit(connection))
-
-    async def _cleaned(self, tenant: str, connection: Connection) -> None:
-        if await connection.reset():
-            self._keep(tenant, connection)
-        else:
-            self._discard(connection)
-            self._end_turn(tenant)
-
-    async def _quit(self, connection: Connection) -> None:
-        await connection.quit()
-        self._forget(connection)
-
-    def _discard(self, connection: Connection) -> None:
-        connection.abort()
-        self._forget(connection)
-
-    def _forget(self, connection: Connection) -> None:
-        slot = self._slots.pop(connection, None)
-        self._of.pop(connection, None)
-        if slot is not None:
-            slot.free()
+    async def _cleaned(self, tenant: str, place: _Place, connection: Connection) -> None:
+        if not await connection.reset():
+            self._disconnect(place)
+        self._used(tenant, place)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _pause_s(place: _Place, now_s: float) -> float:
+    """After how many seconds a message may be begun in a place; 0: now."""
+    return place.slot.budget.pause_s(now_s) if place.slot is not None else 0.0
 
 
 def _endpoint(bundle: Bundle) -> tuple[object, ...]:
@@ -506,6 +637,11 @@ class Pools:
         if credential not in self._pools:
             self._pools[credential] = Pool(credential, self._services)
         return self._pools[credential]
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return sum(pool.connections for pool in self._pools.values())
 
     async def close(self) -> None:
         """Ends all connections that nobody has."""

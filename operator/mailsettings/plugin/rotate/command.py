@@ -22,6 +22,9 @@ it is there: to try a new client secret, or after a token has got out.
 Applications get the new token in their Secret. The old one ends when it runs
 out, or as the provider has it.
 
+Settings that the relay sends for get a new password there, too; the old one
+holds another 24 hours.
+
 You need the right to patch the settings; the operator does the work."""
 
 EPILOG: Final = f"""\
@@ -48,7 +51,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 ROTATE: Final = Command(
     name="rotate",
-    summary="have an OAuth2 token renewed now",
+    summary="have an OAuth2 token or a password at the relay renewed now",
     description=DESCRIPTION,
     epilog=EPILOG,
     add_arguments=_add_arguments,

@@ -1,7 +1,7 @@
-"""Whether a token can be renewed on request, and what has become of the request. Pure."""
+"""Whether a token, or a password at the relay, can be renewed on request, and what becomes of the request. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -10,7 +10,7 @@ from mailsettings.api import names
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.grants import CONSENT_GRANTS
 from mailsettings.api.spec import MailServerSettingsSpec
-from mailsettings.api.status import OAuth2Status
+from mailsettings.api.status import OAuth2Status, RelayStatus
 from mailsettings.plugin.advice import Known, advice_lines, filled, known_of, message_lines, parted
 from mailsettings.plugin.authorize.target import title_of
 from mailsettings.plugin.command import PROGRAM, CommandError
@@ -58,6 +58,8 @@ def check(document: Json) -> None:
     named, spec = title(document), document.get("spec") or {}
     if document["metadata"].get("deletionTimestamp"):
         raise CommandError("NotFound", f"{named} is being deleted.")
+    if _username(document) is not None:
+        return  # there is a password at the relay, whatever else there is
     system = MailServerSettingsSpec.inherits_from(spec) if document["kind"] == names.TENANT_KIND else None
     if system is not None:
         raise CommandError(
@@ -92,14 +94,16 @@ def outcome(document: Json, request: str) -> Outcome | None:
     if (document["metadata"].get("annotations") or {}).get(names.ANNOTATION_ROTATE_REQUESTED_AT) != request:
         message = "Somebody else has asked for a renewal since; the settings' status has its result."
         return Outcome(renewed=False, reason="Superseded", message=message)
-    status = _oauth2(document)
-    if status is not None and status.last_handled_request == request:
-        return _handled(status)
-    for kind in (ConditionType.ACCEPTED, ConditionType.CREDENTIALS_RESOLVED):
-        found = _condition(document, kind)
-        if found is not None and found["status"] == "False":
-            message = f"{found['message'].rstrip('.')}. Until that is mended nothing is renewed."
-            return Outcome(renewed=False, reason=found["reason"], message=message)
+    parts = _parts(document)
+    found = [outcome for outcome in (part(document, request) for part in parts) if outcome is not None]
+    if parts and len(found) == len(parts):
+        return _joined(found)
+    kinds = [ConditionType.ACCEPTED, ConditionType.CREDENTIALS_RESOLVED]
+    for kind in [*kinds, ConditionType.DELIVERED] if _username(document) is not None else kinds:
+        condition = _condition(document, kind)
+        if condition is not None and condition["status"] == "False":
+            message = f"{condition['message'].rstrip('.')}. Until that is mended nothing is renewed."
+            return Outcome(renewed=False, reason=condition["reason"], message=message)
     return None
 
 
@@ -110,10 +114,30 @@ def unanswered(document: Json, waited: str) -> CommandError:
     if status is not None and status.failure is not None:
         told = f" {status.failure.explained} It is tried again at {status.failure.retry_at}."
     rest = "The request stays; if nothing happens, the operator does not run."
-    return CommandError("TimedOut", f"The token was not renewed within {waited}.{told} {rest}")
+    what = "The password" if _parts(document) == [_of_password] else "The token"
+    return CommandError("TimedOut", f"{what} was not renewed within {waited}.{told} {rest}")
 
 
-def _handled(status: OAuth2Status) -> Outcome:
+def _parts(document: Json) -> list[Callable[[Json, str], Outcome | None]]:
+    """What a request is for: each says what has become of it there."""
+    spec = document.get("spec") or {}
+    inherits = document["kind"] == names.TENANT_KIND and MailServerSettingsSpec.inherits_from(spec) is not None
+    has_token = not inherits and (spec.get("auth") or {}).get("oauth2") is not None
+    return [*([_of_token] if has_token else []), *([_of_password] if _username(document) is not None else [])]
+
+
+def _joined(found: list[Outcome]) -> Outcome:
+    """One that failed, or all of them."""
+    failed = next((each for each in found if not each.renewed), None)
+    if failed is not None:
+        return failed
+    return replace(found[0], message=" ".join(each.message for each in found))
+
+
+def _of_token(document: Json, request: str) -> Outcome | None:
+    status = _oauth2(document)
+    if status is None or status.last_handled_request != request:
+        return None
     failure = status.failure
     if failure is not None:
         message = f"{failure.explained} It is tried again at {failure.retry_at}."
@@ -121,6 +145,27 @@ def _handled(status: OAuth2Status) -> Outcome:
     until = f"; it runs out at {status.access_token_expires_at}" if status.access_token_expires_at else ""
     message = f"The token for {status.account} was renewed{until}."
     return Outcome(renewed=True, reason="Renewed", message=message, status=status)
+
+
+def _of_password(document: Json, request: str) -> Outcome | None:
+    relay = _relay(document)
+    if relay is None or relay.last_handled_request != request:
+        return None
+    message = f"The Secret has a new password for {relay.username} at the relay; the old one holds another 24 hours."
+    return Outcome(renewed=True, reason="Renewed", message=message)
+
+
+def _relay(document: Json) -> RelayStatus | None:
+    try:
+        return RelayStatus.model_validate((document.get("status") or {}).get("relay"))
+    except ValidationError:
+        return None
+
+
+def _username(document: Json) -> str | None:
+    """The login at the relay; None: the settings have none."""
+    relay = _relay(document)
+    return relay.username if relay is not None else None
 
 
 def _oauth2(document: Json) -> OAuth2Status | None:

@@ -81,7 +81,7 @@ async def _main(options: argparse.Namespace, terminal: Terminal) -> tuple[Json, 
         }
         with told(f"change {title(document)}"):
             document = await connection.api.merge(place.path, patch)
-        terminal.tick(f"waiting for a new token of {title(document)}")
+        terminal.tick(f"waiting for {title(document)}")
         return document, await _wait(connection.api, place, document, request, options.timeout.total_seconds())
 
 

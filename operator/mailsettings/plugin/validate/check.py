@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, ValidationError
 
-from mailsettings.api import names, scalars
+from mailsettings.api import names, scalars, sending
 from mailsettings.api.crd import KINDS, Kind
 from mailsettings.api.model import RULE_ERROR, ApiModel, Rule
 from mailsettings.api.scalars import LabelKey, LabelValue, NamespaceName, ObjectName
@@ -263,6 +263,9 @@ _FORMS: Final = {
     scalars.CLIENT_ID_PATTERN: "a client ID: printable ASCII characters",
     scalars.DIRECTORY_ID_PATTERN: "a directory ID: a GUID or a domain",
     scalars.CLAIM_PATTERN: "a claim's name, such as email",
+    sending.FEW_RATE_LIMITS_PATTERN: "at most four counts of messages with their seconds, such as 1000:60,10000:3600",
+    sending.SIZE_PATTERN: "a size in Ki or Mi, such as 10Mi",
+    sending.RECIPIENT_DOMAIN_PATTERN: "a domain, or *. and a domain for all below it",
     scalars.AUDIENCE_PATTERN: "printable ASCII characters without spaces",
 }
 """What a pattern means, to people."""
