@@ -53,6 +53,11 @@ def message(number: int) -> bytes:
     return b"From: %s\r\nSubject: %d\r\n\r\n%s\r\n" % (SENDER.encode(), number, b"\r\n".join(lines))
 
 
+def stuffed(number: int) -> bytes:
+    """As a client writes it. Source: RFC 5321 §4.5.2."""
+    return message(number).replace(b"\r\n.", b"\r\n..")
+
+
 @dataclass
 class Journal:
     """What the clients have done, by the messages' numbers."""
@@ -76,7 +81,7 @@ class Journal:
 async def send(client: RawClient, journal: Journal, *, vanishes: bool = False) -> None:
     """Sends the next message; the connection may break. With `vanishes` the client leaves in the middle of it."""
     number = next(journal.numbers)
-    octets = message(number).replace(b"\r\n.", b"\r\n..")
+    octets = stuffed(number)
     middle = len(octets) // 2
     journal.unended.add(number)
     await client.begin()
@@ -121,7 +126,7 @@ async def test_a_killed_replica_loses_nothing_that_was_answered(
                 await waiting.log_in()
                 await waiting.begin()
                 cut = next(journal.numbers)
-                await waiting.send(message(cut)[:5000])
+                await waiting.send(stuffed(cut)[:5000])
                 await eventually(lambda: len(journal.accepted) >= 4 * CLIENTS, WITHIN_S)
                 relays[0].kill()
                 killed.set()
