@@ -15,6 +15,7 @@ SERVICE_ACCOUNT: Final = "mailsettings-relay"
 CERTIFICATE: Final = f"/api/v1/namespaces/{NAMESPACE}/secrets/mailsettings-relay-tls"
 
 _HOST: Final = "127.0.0.1"
+_POLL_S: Final = 0.1
 _PORT: Final = re.compile(r"listening on \S+ port (\d+)(, TLS)?$", re.MULTILINE)
 
 
@@ -53,8 +54,8 @@ class RelayProcess(RoleProcess):
             StartError: It ended, or took longer.
         """
         deadline = time.monotonic() + timeout
-        if self._cluster is not None:
-            self._write_certificate(self._cluster, deadline)
+        while self._cluster is not None and not self.mount_certificate() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
         bundles = ["--bundles", str(self._folder / "bundles")] if self._cluster is None else ["--namespace", NAMESPACE]
         files = ["--certificate", str(self._folder / "tls.crt"), "--key", str(self._folder / "tls.key")]
         ports = ["--host", _HOST, "--port", str(port), "--tls-port", "0"]
@@ -64,17 +65,22 @@ class RelayProcess(RoleProcess):
         found = {bool(tls): int(number) for number, tls in _PORT.findall(said)}
         self.port, self.tls_port = found[False], found[True]
 
-    def _write_certificate(self, cluster: Cluster, deadline: float) -> None:
-        """What the kubelet does with a Secret that is mounted."""
-        while True:
-            try:
-                data = cluster.api().request("GET", CERTIFICATE)["data"]
-                break
-            except ApiError as error:
-                if error.status != 404 or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.1)
+    def mount_certificate(self) -> bool:
+        """Does what the kubelet does with a Secret that is mounted, at first and when it has changed.
+
+        Returns:
+            Whether there is one.
+        """
+        if self._cluster is None:
+            return True
+        try:
+            data = self._cluster.api().request("GET", CERTIFICATE)["data"]
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
         for key in ("tls.crt", "tls.key"):
             path = self._folder / key
             path.touch(mode=0o600)
             path.write_bytes(base64.b64decode(data[key]))
+        return True
