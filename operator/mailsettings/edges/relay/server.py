@@ -31,7 +31,7 @@ from mailsettings.core.relay.session import (
 )
 from mailsettings.edges.errors import described
 from mailsettings.edges.relay.authentication import Authenticator, Judgement, Proof
-from mailsettings.edges.relay.channel import Channel, ClientGoneError, Interrupted
+from mailsettings.edges.relay.channel import Channel, Interrupted, PeerGoneError
 from mailsettings.edges.relay.interfaces import Account, Bundles, Rates, Reviewer, Sink, Slots, Tokens
 from mailsettings.edges.relay.transaction import Transaction, Ways
 from mailsettings.edges.relay.upstream import IDLE_S, WAIT_S, Pools, Services
@@ -357,7 +357,7 @@ class _Client:
             self.channel.write(self._session.greeting.encode())
             while await self._step():
                 pass
-        except ClientGoneError:
+        except PeerGoneError:
             self._abandon(RelayFault.CLIENT_GONE)
         except asyncio.CancelledError:
             self._abandon(RelayFault.CLOSING)
@@ -474,7 +474,7 @@ class _Client:
     async def _piece(self, data: bytes) -> None:
         self._octets += len(data)
         if self._octets > 2 * self._relay.options.limits.message_octets:
-            raise ClientGoneError  # it has been refused long ago, and goes on
+            raise PeerGoneError  # it has been refused long ago, and goes on
         if self._transaction is not None:
             await self._transaction.piece(data)
 
