@@ -377,10 +377,12 @@ class _Client:
         self.channel.close()
 
     async def _step(self) -> bool:
-        """One event, or waiting for octets; False: it is over."""
-        event = self._session.next_event()
-        if event is not None:
-            return await self._handle(event)
+        """What there is to do, and waiting for octets; False: it is over."""
+        while (event := self._session.next_event()) is not None:
+            if isinstance(event, Say):
+                self.channel.write(event.reply.encode())
+            elif not await self._handle(event):
+                return False
         began_s = self._time()
         await self.channel.drain(self._patience.write_s)
         if self._relay.is_closing and not self._session.in_transaction:
@@ -411,8 +413,6 @@ class _Client:
 
     async def _handle(self, event: Event) -> bool:
         match event:
-            case Say(reply):
-                self.channel.write(reply.encode())
             case Body(data):
                 await self._piece(data)
             case EndOfBody():
