@@ -1,5 +1,6 @@
 """The relay in the cluster, under its own ServiceAccount: mail goes through it with what the operator delivers."""
 
+import asyncio
 import base64
 import json
 import smtplib
@@ -7,6 +8,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +30,7 @@ from tests.cluster.test_relay_delivery import (
     system,
 )
 from tests.support.kube import Kube
+from tests.support.mail_clients import CLIENTS, Mail, Sending, Submission
 from tests.support.smtp_server import MailServer
 
 __all__ = ["relay_endpoints", "system"]
@@ -130,6 +133,27 @@ def test_a_pod_logs_in_by_its_service_accounts_token(
             assert bearer(client, username, wrong) == REFUSED
     assert accepted(relay, data, good)
     assert good not in relay.log_text()
+
+
+@pytest.mark.parametrize("send", CLIENTS)
+def test_clients_of_other_languages_log_in_by_a_token(
+    kube: Kube, namespace: str, system: str, smtp: MailServer, relay: RelayProcess, send: Sending, tmp_path: Path
+) -> None:
+    inherit(kube, namespace, system)
+    data = delivered(kube, namespace)
+    kube.wait(lambda: accepted(relay, data, data["password"]), "the relay to know the login")
+    where = Submission(
+        port=relay.port,
+        implicit_tls=False,
+        server_name=HOST,
+        ca_pem=data["ca.crt"],
+        mechanism="XOAUTH2",
+        username=data["username"],
+        secret=token(kube, namespace, names.RELAY_AUDIENCE),
+    )
+    mail = Mail("no-reply@acme.example", "ops@acme.example", message().as_bytes(policy=SMTP))
+    asyncio.run(send(where, [mail], tmp_path))
+    kube.wait(lambda: any(b"It works." in mail.data for mail in smtp.mails), "the mail")
 
 
 def ends_at(kube: Kube, uid: str, username: str, until: datetime) -> None:

@@ -19,7 +19,7 @@ from mailsettings.core.relay.bundle import Bundle
 from tests.relay.test_relay import with_smtplib
 from tests.support import postfix
 from tests.support.jwt import ALGORITHM, Signer
-from tests.support.mail_clients import CLIENTS, Client, ClientError, Mail, Submission
+from tests.support.mail_clients import CLIENTS, ClientError, Mail, Sending, Submission
 from tests.support.postfix import RECIPIENT, Postfix, TokenValidation
 from tests.support.relay import ACCOUNT, HOST, SECRET, SENDER, RawClient, RunningRelay, bundle, eventually, running
 from tests.support.smtp_server import BEARER_MECHANISMS, USERNAME
@@ -189,7 +189,14 @@ class Reviewer:
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "XOAUTH2"])
 @pytest.mark.parametrize("send", CLIENTS)
 async def test_clients_of_other_languages(
-    servers: Postfix, given: Bundle, signer: Signer, send: Client, mechanism: str, tmp_path: Path, *, implicit_tls: bool
+    servers: Postfix,
+    given: Bundle,
+    signer: Signer,
+    send: Sending,
+    mechanism: str,
+    tmp_path: Path,
+    *,
+    implicit_tls: bool,
 ) -> None:
     token = signer.token({"aud": [RELAY_AUDIENCE], "sub": "system:serviceaccount:acme:default"})
     subject = f"hello {secrets.token_hex(8)}"

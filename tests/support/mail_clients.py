@@ -123,8 +123,8 @@ async def send_by_jakarta_mail(where: Submission, mails: Sequence[Mail], folder:
         await _run([*command, f"{folder}/session.properties", f"{folder}/client-ca.crt"], mail.octets)
 
 
-Client = Callable[[Submission, Sequence[Mail], Path], Awaitable[None]]
-CLIENTS: Final[tuple[Client, ...]] = (send_by_nodemailer, send_by_jakarta_mail)
+Sending = Callable[[Submission, Sequence[Mail], Path], Awaitable[None]]
+CLIENTS: Final[tuple[Sending, ...]] = (send_by_nodemailer, send_by_jakarta_mail)
 
 
 def _skip_without(program: str, path: Path, remedy: str) -> None:
