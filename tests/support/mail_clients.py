@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -123,7 +123,7 @@ async def send_by_jakarta_mail(where: Submission, mails: Sequence[Mail], folder:
         await _run([*command, f"{folder}/session.properties", f"{folder}/client-ca.crt"], mail.octets)
 
 
-Sending = Callable[[Submission, Sequence[Mail], Path], Awaitable[None]]
+Sending = Callable[[Submission, Sequence[Mail], Path], Coroutine[Any, Any, None]]
 CLIENTS: Final[tuple[Sending, ...]] = (send_by_nodemailer, send_by_jakarta_mail)
 
 

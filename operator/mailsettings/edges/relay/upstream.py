@@ -197,11 +197,9 @@ class Connection:
 
     async def quit(self) -> None:
         """Ends it politely, but at once."""
-        if not self.is_open or self._in_message:
-            self.abort()
-            return
-        self._channel.write(b"QUIT\r\n")
-        self._channel.close()
+        if self.is_open and not self._in_message:
+            self._channel.write(b"QUIT\r\n")
+        self.abort()
 
     def abort(self) -> None:
         """Ends it at once. A message that has not been ended is none."""
