@@ -113,6 +113,13 @@ class TestClients:
             await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
             await server.closed()
 
+    async def test_they_end_politely(self) -> None:
+        async with scripted_server() as server:
+            async with running(bundle(server.port)) as relay:
+                await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
+            await server.left.wait()
+            assert server.lines[-1] == "QUIT"
+
     async def test_a_transaction_that_is_given_up_leaves_no_trace(self) -> None:
         async with mail_server(auth_without_tls=True) as server, running(bundle(server.port)) as relay:
             async with RawClient.to(relay) as client:
