@@ -117,8 +117,8 @@ BENCHMARK: Final = Benchmark(
     name="relay",
     summary="mails through the relay, beside the same without it and beside email-oauth2-proxy",
     run=run,
-    full=(Plan(200, rounds=7, seconds=10),),
-    quick=Plan(200, rounds=3, seconds=1.5),
+    full=(Plan(200, rounds=15, seconds=5),),
+    quick=Plan(200, rounds=7, seconds=0.7),
 )
 CONNECTIONS: Final = Benchmark(
     name="relay-connections",
