@@ -62,21 +62,21 @@ $(STAMP): pyproject.toml requirements.lock requirements-dev.lock
 run: $(STAMP) ## Run the demo on a cluster of its own (ONCE=1: end by itself)
 	@$(PYTHON) -m dev.demo $(if $(ONCE),--once)
 
-OPENID := tests/support/openid_provider
-OPENID_STAMP := $(OPENID)/node_modules/.package-lock.json
+NPM_FOLDERS := tests/support/openid_provider tests/support/nodemailer
+NPM_STAMPS := $(NPM_FOLDERS:%=%/node_modules/.package-lock.json)
 
-.PHONY: openid-provider
-openid-provider: $(OPENID_STAMP) ## Install the OpenID provider of the tests (needs Node.js)
+.PHONY: npm-packages
+npm-packages: $(NPM_STAMPS) ## Install the npm packages of the tests (needs Node.js)
 
-$(OPENID_STAMP): $(OPENID)/package.json $(OPENID)/package-lock.json
+$(NPM_STAMPS): %/node_modules/.package-lock.json: %/package.json %/package-lock.json
 	@$(call need,npm,Node.js with npm: https://nodejs.org)
-	@echo "Installing the OpenID provider for the tests"
-	@npm ci --prefix $(OPENID) --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
+	@echo "Installing the npm packages of $*"
+	@npm ci --prefix $* --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# Without Node.js the tests with the OpenID provider are skipped, and say so.
+# Without Node.js the tests that need these packages are skipped, and say so.
 .PHONY: test
-test: $(STAMP) $(if $(shell command -v npm),$(OPENID_STAMP)) ## Run all tests (ARGS="-k word": some of them)
+test: $(STAMP) $(if $(shell command -v npm),$(NPM_STAMPS)) ## Run all tests (ARGS="-k word": some of them)
 	@$(PYTHON) -m dev.cluster build
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
@@ -160,6 +160,6 @@ endef
 .PHONY: clean
 clean: ## Stop the cluster and remove what was made here
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m dev.cluster stop --directory $(CLUSTER_DIR); fi
-	@rm -rf $(VENV) $(OPENID)/node_modules .run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(NPM_FOLDERS:%=%/node_modules) .run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Clean. Built control planes stay in $${XDG_CACHE_HOME:-~/.cache}/mailsettings"

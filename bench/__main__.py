@@ -14,7 +14,7 @@ from bench.progress import say
 from bench.registry import BENCHMARKS
 from bench.result import Result
 from dev.cluster import ClusterError
-from dev.operator_process import OperatorError
+from dev.role_process import StartError
 
 TOLERANCE: Final = 2.0
 """On a machine that does other things too, and with small numbers, a result counts as bad only beyond this."""
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [benchmark for benchmark in BENCHMARKS if not options.names or benchmark.name in options.names]
     try:
         bad = [result for benchmark in chosen for result in _run(benchmark, options) if _is_bad(result, options.quick)]
-    except (BenchError, ClusterError, OperatorError) as error:
+    except (BenchError, ClusterError, StartError) as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:

@@ -25,7 +25,8 @@ import trustme
 
 from dev.cluster import Api, Cluster, ControlPlane
 from dev.loop_thread import LoopThread
-from dev.operator_process import ROOT, OperatorProcess
+from dev.operator_process import OperatorProcess
+from dev.role_process import ROOT
 
 NAME: Final = "plugin-test"
 ALLOWED: Final = 1.2

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from bench.errors import BenchError
-from dev.operator_process import ROOT
+from dev.role_process import ROOT
 
 
 @asynccontextmanager

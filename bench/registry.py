@@ -10,6 +10,7 @@ from bench import (
     first_sight,
     memory,
     probes,
+    relay,
     restart,
     steady,
 )
@@ -25,4 +26,8 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     steady.BENCHMARK,
     memory.BENCHMARK,
     probes.BENCHMARK,
+    relay.BENCHMARK,
+    relay.CONNECTIONS,
+    relay.LATENCY,
+    relay.MEMORY,
 )

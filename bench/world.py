@@ -18,7 +18,8 @@ from bench.errors import BenchError
 from bench.progress import say
 from dev.cluster import Cluster, ControlPlane
 from dev.loop_thread import LoopThread
-from dev.operator_process import ROOT, OperatorProcess
+from dev.operator_process import OperatorProcess
+from dev.role_process import ROOT
 from tests.support.smtp_server import mail_server
 
 SETUP_AT_ONCE: Final = 16
@@ -81,7 +82,7 @@ class World:
             When it was started and when it had, in seconds since 1970.
 
         Raises:
-            OperatorError: it does not start.
+            StartError: it does not start.
             BenchError: it takes too long.
         """
         seen = len(self.process.log_text())

@@ -1,130 +1,89 @@
-"""The relay as a process of its own, run under its own ServiceAccount, as the demo and the tests run it."""
+"""The relay as a process of its own, as the demo, the tests and the benchmarks run it."""
 
 import base64
-import os
-import socket
-import subprocess
-import sys
+import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from dev.cluster import ApiError, Cluster
-from dev.operator_process import LOOPBACK, ROOT
+from dev.role_process import START_TIMEOUT_S, RoleProcess
 
 NAMESPACE: Final = "mailsettings-relay"
 SERVICE_ACCOUNT: Final = "mailsettings-relay"
 CERTIFICATE: Final = f"/api/v1/namespaces/{NAMESPACE}/secrets/mailsettings-relay-tls"
 
 _HOST: Final = "127.0.0.1"
-_TETHER: Final = ROOT / "dev" / "cluster" / "tether.py"
-_START_TIMEOUT_S: Final = 30.0
-_STOP_TIMEOUT_S: Final = 15.0
+_POLL_S: Final = 0.1
+_PORT: Final = re.compile(r"listening on \S+ port (\d+)(, TLS)?$", re.MULTILINE)
 
 
-class RelayError(Exception):
-    """The relay did not start; the message holds the end of its log."""
+class RelayProcess(RoleProcess):
+    """Starts and stops a replica of the relay."""
 
-
-class RelayProcess:
-    """Starts and stops a replica of the relay. On Linux it dies with the thread that started it."""
-
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
+    def __init__(self, cluster: Cluster | None, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         """Nothing is started yet.
 
         Args:
-            cluster: Where its bundles are; `manifests/` has been applied there.
+            cluster: Where its bundles and its certificate are, which it reads under its own ServiceAccount;
+                `manifests/` has been applied there. None: they are in `folder`, as `bundles`, `tls.crt` and `tls.key`.
             folder: For its kubeconfig, its certificate and its log.
+            environment: Its configuration, beside the permission to connect to loopback.
         """
         self._cluster = cluster
         self._folder = folder
-        self.log = folder / "relay.log"
         self.port = 0
         """For STARTTLS."""
         self.tls_port = 0
-        self._kubeconfig = cluster.service_account(
-            namespace=NAMESPACE, name=SERVICE_ACCOUNT, target=folder / "relay.kubeconfig"
-        )
-        self._process: subprocess.Popen[bytes] | None = None
+        settings = dict(environment or {})
+        if cluster is not None:
+            kubeconfig = folder / "relay.kubeconfig"
+            cluster.service_account(namespace=NAMESPACE, name=SERVICE_ACCOUNT, target=kubeconfig)
+            settings["KUBECONFIG"] = str(kubeconfig)
+        super().__init__(folder / "relay.log", settings)
 
-    def start(self, *, port: int = 0, timeout: float = _START_TIMEOUT_S) -> None:
+    def start(self, *, port: int = 0, liveness: str | None = None, timeout: float = START_TIMEOUT_S) -> None:
         """Starts it, once it has a certificate, and waits until it listens.
 
         Args:
             port: Where, for STARTTLS; 0: on a free port.
+            liveness: Where it answers the kubelet and Prometheus, such as `http://127.0.0.1:8080/healthz`.
             timeout: How long all that may take, in seconds.
 
         Raises:
-            RelayError: It ended, or took longer.
+            StartError: It ended, or took longer.
         """
         deadline = time.monotonic() + timeout
-        self._write_certificate(deadline)
-        self.port, self.tls_port = port or _free_port(), _free_port()
-        python = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), sys.executable, "-m", "mailsettings"]
-        places = ["--certificate", str(self._folder / "tls.crt"), "--key", str(self._folder / "tls.key")]
-        ports = ["--host", _HOST, "--port", str(self.port), "--tls-port", str(self.tls_port)]
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT / "operator"),
-            "KUBECONFIG": str(self._kubeconfig),
-            "MAILSETTINGS_EGRESS_ALLOW": LOOPBACK,
-        }
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*python, "relay", "--namespace", NAMESPACE, *places, *ports],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        while not _listens(self.tls_port):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RelayError(f"The relay did not start:\n{self.log_text()[-2000:]}")
-            time.sleep(0.05)
+        while self._cluster is not None and not self.mount_certificate() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        bundles = ["--bundles", str(self._folder / "bundles")] if self._cluster is None else ["--namespace", NAMESPACE]
+        files = ["--certificate", str(self._folder / "tls.crt"), "--key", str(self._folder / "tls.key")]
+        where = ["--host", _HOST, "--port", str(port), "--tls-port", "0"]
+        if liveness is not None:
+            where += ["--liveness", liveness]
+        said = self.launch(
+            ["relay", *bundles, *files, *where], lambda said: len(_PORT.findall(said)) == 2, deadline - time.monotonic()
+        )
+        found = {bool(tls): int(number) for number, tls in _PORT.findall(said)}
+        self.port, self.tls_port = found[False], found[True]
 
-    def stop(self) -> None:
-        """Ends it as Kubernetes would: SIGTERM, and SIGKILL if that does not help."""
-        if self._process is None:
-            return
-        self._process.terminate()
+    def mount_certificate(self) -> bool:
+        """Does what the kubelet does with a Secret that is mounted, at first and when it has changed.
+
+        Returns:
+            Whether there is one.
+        """
+        if self._cluster is None:
+            return True
         try:
-            self._process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-
-    def log_text(self) -> str:
-        """All that it has logged."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    def _write_certificate(self, deadline: float) -> None:
-        """What the kubelet does with a Secret that is mounted."""
-        while True:
-            try:
-                data = self._cluster.api().request("GET", CERTIFICATE)["data"]
-                break
-            except ApiError as error:
-                if error.status != 404 or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.1)
+            data = self._cluster.api().request("GET", CERTIFICATE)["data"]
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
         for key in ("tls.crt", "tls.key"):
             path = self._folder / key
             path.touch(mode=0o600)
             path.write_bytes(base64.b64decode(data[key]))
-
-
-def _listens(port: int) -> bool:
-    try:
-        with socket.create_connection((_HOST, port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as holder:
-        holder.bind((_HOST, 0))
-        port: int = holder.getsockname()[1]
-        return port
+        return True

@@ -7,7 +7,8 @@ from typing import Final
 
 from dev.cluster import Api, ApiError, Cluster, ClusterError
 from dev.demo.authority import HOST
-from dev.relay_process import NAMESPACE, RelayError, RelayProcess
+from dev.relay_process import NAMESPACE, RelayProcess
+from dev.role_process import StartError
 
 SLICES: Final = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 SLICE: Final = "mailsettings-relay-demo"
@@ -32,7 +33,7 @@ def running_relay(cluster: Cluster, folder: Path, port: int) -> Iterator[RelayPr
         relay.start(port=port)
         _announce(cluster.api(), port)
         yield relay
-    except RelayError as error:
+    except StartError as error:
         raise ClusterError(str(error)) from error
     finally:
         with suppress(ApiError):

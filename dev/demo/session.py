@@ -19,7 +19,8 @@ from dev.demo.mail_server import LOGINS, Mail, MailServer
 from dev.demo.relay import relay_environment, running_relay
 from dev.demo.screen import Screen, mail_text, open_screen
 from dev.demo.state import State, observe
-from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorError, OperatorProcess
+from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
+from dev.role_process import StartError
 
 POLL_INTERVAL_S: Final = 0.3
 _LOG_LINES: Final = 12
@@ -140,7 +141,7 @@ def _running_operator(
         operator.start()
         screen.say(f"The operator runs as the ServiceAccount {SERVICE_ACCOUNT} (process {operator.pid}).")
         yield operator
-    except OperatorError as error:
+    except StartError as error:
         raise DemoError(str(error)) from error
     finally:
         with suppress(OSError):  # the terminal may be gone

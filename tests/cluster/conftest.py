@@ -14,7 +14,8 @@ import pytest
 
 from dev.cluster import Cluster, ControlPlane
 from dev.loop_thread import LoopThread
-from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT, OperatorProcess
+from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
+from dev.role_process import ROOT
 from tests.support.consent import KIND, OTHER, Person, consent_spec
 from tests.support.identity_provider import (
     ACCOUNT,

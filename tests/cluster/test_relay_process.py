@@ -1,10 +1,14 @@
 """The relay in the cluster, under its own ServiceAccount: mail goes through it with what the operator delivers."""
 
+import asyncio
 import base64
+import json
 import smtplib
 import ssl
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +18,19 @@ from dev.cluster import Cluster
 from dev.operator_process import OperatorProcess
 from dev.relay_process import RelayProcess
 from mailsettings.api import names
-from tests.cluster.test_relay_delivery import HOST, KIND, delivered, inherit, relay_endpoints, system
+from tests.cluster.test_oauth2 import uid_of
+from tests.cluster.test_relay_delivery import (
+    HOST,
+    KIND,
+    RELAY,
+    bundle_secrets,
+    delivered,
+    inherit,
+    relay_endpoints,
+    system,
+)
 from tests.support.kube import Kube
+from tests.support.mail_clients import CLIENTS, Mail, Sending, Submission
 from tests.support.smtp_server import MailServer
 
 __all__ = ["relay_endpoints", "system"]
@@ -118,6 +133,57 @@ def test_a_pod_logs_in_by_its_service_accounts_token(
             assert bearer(client, username, wrong) == REFUSED
     assert accepted(relay, data, good)
     assert good not in relay.log_text()
+
+
+@pytest.mark.parametrize("send", CLIENTS)
+def test_clients_of_other_languages_log_in_by_a_token(
+    kube: Kube, namespace: str, system: str, smtp: MailServer, relay: RelayProcess, send: Sending, tmp_path: Path
+) -> None:
+    inherit(kube, namespace, system)
+    data = delivered(kube, namespace)
+    kube.wait(lambda: accepted(relay, data, data["password"]), "the relay to know the login")
+    where = Submission(
+        port=relay.port,
+        implicit_tls=False,
+        server_name=HOST,
+        ca_pem=data["ca.crt"],
+        mechanism="XOAUTH2",
+        username=data["username"],
+        secret=token(kube, namespace, names.RELAY_AUDIENCE),
+    )
+    mail = Mail("no-reply@acme.example", "ops@acme.example", message().as_bytes(policy=SMTP))
+    asyncio.run(send(where, [mail], tmp_path))
+    kube.wait(lambda: any(b"It works." in mail.data for mail in smtp.mails), "the mail")
+
+
+def ends_at(kube: Kube, uid: str, username: str, until: datetime) -> None:
+    """Has the time of the former password end then, as if it had been replaced a day before that."""
+    for secret in bundle_secrets(kube, uid):
+        logins = json.loads(base64.b64decode(secret["data"]["logins.json"]))
+        if username in logins:
+            logins[username]["until"] = until.isoformat()
+            data = {"logins.json": base64.b64encode(json.dumps(logins).encode()).decode()}
+            kube.patch("Secret", secret["metadata"]["name"], RELAY, data=data)
+
+
+def test_the_former_password_ends_with_its_time(
+    kube: Kube, namespace: str, system: str, relay: RelayProcess, operator: OperatorProcess
+) -> None:
+    inherit(kube, namespace, system)
+    old = delivered(kube, namespace)
+    kube.patch(KIND, "mail", namespace, metadata={"annotations": {names.ANNOTATION_ROTATE_REQUESTED_AT: "now"}})
+    kube.wait(lambda: delivered(kube, namespace)["password"] != old["password"], "another password")
+    new = delivered(kube, namespace)
+    kube.wait(lambda: accepted(relay, new, new["password"]), "the new login to be taken")
+    assert accepted(relay, new, old["password"])
+
+    operator.stop()  # it knows of the time by heart
+    until = datetime.now(UTC) + timedelta(seconds=10)
+    ends_at(kube, uid_of(kube, system), new["username"], until)
+    operator.start()
+    kube.wait(lambda: not accepted(relay, new, old["password"]), "the former password to be refused")
+    assert datetime.now(UTC) >= until
+    assert accepted(relay, new, new["password"])
 
 
 def test_a_login_that_is_withdrawn_is_refused_at_once(

@@ -14,7 +14,8 @@ import pytest
 
 from dev.cluster import ApiError
 from dev.loop_thread import LoopThread
-from dev.operator_process import NAMESPACE, ROOT, OperatorError, OperatorProcess
+from dev.operator_process import NAMESPACE, OperatorProcess
+from dev.role_process import ROOT, StartError
 from tests.cluster.conftest import server_spec
 from tests.support.kube import Kube, is_current, reason_of
 from tests.support.own_cluster import OwnCluster, create_namespace
@@ -264,7 +265,7 @@ def test_it_can_be_stopped_while_it_waits_for_its_kinds(own: OwnCluster) -> None
             os.kill(operator.pid, signal.SIGTERM)
 
         stopping = pool.submit(stop_when_waiting)
-        with pytest.raises(OperatorError):
+        with pytest.raises(StartError):
             operator.start()
         stopping.result()
 

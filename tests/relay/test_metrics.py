@@ -13,12 +13,12 @@ import pytest
 from mailsettings.core.relay.audit import AuditRecord, Outcome
 from mailsettings.edges.relay.metrics import Metrics
 from mailsettings.edges.service_account import access_by_service_account
-from tests.relay.test_process import put, started, upstream
+from tests.relay.test_process import own, send, upstream
 from tests.support.listening import LOOPBACK, free_port
-from tests.support.relay import MESSAGE, SECRET, SENDER
-from tests.support.smtp_server import MailServer, certificate
+from tests.support.relay import MESSAGE, SECRET, SENDER, bundle, prepared
+from tests.support.smtp_server import Certificate, MailServer, certificate
 
-__all__ = ["upstream"]
+__all__ = ["own", "upstream"]
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -73,14 +73,14 @@ async def page(url: str) -> tuple[int, str]:
         return 0, ""
 
 
-async def test_the_process_answers_on_its_own_port(tmp_path: Path, upstream: MailServer) -> None:
-    put(tmp_path, upstream.port)
+async def test_the_process_answers_on_its_own_port(tmp_path: Path, own: Certificate, upstream: MailServer) -> None:
     origin = f"http://{LOOPBACK}:{free_port()}"
-    relay = await started(tmp_path, "--liveness", f"{origin}/healthz")
+    relay = prepared(tmp_path, own, bundle(upstream.port))
+    relay.start(liveness=f"{origin}/healthz")
     try:
         assert (await page(f"{origin}/healthz"))[0] == 200
         assert (await page(f"{origin}/readyz"))[0] == 200
-        await asyncio.to_thread(relay.send, MESSAGE)
+        await asyncio.to_thread(send, relay, own, MESSAGE)
         status, text = await page(f"{origin}/metrics")
     finally:
         assert await asyncio.to_thread(relay.stop) == 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mailsettings.core.relay.fairness import FairQueue
 from mailsettings.core.relay.replies import Repetition
 from mailsettings.core.relay.reviews import MAX_SOURCES, ReviewRates
-from mailsettings.edges.relay.channel import Channel, ClientGoneError
+from mailsettings.edges.relay.channel import Channel, PeerGoneError
 from mailsettings.edges.relay.interfaces import Account
 from mailsettings.edges.relay.local import FolderBundles, LocalRates
 from mailsettings.edges.relay.server import Certificate
@@ -227,7 +227,7 @@ async def test_tls_does_not_begin_behind_what_was_said_in_the_clear() -> None:
         channel.data_received(b"EHLO evil\r\n")
         context = ssl.create_default_context(cadata=own.ca_pem)
         client = asyncio.ensure_future(writer.start_tls(context, server_hostname="127.0.0.1"))
-        with pytest.raises(ClientGoneError):
+        with pytest.raises(PeerGoneError):
             await channel.start_tls(own.context, 20)
         channel.abort()
         await asyncio.gather(client, return_exceptions=True)

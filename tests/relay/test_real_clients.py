@@ -6,18 +6,22 @@ import shutil
 import smtplib
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from mailsettings.api.names import RELAY_AUDIENCE
 from mailsettings.core.relay.audit import Outcome
+from mailsettings.core.relay.bundle import Bundle
 from tests.relay.test_relay import with_smtplib
 from tests.support import postfix
 from tests.support.jwt import ALGORITHM, Signer
+from tests.support.mail_clients import CLIENTS, ClientError, Mail, Sending, Submission
 from tests.support.postfix import RECIPIENT, Postfix, TokenValidation
-from tests.support.relay import ACCOUNT, SECRET, SENDER, RawClient, RunningRelay, bundle, eventually, running
+from tests.support.relay import ACCOUNT, HOST, SECRET, SENDER, RawClient, RunningRelay, bundle, eventually, running
 from tests.support.smtp_server import BEARER_MECHANISMS, USERNAME
 
 pytestmark = pytest.mark.postfix
@@ -51,13 +55,18 @@ def servers(request: pytest.FixtureRequest, signer: Signer) -> Iterator[Postfix]
 
 
 @pytest.fixture
-async def relay(servers: Postfix, signer: Signer) -> AsyncIterator[RunningRelay]:
+def given(servers: Postfix, signer: Signer) -> Bundle:
     token = signer.token({"iss": ISSUER, "sub": "4711", "email": USERNAME})
-    given = bundle(
+    return bundle(
         servers.start_tls,
         server={"tlsMode": "StartTLS", "caBundle": servers.ca_pem},
         login={"username": USERNAME, "accessToken": token},
+        tenant={"tokens": True},
     )
+
+
+@pytest.fixture
+async def relay(given: Bundle) -> AsyncIterator[RunningRelay]:
     async with running(given) as relay:
         yield relay
 
@@ -164,6 +173,51 @@ async def test_swaks(servers: Postfix, relay: RunningRelay, subject: str, mechan
     mail = ["--from", SENDER, "--to", RECIPIENT, "--header", f"Subject: {subject}", "--body", "hello"]
     await run(["swaks", *where, *login, *mail])
     await arrived(servers, relay, subject)
+
+
+class Reviewer:
+    """Takes a token for that of a ServiceAccount of the tenant's namespace."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def namespace(self, token: str) -> str | None:
+        return "acme" if token == self._token else None
+
+
+@pytest.mark.parametrize("implicit_tls", [True, False])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "XOAUTH2"])
+@pytest.mark.parametrize("send", CLIENTS)
+async def test_clients_of_other_languages(
+    servers: Postfix,
+    given: Bundle,
+    signer: Signer,
+    send: Sending,
+    mechanism: str,
+    tmp_path: Path,
+    *,
+    implicit_tls: bool,
+) -> None:
+    token = signer.token({"aud": [RELAY_AUDIENCE], "sub": "system:serviceaccount:acme:default"})
+    subject = f"hello {secrets.token_hex(8)}"
+    mail = Mail(SENDER, RECIPIENT, message(subject).replace("\n", "\r\n").encode())
+    async with running(given, reviewer=Reviewer(token)) as relay:
+        where = Submission(
+            port=relay.implicit if implicit_tls else relay.start_tls,
+            implicit_tls=implicit_tls,
+            server_name=HOST,
+            ca_pem=relay.certificate.ca_pem,
+            mechanism=mechanism,
+            username=ACCOUNT,
+            secret=token if mechanism == "XOAUTH2" else SECRET,
+        )
+        await send(where, [mail], tmp_path)
+        assert body(await arrived(servers, relay, subject)) == ".\nGrüße\n..\n"
+        wrong = replace(where, secret=signer.token({"aud": [RELAY_AUDIENCE]}))
+        with pytest.raises(ClientError):
+            await send(wrong, [mail], tmp_path)
+    assert relay.sink.logins[0] == (ACCOUNT, True)
+    assert {*relay.sink.logins[1:]} == {(ACCOUNT, False)}
 
 
 GO: Final = """\

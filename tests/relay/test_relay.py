@@ -113,6 +113,13 @@ class TestClients:
             await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
             await server.closed()
 
+    async def test_they_end_politely(self) -> None:
+        async with scripted_server() as server:
+            async with running(bundle(server.port)) as relay:
+                await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
+            await server.left.wait()
+            assert server.lines[-1] == "QUIT"
+
     async def test_a_transaction_that_is_given_up_leaves_no_trace(self) -> None:
         async with mail_server(auth_without_tls=True) as server, running(bundle(server.port)) as relay:
             async with RawClient.to(relay) as client:
@@ -199,6 +206,7 @@ class TestUpstream:
             ({"RCPT": say("452 4.5.3 full\n452 4.5.3 really")}, "452"),
             ({"RCPT": reset}, "451 4.4.1"),
             ({"DATA": say("554 5.7.1 no")}, "554 5.7.1 no"),
+            ({"DATA": say("250 2.0.0 taken, before it was sent")}, "451 4.5.0"),
             ({"DATA": close}, "451 4.4.1"),
             ({".": say("554 5.6.0 spam")}, "554 5.6.0 spam"),
             ({".": say("452 4.2.2 full")}, "452 4.2.2 full"),
@@ -267,6 +275,25 @@ class TestUpstream:
                     await with_smtplib(relay, lambda c: c.sendmail(SENDER, [RECIPIENT], MESSAGE))
             assert server.lines.count(".") == 2
             assert mails == 3
+
+    @pytest.mark.parametrize("farewell", [b"421 4.4.2 idle for too long\r\n", b"250 ok\r\n", b"4"])
+    async def test_a_server_that_says_something_by_itself_is_not_trusted_with_another_message(
+        self, farewell: bytes
+    ) -> None:
+        """A late reply, or one too many, would be taken for that to the next command."""
+
+        async def twice(peer: Peer) -> None:
+            await peer.say(b"250 2.0.0 kept\r\n" + farewell)
+
+        async with scripted_server({".": twice}) as server, running(bundle(server.port)) as relay:
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                for _ in range(2):
+                    await client.begin()
+                    await client.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
+                    assert (await client.reply()).startswith("250")
+            assert server.lines.count(".") == 2
+            assert sum(line.startswith("AUTH") for line in server.lines) == 2
 
     async def test_nothing_is_sent_again_after_the_final_dot(self) -> None:
         async with scripted_server({".": close}) as server, running(bundle(server.port)) as relay:

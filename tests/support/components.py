@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from dev.cluster import Cluster
-from dev.operator_process import NAMESPACE, ROOT, SERVICE_ACCOUNT
+from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT
+from dev.role_process import ROOT
 from mailsettings.api import names
 from tests.support.client import Client
 from tests.support.waiting import eventually

@@ -45,7 +45,7 @@ def missing() -> str:
     if shutil.which("node") is None:
         reason = "there is no Node.js"
     elif not (FOLDER / "node_modules").is_dir():
-        reason = "oidc-provider is not installed: make openid-provider"
+        reason = "oidc-provider is not installed: make npm-packages"
     if reason and os.environ.get(REQUIRED) == "required":
         raise RuntimeError(reason)
     return reason

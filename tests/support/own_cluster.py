@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dev.cluster import ApiError, Cluster, ControlPlane
 from dev.cluster.process import Server
-from dev.operator_process import ROOT, OperatorProcess
+from dev.operator_process import OperatorProcess
+from dev.role_process import ROOT
 from tests.support.kube import Kube
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from dev.operator_process import ROOT
+from dev.role_process import ROOT
 from tests.support.kube import Kube
 
 TIMEOUT_S: Final = 40.0

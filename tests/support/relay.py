@@ -6,8 +6,11 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
+from dev.relay_process import RelayProcess
+from mailsettings.api import names
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.relay.audit import AuditRecord
 from mailsettings.core.relay.bundle import Bundle
@@ -19,6 +22,8 @@ from tests.support.listening import LOOPBACK
 from tests.support.smtp_probe import ALLOW_LOOPBACK
 from tests.support.smtp_server import PASSWORD, USERNAME, Certificate, certificate
 
+HOST: Final = f"{names.RELAY_SERVICE}.{names.RELAY_NAMESPACE}.svc"
+"""Its certificate is for this name, too."""
 ACCOUNT: Final = "acme.notifications"
 SECRET: Final = new_password()
 HASH: Final = hash_password(SECRET)
@@ -89,6 +94,16 @@ class RunningRelay:
     certificate: Certificate
 
 
+def prepared(folder: Path, own: Certificate, given: Bundle) -> RelayProcess:
+    """A relay with its certificate and its bundle in a folder, to be started as a process of its own."""
+    folder.mkdir(exist_ok=True)
+    (folder / "tls.crt").write_text(own.chain_pem)
+    (folder / "tls.key").write_text(own.key_pem)
+    (folder / "bundles").mkdir()
+    (folder / "bundles" / "system.json").write_text(given.model_dump_json(by_alias=True))
+    return RelayProcess(None, folder)
+
+
 @contextlib.asynccontextmanager
 async def running(
     *bundles: Bundle,
@@ -100,7 +115,7 @@ async def running(
     egress: EgressPolicy = ALLOW_LOOPBACK,
 ) -> AsyncIterator[RunningRelay]:
     """A relay on free loopback ports."""
-    source, sink, own = MemoryBundles(bundles), Recorder(), certificate(LOOPBACK)
+    source, sink, own = MemoryBundles(bundles), Recorder(), certificate(LOOPBACK, HOST)
     parts = Parts(
         bundles=source,
         egress=egress,
@@ -140,10 +155,13 @@ class RawClient:
     @classmethod
     @contextlib.asynccontextmanager
     async def to(cls, where: RunningRelay, *, implicit: bool = True) -> AsyncIterator["RawClient"]:
-        context = None
-        if implicit:
-            context = ssl.create_default_context(cadata=where.certificate.ca_pem)
-        port = where.implicit if implicit else where.start_tls
+        context = ssl.create_default_context(cadata=where.certificate.ca_pem) if implicit else None
+        async with cls.at(where.implicit if implicit else where.start_tls, context) as client:
+            yield client
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def at(cls, port: int, context: ssl.SSLContext | None) -> AsyncIterator["RawClient"]:
         reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=context)
         client = cls(reader, writer)
         try:

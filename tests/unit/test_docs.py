@@ -138,6 +138,7 @@ def test_reasons_and_variables_that_are_named_exist(page: Path) -> None:
         "MAILSETTINGS_AGREEMENT_CASES",
         "MAILSETTINGS_CHROMIUM",
         "MAILSETTINGS_CRASH_KILLS",
+        "MAILSETTINGS_MAIL_CLIENTS",
         "MAILSETTINGS_OPENID_PROVIDER",
     }
     assert {*re.findall(r"MAILSETTINGS_[A-Z0-9_]+", text)} <= variables | of_tests

@@ -58,8 +58,9 @@ def test_every_locked_requirement_has_hashes_and_no_url(lock: str) -> None:
     assert [entry for entry in entries if not re.fullmatch(requirement, entry)] == []
 
 
-def test_the_npm_lock_has_hashes_and_says_not_where_packages_come_from() -> None:
-    lock = json.loads((ROOT / "tests/support/openid_provider/package-lock.json").read_text())
+@pytest.mark.parametrize("folder", ["openid_provider", "nodemailer"])
+def test_the_npm_locks_have_hashes_and_say_not_where_packages_come_from(folder: str) -> None:
+    lock = json.loads((ROOT / "tests/support" / folder / "package-lock.json").read_text())
     packages = [entry for name, entry in lock["packages"].items() if name]
     assert packages
     assert [entry for entry in packages if "resolved" in entry or not entry["integrity"].startswith("sha512-")] == []

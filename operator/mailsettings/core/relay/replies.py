@@ -55,6 +55,68 @@ def passed_on(code: int, message: str) -> Reply:
     return Reply(code, "\n".join(_UNSAFE.sub("?", line)[:MAX_TEXT_OCTETS] for line in lines), enhanced)
 
 
+MAX_REPLY_OCTETS: Final = 64 * 1024
+"""Of all lines of a mail server's reply."""
+
+_LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+"""Source: RFC 5321 §4.2, Reply-line."""
+
+
+class ReplyError(ValueError):
+    """A mail server said what is no reply. The text holds nothing of it."""
+
+
+class ReplyReader:
+    """Reads a mail server's replies, in pieces of any size."""
+
+    def __init__(self) -> None:
+        """Nothing has come."""
+        self._buffer = bytearray()
+        self._code = 0  # of the lines so far
+        self._lines: list[bytes] = []
+        self._octets = 0
+
+    @property
+    def is_between(self) -> bool:
+        """Whether nothing of a reply has come that has not been taken."""
+        return not self._buffer and not self._lines
+
+    def feed(self, data: bytes) -> None:
+        """Takes what has come."""
+        self._buffer += data
+
+    def next_reply(self) -> tuple[int, str] | None:
+        """The code of the next reply, and its lines without it, separated by a line feed; None: more is needed.
+
+        Raises:
+            ReplyError: A line is none of a reply, or not of the same reply; or there is too much.
+        """
+        while (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end]).removesuffix(b"\r")
+            del self._buffer[: end + 1]
+            if self._is_last(line):
+                text = b"\n".join(self._lines).decode("utf-8", "surrogateescape")
+                self._lines.clear()
+                self._octets = 0
+                return self._code, text
+        if len(self._buffer) > MAX_REPLY_OCTETS:
+            raise ReplyError("a line is too long")
+        return None
+
+    def _is_last(self, line: bytes) -> bool:
+        """Takes a line; whether it is the reply's last."""
+        found = _LINE.fullmatch(line)
+        self._octets += len(line)
+        if found is None or self._octets > MAX_REPLY_OCTETS:
+            raise ReplyError("a line is no reply, or there are too many")
+        code = int(found[1])
+        if self._lines and code != self._code:
+            raise ReplyError("the lines of a reply have several codes")
+        self._code = code
+        self._lines.append((found[3] or b"").strip(b" \t\r"))
+        return found[2] != b"-"
+
+
 _PIECE: Final = 12
 """So many consecutive characters of a secret give it away."""
 

@@ -1,4 +1,4 @@
-"""One client's connection: octets in and out, with bounds on what waits in between."""
+"""A connection, to a client or a mail server: octets in and out, with bounds on what waits in between."""
 
 import asyncio
 import ssl
@@ -11,8 +11,8 @@ CLOSE_WITHIN_S: Final = 5.0
 """For the last reply to be read."""
 
 
-class ClientGoneError(Exception):
-    """The client has ended the connection, or takes too long."""
+class PeerGoneError(Exception):
+    """The other side has ended the connection, or takes too long."""
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -32,7 +32,17 @@ class Channel(asyncio.Protocol):
         self._interrupted = False
         self._end: asyncio.TimerHandle | None = None
         self._arrived: asyncio.Future[None] | None = None
+        self._read_by_s = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
+
+    @classmethod
+    def over(cls, transport: asyncio.Transport) -> "Channel":
+        """Takes a connection that stands from whoever has it."""
+        channel = cls()
+        transport.set_protocol(channel)
+        channel.connection_made(transport)
+        return channel
 
     # asyncio's side
 
@@ -57,8 +67,9 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         """The connection is over."""
         self._ended = True
-        if self._end is not None:
-            self._end.cancel()
+        for timer in (self._end, self._alarm):
+            if timer is not None:
+                timer.cancel()
         self._wake()
         self.resume_writing()
 
@@ -85,6 +96,16 @@ class Channel(asyncio.Protocol):
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
         return str(name[0]) if name else ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side seems to be there."""
+        return not self._ended and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether there is something to be read at once."""
+        return bool(self._buffer)
+
     def interrupt(self) -> None:
         """Has the reader stop waiting, once."""
         self._interrupted = True
@@ -94,31 +115,56 @@ class Channel(asyncio.Protocol):
         """What has come, at least one octet.
 
         Raises:
-            ClientGoneError: The client has ended the connection.
+            PeerGoneError: The client has ended the connection.
             TimeoutError: Nothing has come.
             Interrupted: `interrupt` was called.
         """
         if not self._buffer and not self._ended and not self._interrupted:
             self._arrived = self._loop.create_future()
-            timer = self._loop.call_later(max(0.0, within_s), self._wake)
+            self._wake_at(self._loop.time() + within_s)
             try:
                 await self._arrived
             finally:
-                timer.cancel()
                 self._arrived = None
         if self._buffer:
-            data = bytes(self._buffer)
-            self._buffer.clear()
-            if not self._reading and self._transport is not None and not self._transport.is_closing():
-                self._reading = True
-                self._transport.resume_reading()
-            return data
+            return self.take()
         if self._ended:
-            raise ClientGoneError
+            raise PeerGoneError
         if self._interrupted:
             self._interrupted = False
             raise Interrupted
         raise TimeoutError
+
+    def take(self) -> bytes:
+        """What has come, which may be nothing."""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        if not self._reading and self._transport is not None and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+        return data
+
+    def _wake_at(self, time_s: float) -> None:
+        """Has the reader wait no longer than that.
+
+        An alarm that is set too early is set anew when it comes: most reads are over long before, and would each have
+        set one for nothing.
+        """
+        self._read_by_s = time_s
+        if self._alarm is not None:
+            if self._alarm.when() <= time_s:
+                return
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(time_s, self._alarmed)
+
+    def _alarmed(self) -> None:
+        self._alarm = None
+        if self._arrived is None:
+            return
+        if self._loop.time() < self._read_by_s:
+            self._wake_at(self._read_by_s)
+        else:
+            self._wake()
 
     def write(self, data: bytes) -> None:
         """Begins to write."""
@@ -129,7 +175,7 @@ class Channel(asyncio.Protocol):
         """Waits until not too much waits to be written.
 
         Raises:
-            ClientGoneError: The client does not read.
+            PeerGoneError: The client does not read.
         """
         if self._writable is None:
             return
@@ -137,24 +183,24 @@ class Channel(asyncio.Protocol):
             async with asyncio.timeout(within_s):
                 await asyncio.shield(self._writable)
         except TimeoutError:
-            raise ClientGoneError from None
+            raise PeerGoneError from None
 
     async def start_tls(self, context: ssl.SSLContext, within_s: float) -> None:
         """Turns to TLS.
 
         Raises:
-            ClientGoneError: The handshake failed, or the client sent something in the clear that was not asked for.
+            PeerGoneError: The handshake failed, or the client sent something in the clear that was not asked for.
         """
         if self._transport is None or self._transport.is_closing() or self._buffer:
-            raise ClientGoneError
+            raise PeerGoneError
         try:
             transport = await self._loop.start_tls(
                 self._transport, self, context, server_side=True, ssl_handshake_timeout=within_s
             )
         except OSError:
-            raise ClientGoneError from None
+            raise PeerGoneError from None
         if transport is None:
-            raise ClientGoneError
+            raise PeerGoneError
         self.connection_made(transport)
 
     def close(self) -> None:

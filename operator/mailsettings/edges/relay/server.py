@@ -31,7 +31,7 @@ from mailsettings.core.relay.session import (
 )
 from mailsettings.edges.errors import described
 from mailsettings.edges.relay.authentication import Authenticator, Judgement, Proof
-from mailsettings.edges.relay.channel import Channel, ClientGoneError, Interrupted
+from mailsettings.edges.relay.channel import Channel, Interrupted, PeerGoneError
 from mailsettings.edges.relay.interfaces import Account, Bundles, Rates, Reviewer, Sink, Slots, Tokens
 from mailsettings.edges.relay.transaction import Transaction, Ways
 from mailsettings.edges.relay.upstream import IDLE_S, WAIT_S, Pools, Services
@@ -362,7 +362,7 @@ class _Client:
             self.channel.write(self._session.greeting.encode())
             while await self._step():
                 pass
-        except ClientGoneError:
+        except PeerGoneError:
             self._abandon(RelayFault.CLIENT_GONE)
         except asyncio.CancelledError:
             self._abandon(RelayFault.CLOSING)
@@ -382,10 +382,12 @@ class _Client:
         self.channel.close()
 
     async def _step(self) -> bool:
-        """One event, or waiting for octets; False: it is over."""
-        event = self._session.next_event()
-        if event is not None:
-            return await self._handle(event)
+        """What there is to do, and waiting for octets; False: it is over."""
+        while (event := self._session.next_event()) is not None:
+            if isinstance(event, Say):
+                self.channel.write(event.reply.encode())
+            elif not await self._handle(event):
+                return False
         began_s = self._time()
         await self.channel.drain(self._patience.write_s)
         if self._relay.is_closing and not self._session.in_transaction:
@@ -416,8 +418,6 @@ class _Client:
 
     async def _handle(self, event: Event) -> bool:
         match event:
-            case Say(reply):
-                self.channel.write(reply.encode())
             case Body(data):
                 await self._piece(data)
             case EndOfBody():
@@ -479,7 +479,7 @@ class _Client:
     async def _piece(self, data: bytes) -> None:
         self._octets += len(data)
         if self._octets > 2 * self._relay.options.limits.message_octets:
-            raise ClientGoneError  # it has been refused long ago, and goes on
+            raise PeerGoneError  # it has been refused long ago, and goes on
         if self._transaction is not None:
             await self._transaction.piece(data)
 

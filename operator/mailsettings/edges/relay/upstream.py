@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,9 +18,10 @@ from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.fairness import FairQueue
 from mailsettings.core.relay.faults import RelayFault, judged
 from mailsettings.core.relay.message import END
-from mailsettings.core.relay.replies import Repetition, Reply
+from mailsettings.core.relay.replies import Repetition, Reply, ReplyError, ReplyReader
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
 from mailsettings.core.slots import LOOK_S
+from mailsettings.edges.relay.channel import Channel, PeerGoneError
 from mailsettings.edges.relay.interfaces import Bundles, Sink, Slot, Slots, Tokens
 from mailsettings.edges.smtp import OpenFailedError, open_client
 
@@ -42,6 +42,10 @@ WAIT_S: Final = 30.0
 
 HOLD_S: Final = {RelayFault.LOGIN: 30.0, RelayFault.UNREACHABLE: 2.0, RelayFault.TOKEN: 5.0}
 """After a failure nobody tries again for so long, unless the bundle has changed: servers lock accounts."""
+
+
+_START_INPUT: Final = 354
+_UNAVAILABLE: Final = 421
 
 
 class UpstreamError(Exception):
@@ -67,20 +71,26 @@ class Connection:
         """One that is open.
 
         Args:
-            client: Logged in.
+            client: Logged in. Its connection is taken from it: it reads replies for commands only, and drops what
+                a server says by itself, such as the reason for ending the connection.
             server: For its timeout.
             login: Whose secrets no reply may repeat.
+
+        Raises:
+            UpstreamError: The server has ended the connection.
         """
-        self._client = client
+        transport = client.protocol.transport if client.protocol is not None else None
+        if transport is None:
+            raise UpstreamError(RelayFault.UNREACHABLE)
+        self._channel = Channel.over(cast("asyncio.Transport", transport))
+        self._replies = ReplyReader()
+        self._awaited = False  # whether the server owes a reply
+        self._in_message = False  # from the server's 354 to the message's end
+        self._time = asyncio.get_running_loop().time
         self._timeout_s = server.timeout.total_seconds()
         self._secrets = _secrets(login, server)
         self._tokens = self._secrets if isinstance(login, BearerToken) else []
         self._repetition = Repetition(self._secrets)
-        protocol = self._protocol
-        transport = cast("asyncio.WriteTransport", protocol.transport)
-        # Of streams only the flow control is used. It ends the connection when nobody holds it any more.
-        self._writer = asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
-        self._reply: asyncio.Task[aiosmtplib.SMTPResponse] | None = None
         self.extensions = frozenset(name.lower() for name in client.esmtp_extensions)
         self.used = False
         """Whether a message has gone through it."""
@@ -89,8 +99,9 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether it seems to stand."""
-        return self._client.is_connected
+        """Whether it seems to stand, and the server has said nothing by itself: that says that it is to end."""
+        quiet = not self._channel.has_arrived and self._replies.is_between
+        return self._channel.is_open and quiet and not self._awaited
 
     async def command(self, line: bytes) -> Reply:
         """Says a command.
@@ -98,7 +109,7 @@ class Connection:
         Raises:
             UpstreamError: There is no sensible reply.
         """
-        reply = self._judged(await self._said(self._protocol.execute_command(line)))
+        reply = self._judged(*await self._said(line))
         return replace(reply, text="ok") if reply.is_positive else reply
 
     async def begin_data(self) -> Reply | None:
@@ -107,13 +118,16 @@ class Connection:
         Raises:
             UpstreamError: There is no sensible reply.
         """
-        protocol = self._protocol
-        response = await self._said(protocol.execute_command(b"DATA"))
-        if response.code != aiosmtplib.SMTPStatus.start_input:
-            return self._judged(response)
-        self.begun += 1
-        self._reply = asyncio.get_running_loop().create_task(protocol.read_response())
-        return None
+        code, text = await self._said(b"DATA")
+        if code == _START_INPUT:
+            self._in_message = True
+            self.begun += 1
+            return None
+        refusal = self._judged(code, text)
+        if refusal.is_positive:  # nothing has been taken
+            self.abort()
+            raise UpstreamError(RelayFault.GARBAGE)
+        return refusal
 
     async def write(self, data: bytes) -> None:
         """Writes a piece of the message, dots and all, and waits while the server does not read.
@@ -122,12 +136,11 @@ class Connection:
             UpstreamError: The connection broke.
             RefusedEarlyError: The server has refused the message.
         """
-        self._streaming()
-        self._writer.write(data)
+        self._check_message()
+        self._channel.write(data)
         try:
-            async with asyncio.timeout(BLOCK_WITHIN_S):
-                await self._writer.drain()
-        except OSError:
+            await self._channel.drain(BLOCK_WITHIN_S)
+        except PeerGoneError:
             self.abort()
             raise UpstreamError(RelayFault.UNREACHABLE) from None
 
@@ -142,37 +155,44 @@ class Connection:
                 fault: the connection broke before.
             RefusedEarlyError: The server has refused the message.
         """
-        reply, self._reply = self._streaming(), None
-        self._writer.write(rest + END)
+        self._check_message()
+        self._in_message = False
+        self._channel.write(rest + END)
         try:
-            async with asyncio.timeout(END_WITHIN_S):
-                response = await reply
-        except (aiosmtplib.SMTPException, OSError):
-            self.abort()
+            response = await self._reply(END_WITHIN_S)
+        except UpstreamError:
             raise UpstreamError(RelayFault.OUTCOME_UNKNOWN) from None
         try:
-            answer = self._judged(response)
+            answer = self._judged(*response)
         except UpstreamError as error:
             unclear = error.fault is RelayFault.GARBAGE
             raise UpstreamError(RelayFault.OUTCOME_UNKNOWN if unclear else error.fault) from None
         self.used = True
         return answer
 
-    def _streaming(self) -> asyncio.Task[aiosmtplib.SMTPResponse]:
-        """The reply to come, if the server still waits for the rest of the message."""
-        reply = self._reply
-        if reply is not None and not reply.done() and self.is_open:
-            return reply
-        self._reply = None
+    def _check_message(self) -> None:
+        """That the server still waits for the rest of the message."""
+        early = self._early()
+        if early is None and self._in_message and self._channel.is_open:
+            return
         self.abort()
-        if reply is None or not reply.done() or reply.exception() is not None:
+        if early is None:
             raise UpstreamError(RelayFault.UNREACHABLE)
-        answer = self._judged(reply.result())
+        answer = self._judged(*early)
         raise UpstreamError(RelayFault.GARBAGE) if answer.is_positive else RefusedEarlyError(answer)
+
+    def _early(self) -> tuple[int, str] | None:
+        """What the server has said to a message that has not ended."""
+        self._replies.feed(self._channel.take())
+        try:
+            return self._replies.next_reply()
+        except ReplyError:
+            self.abort()
+            raise UpstreamError(RelayFault.UNREACHABLE) from None
 
     async def reset(self) -> bool:
         """Has the server forget an unfinished transaction; False: the connection is of no use any more."""
-        if self._reply is not None:  # within a message only the end of the connection does that
+        if self._in_message:  # within a message only the end of the connection does that
             return False
         try:
             return (await self.command(b"RSET")).is_positive
@@ -181,42 +201,43 @@ class Connection:
 
     async def quit(self) -> None:
         """Ends it politely, but at once."""
-        if self._client.is_connected and self._reply is None:
-            with contextlib.suppress(aiosmtplib.SMTPException, OSError):
-                self._protocol.write(b"QUIT\r\n")
+        if self.is_open and not self._in_message:
+            self._channel.write(b"QUIT\r\n")
         self.abort()
 
     def abort(self) -> None:
         """Ends it at once. A message that has not been ended is none."""
-        reply, self._reply = self._reply, None
-        if reply is not None and not reply.cancel() and not reply.cancelled():
-            reply.exception()  # so that nobody complains that it was not looked at
-        self._client.close()
+        self._channel.abort()
 
-    @property
-    def _protocol(self) -> aiosmtplib.protocol.SMTPProtocol:
-        protocol = self._client.protocol
-        if protocol is None or not self._client.is_connected:
+    async def _said(self, line: bytes) -> tuple[int, str]:
+        if not self.is_open or self._in_message:
+            self.abort()
             raise UpstreamError(RelayFault.UNREACHABLE)
-        return protocol
+        if b"\r" in line or b"\n" in line:
+            raise ValueError("a command is one line")
+        self._channel.write(line + b"\r\n")
+        return await self._reply(self._timeout_s)
 
-    async def _said(self, awaited: Coroutine[Any, Any, aiosmtplib.SMTPResponse]) -> aiosmtplib.SMTPResponse:
+    async def _reply(self, within_s: float) -> tuple[int, str]:
+        """The next reply. Where it is not awaited to its end, the connection is of no use any more."""
+        self._awaited = True
+        by_s = self._time() + within_s
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await awaited
-        except aiosmtplib.SMTPResponseException:
+            while (found := self._replies.next_reply()) is None:
+                self._replies.feed(await self._channel.read(by_s - self._time()))
+        except ReplyError:
             self.abort()
             raise UpstreamError(RelayFault.GARBAGE) from None
-        except (aiosmtplib.SMTPException, OSError):
+        except (PeerGoneError, TimeoutError):
             self.abort()
             raise UpstreamError(RelayFault.UNREACHABLE) from None
+        self._awaited = False
+        return found
 
-    def _judged(self, response: aiosmtplib.SMTPResponse) -> Reply:
-        if response.code == aiosmtplib.SMTPStatus.domain_unavailable:
+    def _judged(self, code: int, text: str) -> Reply:
+        if code == _UNAVAILABLE:
             self.abort()
-        negative = response.code >= 400
-        message = redact(response.message, self._secrets, tokens=self._tokens) if negative else response.message
-        found = judged(response.code, message)
+        found = judged(code, redact(text, self._secrets, tokens=self._tokens) if code >= 400 else text)
         if isinstance(found, RelayFault):
             self.abort()
             raise UpstreamError(found)
