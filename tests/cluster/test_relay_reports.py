@@ -2,6 +2,7 @@
 
 import smtplib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_the_status_of_both_levels_counts_messages(
 
     # What was sent after the first report is in the next one, a minute later.
     for name, where in (("mail", namespace), (system, None)):
-        found = kube.wait(lambda name=name, where=where: counted(name, where), "status.relay", timeout=90)
+        found = kube.wait(partial(counted, name, where), "status.relay", timeout=90)
         assert found["accepted"] == 1
         assert found["unknown"] == 0
     before = resource_version(kube.settings("mail", namespace))
