@@ -95,9 +95,9 @@ def outcome(document: Json, request: str) -> Outcome | None:
         message = "Somebody else has asked for a renewal since; the settings' status has its result."
         return Outcome(renewed=False, reason="Superseded", message=message)
     parts = _parts(document)
-    found = [outcome for outcome in (part(document, request) for part in parts) if outcome is not None]
-    if parts and len(found) == len(parts):
-        return _joined(found)
+    known = [found for found in (part(document, request) for part in parts) if found is not None]
+    if parts and len(known) == len(parts):
+        return _joined(known)
     kinds = [ConditionType.ACCEPTED, ConditionType.CREDENTIALS_RESOLVED]
     for kind in [*kinds, ConditionType.DELIVERED] if _username(document) is not None else kinds:
         condition = _condition(document, kind)
