@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench import checks, objects
-from bench.audit import Write, objects_of
+from bench.audit import objects_of
 from bench.benchmark import Benchmark, Plan
 from bench.result import Result
 from bench.waves import Waves
 from bench.world import World, world
+from dev.audit import Write
 
 NAME: Final = "fan-out-always"
 AT_MOST: Final = 1.5

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench import checks, objects
-from bench.audit import Write, objects_of
+from bench.audit import objects_of
 from bench.bare import Request, merge
 from bench.benchmark import Benchmark, Plan
 from bench.result import Result
 from bench.waves import WAVE_TIMEOUT_S, Waves
 from bench.world import World, world
+from dev.audit import Write
 
 NAME: Final = "first-sight"
 AT_MOST: Final = 1.7

@@ -10,11 +10,12 @@ from typing import Any, Final
 from aiosmtplib import SMTP
 
 from bench import objects
-from bench.audit import Write, to
+from bench.audit import to
 from bench.bare import Bare, Request, create
 from bench.errors import BenchError
 from bench.replay import Replay
 from bench.world import World
+from dev.audit import Write
 from tests.support.smtp_server import PASSWORD, USERNAME
 
 READY_TIMEOUT_S: Final = 30.0

@@ -25,7 +25,7 @@ async def run(plan: Plan) -> list[Result]:
         before = place.cpu_s()
         await asyncio.sleep(plan.seconds)
         used, rss = place.cpu_s() - before, place.rss_mb()
-        writes = [write for write in place.audit.writes if write.resource != "leases"]
+        writes = [write for write in place.audit.writes if not write.is_of_lease]
     allowed = CORE_SHARE_AT_MOST * plan.seconds
     share = FORBIDDEN if writes else used / allowed
     return [Result(NAME, plan.tenants, used, allowed, rss, len(writes), share, f"CPU in {plan.seconds:.0f} s")]

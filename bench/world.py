@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from bench import objects
-from bench.audit import AuditLog, Write
+from bench.audit import Audit
 from bench.bare import Bare, Request, connected, create, merge
 from bench.errors import BenchError
 from bench.progress import say
+from dev.audit import AuditLog, Write
 from dev.cluster import Cluster, ControlPlane
 from dev.loop_thread import LoopThread
 from dev.operator_process import ROOT, OperatorProcess
@@ -33,7 +34,7 @@ class World:
     """A running control plane with the operator installed, not started."""
 
     def __init__(
-        self, admin: Bare, operator: Bare, process: OperatorProcess, audit: AuditLog, mail_port: int, folder: Path
+        self, admin: Bare, operator: Bare, process: OperatorProcess, audit: Audit, mail_port: int, folder: Path
     ) -> None:
         self.admin = admin
         self.as_operator = operator
@@ -147,10 +148,10 @@ async def world() -> AsyncIterator[World]:
     thread.start()
     with TemporaryDirectory(prefix="mailsettings-bench-") as name:
         folder = Path(name)
-        audit = AuditLog(folder / "cluster")
+        log = AuditLog(folder / "cluster")
         server = mail_server(auth_required=True, auth_without_tls=True)
         with (
-            ControlPlane(folder / "cluster", apiserver_options=audit.options()) as plane,
+            ControlPlane(folder / "cluster", apiserver_options=log.options()) as plane,
             thread.entered(server) as mail,
         ):
             cluster = Cluster(plane.kubeconfig)
@@ -162,7 +163,7 @@ async def world() -> AsyncIterator[World]:
                     connected(folder / OPERATOR_KUBECONFIG) as operator,
                 ):
                     await admin.send(create(objects.secrets_in(objects.OPERATOR_NAMESPACE), objects.login()))
-                    yield World(admin, operator, process, audit, mail.port, folder)
+                    yield World(admin, operator, process, Audit(log), mail.port, folder)
             finally:
                 process.stop()
     thread.stop()
