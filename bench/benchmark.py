@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.result import Result
+from bench.world import Worlds
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,6 @@ class Benchmark:
 
     name: str
     summary: str
-    run: Callable[[Plan], Coroutine[Any, Any, list[Result]]]
+    run: Callable[[Plan, Worlds], Coroutine[Any, Any, list[Result]]]
     full: tuple[Plan, ...]
     quick: Plan

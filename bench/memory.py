@@ -9,7 +9,7 @@ from bench.bare import create
 from bench.benchmark import Benchmark, Plan
 from bench.progress import say
 from bench.result import Result
-from bench.world import World, world
+from bench.world import World, Worlds
 
 NAME: Final = "memory"
 AT_MOST_MB: Final = {1000: 126.0, 5000: 200.0}
@@ -20,18 +20,18 @@ STRANGER_BYTES: Final = 1000 * 1000
 """Of data in each, which is just below what the API server takes."""
 
 
-async def run(plan: Plan) -> list[Result]:
+async def run(plan: Plan, world: Worlds) -> list[Result]:
     """Looks after a start and a fan-out, and after another start beside large Secrets."""
     async with world() as place:
         await place.add_tenants(plan.tenants)
         await place.add_system()
         writes = len(await place.start_and_settle())
-        await _fan_out(place, 1)
+        await _fan_out(place)
         alone = place.rss_mb()
         place.stop()
         await _add_strangers(place)
         await place.start_and_settle()
-        await _fan_out(place, 2)
+        await _fan_out(place)
         beside = place.rss_mb()
         say(f"  {alone:.1f} MB; with {STRANGERS} large Secrets {beside:.1f} MB")
     at_most = AT_MOST_MB.get(plan.tenants, AT_MOST_MB[1000])
@@ -43,9 +43,9 @@ async def run(plan: Plan) -> list[Result]:
     ]
 
 
-async def _fan_out(place: World, number: int) -> None:
+async def _fan_out(place: World) -> None:
     place.audit.forget()
-    await place.change_system(number)
+    await place.change_system()
     await place.audit.settled(bool, timeout_s=300)
 
 

@@ -4,16 +4,14 @@ import asyncio
 from typing import Final
 
 from bench.benchmark import Benchmark, Plan
-from bench.result import Result
-from bench.world import world
+from bench.result import FORBIDDEN, Result
+from bench.world import Worlds
 
 NAME: Final = "steady"
 CORE_SHARE_AT_MOST: Final = 0.01
-FORBIDDEN: Final = 100.0
-"""The share that a single write comes to, other than to the Lease."""
 
 
-async def run(plan: Plan) -> list[Result]:
+async def run(plan: Plan, world: Worlds) -> list[Result]:
     """Waits, and looks at the operator's processor time; the floor is what it may use."""
     async with world() as place:
         await place.add_tenants(plan.tenants)

@@ -1,13 +1,14 @@
 """What the benchmarks print, and how they judge it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from bench.__main__ import _is_bad, _parser, plans
+from bench.__main__ import _parser, is_bad, is_worth_another_look, plans
 from bench.benchmark import Benchmark, Plan
 from bench.registry import BENCHMARKS
-from bench.result import Result, quantile
+from bench.result import FORBIDDEN, Result, quantile
 
 
 def result(share: float = 0.5, **fields: float) -> Result:
@@ -38,10 +39,22 @@ def test_a_verdict_says_how_far_it_is_from_what_must_be_reached() -> None:
     assert result(1.5).verdict() == "fan-out: missed, at 1.50 times what is allowed"
 
 
-def test_only_quick_runs_fail_and_only_beyond_twice_what_is_allowed() -> None:
-    assert not _is_bad(result(1.9), quick=True)
-    assert _is_bad(result(2.1), quick=True)
-    assert not _is_bad(result(2.1), quick=False)
+def test_quick_runs_fail_only_beyond_twice_what_is_allowed() -> None:
+    assert not is_bad(result(1.9))
+    assert is_bad(result(2.1))
+
+
+def test_times_of_their_own_grow_with_the_slowness_of_the_machine() -> None:
+    slow = replace(result(5.9), slowness=3.0)
+    assert not is_bad(slow)
+    assert is_bad(replace(slow, share=6.1))
+    assert slow.verdict() == "fan-out: missed, at 5.90 times what is allowed", "a verdict makes no excuses"
+
+
+def test_what_must_not_be_is_not_looked_at_again() -> None:
+    assert is_worth_another_look(result(2.1))
+    assert not is_worth_another_look(result(1.9))
+    assert not is_worth_another_look(result(FORBIDDEN))
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 2.0), (0.99, 4.0), (0.25, 1.0), (1.0, 4.0)])
