@@ -67,7 +67,7 @@ async def _worlds_of_their_own() -> AsyncIterator[Worlds]:
 
 
 async def _run(benchmark: Benchmark, plan: Plan, worlds: Worlds) -> list[Result]:
-    say(f"{benchmark.name}, {plan.tenants} tenants")
+    say(f"{benchmark.name}, {plan.tenants} tenants" if plan.tenants else benchmark.name)
     results = await benchmark.run(plan, worlds)
     for result in results:
         print(result.line(), flush=True)

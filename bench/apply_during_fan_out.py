@@ -5,7 +5,7 @@ from typing import Final
 
 from bench import objects
 from bench.audit import to
-from bench.benchmark import Benchmark, Plan
+from bench.benchmark import QUICK_TENANTS, Benchmark, Plan
 from bench.newcomers import Arrivals, bare_sum_s, slowness
 from bench.progress import say
 from bench.result import Result, quantile
@@ -73,5 +73,5 @@ BENCHMARK: Final = Benchmark(
     summary="a new tenant with a server of its own: from the apply until it is ready, during fan-outs to the others",
     run=run,
     full=(Plan(1000, rounds=3),),
-    quick=Plan(250, rounds=1),
+    quick=Plan(QUICK_TENANTS, rounds=1),
 )

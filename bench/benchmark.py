@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from bench.result import Result
 from bench.world import Worlds
+
+QUICK_TENANTS: Final = 150
+"""Of all quick benchmarks that share a control plane: each would measure the others' too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Final
 
 from bench import checks
 from bench.audit import objects_of
-from bench.benchmark import Benchmark, Plan
+from bench.benchmark import QUICK_TENANTS, Benchmark, Plan
 from bench.result import Result
 from bench.waves import Waves
 from bench.world import World, Worlds
@@ -42,5 +42,5 @@ BENCHMARK: Final = Benchmark(
     summary="a change of the system's settings reaches the Secrets of namespaces that have no object",
     run=run,
     full=(Plan(1000, rounds=5), Plan(5000, rounds=3)),
-    quick=Plan(250, rounds=3),
+    quick=Plan(QUICK_TENANTS, rounds=3),
 )

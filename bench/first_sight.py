@@ -6,7 +6,7 @@ from typing import Final
 
 from bench import checks
 from bench.audit import objects_of
-from bench.benchmark import Benchmark, Plan
+from bench.benchmark import QUICK_TENANTS, Benchmark, Plan
 from bench.result import Result
 from bench.waves import WAVE_TIMEOUT_S, Waves
 from bench.world import World, Worlds
@@ -56,5 +56,5 @@ BENCHMARK: Final = Benchmark(
     summary="tenants wait, the system's settings are created, and every tenant becomes ready",
     run=run,
     full=(Plan(1000, rounds=5),),
-    quick=Plan(250, rounds=2),
+    quick=Plan(QUICK_TENANTS, rounds=3),
 )

@@ -100,6 +100,18 @@ def with_oauth2(port: int, token_uri: str) -> Json:
     return _settings("MailServerSettings", TENANT, spec)
 
 
+def tested_by_hand(name: str, port: int) -> Json:
+    """A tenant with a server of its own, that speaks TLS, and which nobody probes unasked."""
+    tls = {"mode": "StartTLS", "caBundle": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}}
+    spec = {
+        "mailFrom": "a@acme.example",
+        "connection": {"host": "127.0.0.1", "port": port, "tls": tls},
+        "auth": {"basic": {"username": "mailer", "passwordSecretRef": {"name": "smtp", "key": "password"}}},
+        "probe": {"mode": "Disabled"},
+    }
+    return _settings("MailServerSettings", name, spec)
+
+
 def sender(number: int) -> str:
     """A sender that is unlike the others."""
     return f"Platform {number} <no-reply@platform.example>"

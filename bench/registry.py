@@ -9,6 +9,7 @@ from bench import (
     fan_out_always,
     first_sight,
     memory,
+    plugin_test,
     probes,
     restart,
     rotation,
@@ -27,5 +28,6 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     memory.BENCHMARK,
     rotation.BENCHMARK,
     probes.BENCHMARK,
+    plugin_test.BENCHMARK,
 )
 """What needs less comes first: quick ones are run on one control plane, to which each adds."""
