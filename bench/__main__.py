@@ -68,17 +68,21 @@ async def _worlds_of_their_own() -> AsyncIterator[Worlds]:
 
 async def _run(benchmark: Benchmark, plan: Plan, worlds: Worlds) -> list[Result]:
     say(f"{benchmark.name}, {plan.tenants} tenants" if plan.tenants else benchmark.name)
+    began = time.monotonic()
     results = await benchmark.run(plan, worlds)
     for result in results:
         print(result.line(), flush=True)
         say(f"  {result.verdict()}")
+    say(f"  measured in {time.monotonic() - began:.0f} s")
     return results
 
 
 def plans(benchmark: Benchmark, options: argparse.Namespace) -> list[Plan]:
     """What is to be carried out, by the options."""
-    chosen = (benchmark.quick,) if options.quick else benchmark.full
-    if options.tenants:
+    chosen = benchmark.full
+    if options.quick:
+        chosen = (benchmark.quick,) if benchmark.quick else ()
+    if options.tenants and chosen:
         chosen = (replace(chosen[0], tenants=options.tenants),)
     changes = {name: value for name in ("rounds", "seconds") if (value := getattr(options, name)) is not None}
     return [replace(plan, **changes) for plan in chosen]

@@ -35,11 +35,11 @@ class Benchmark:
         summary: What it measures, in a line.
         run: Measures.
         full: The plans that are carried out one after the other.
-        quick: The plan where there is little time.
+        quick: The plan where there is little time; None: it is left out then.
     """
 
     name: str
     summary: str
     run: Callable[[Plan, Worlds], Coroutine[Any, Any, list[Result]]]
     full: tuple[Plan, ...]
-    quick: Plan
+    quick: Plan | None
