@@ -12,7 +12,6 @@ from bench.benchmark import Benchmark, Plan
 from bench.registry import BENCHMARKS
 from bench.result import FORBIDDEN, Result, quantile
 
-
 DOCS = Path(__file__).parents[2] / "docs"
 
 
