@@ -42,5 +42,5 @@ BENCHMARK: Final = Benchmark(
     summary="a change of the system's settings reaches the Secrets of namespaces that have no object",
     run=run,
     full=(Plan(1000, rounds=5), Plan(5000, rounds=3)),
-    quick=Plan(QUICK_TENANTS, rounds=3),
+    quick=Plan(QUICK_TENANTS, rounds=2),
 )

@@ -56,5 +56,5 @@ BENCHMARK: Final = Benchmark(
     summary="tenants wait, the system's settings are created, and every tenant becomes ready",
     run=run,
     full=(Plan(1000, rounds=5),),
-    quick=Plan(QUICK_TENANTS, rounds=3),
+    quick=Plan(QUICK_TENANTS, rounds=2),
 )

@@ -174,8 +174,8 @@ class World:
         return await self.audit.settled(lambda _: True, timeout_s=PREPARE_TIMEOUT_S)
 
     def stop(self) -> None:
-        """Stops the operator."""
-        self.process.stop()
+        """Stops the operator, and at once: an orderly end takes seconds, and nothing is measured of it."""
+        self.process.kill()
 
     def rss_mb(self) -> float:
         """The operator's resident memory, in units of 10^6 bytes."""
