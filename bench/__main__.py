@@ -53,10 +53,10 @@ async def _run_all(chosen: Sequence[Benchmark], options: argparse.Namespace) -> 
         for benchmark in chosen:
             for plan in plans(benchmark, options):
                 results = await _run(benchmark, plan, worlds)
-                if options.quick and any(is_worth_another_look(result) for result in results):
+                if options.quick and any(is_worth_another_look(benchmark, result) for result in results):
                     say("  once more: the machine may have been busy")
                     results = await _run(benchmark, plan, worlds)
-                bad += [result for result in results if options.quick and is_bad(result)]
+                bad += [result for result in results if options.quick and is_bad(benchmark, result)]
     say(f"all in {time.monotonic() - began:.0f} s")
     return bad
 
@@ -88,14 +88,14 @@ def plans(benchmark: Benchmark, options: argparse.Namespace) -> list[Plan]:
     return [replace(plan, **changes) for plan in chosen]
 
 
-def is_bad(result: Result) -> bool:
+def is_bad(benchmark: Benchmark, result: Result) -> bool:
     """Whether a quick run fails by a result."""
-    return result.share > TOLERANCE * result.slowness
+    return result.share > TOLERANCE * result.slowness * benchmark.misses_by
 
 
-def is_worth_another_look(result: Result) -> bool:
+def is_worth_another_look(benchmark: Benchmark, result: Result) -> bool:
     """Whether a result is bad and may be so because the machine did something else: times may, facts may not."""
-    return is_bad(result) and result.share < FORBIDDEN
+    return is_bad(benchmark, result) and result.share < FORBIDDEN
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -44,21 +44,27 @@ def test_a_verdict_says_how_far_it_is_from_what_must_be_reached() -> None:
 
 
 def test_quick_runs_fail_only_beyond_twice_what_is_allowed() -> None:
-    assert not is_bad(result(1.9))
-    assert is_bad(result(2.1))
+    assert not is_bad(benchmark(), result(1.9))
+    assert is_bad(benchmark(), result(2.1))
 
 
 def test_times_of_their_own_grow_with_the_slowness_of_the_machine() -> None:
     slow = replace(result(5.9), slowness=3.0)
-    assert not is_bad(slow)
-    assert is_bad(replace(slow, share=6.1))
+    assert not is_bad(benchmark(), slow)
+    assert is_bad(benchmark(), replace(slow, share=6.1))
     assert slow.verdict() == "fan-out: missed, at 5.90 times what is allowed", "a verdict makes no excuses"
 
 
+def test_what_is_known_to_be_missed_may_get_no_worse() -> None:
+    missed = replace(benchmark(), misses_by=3.0)
+    assert not is_bad(missed, result(5.9))
+    assert is_bad(missed, result(6.1))
+
+
 def test_what_must_not_be_is_not_looked_at_again() -> None:
-    assert is_worth_another_look(result(2.1))
-    assert not is_worth_another_look(result(1.9))
-    assert not is_worth_another_look(result(FORBIDDEN))
+    assert is_worth_another_look(benchmark(), result(2.1))
+    assert not is_worth_another_look(benchmark(), result(1.9))
+    assert not is_worth_another_look(benchmark(), result(FORBIDDEN))
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 2.0), (0.99, 4.0), (0.25, 1.0), (1.0, 4.0)])
