@@ -66,7 +66,7 @@ class ProbeRunner:
         self._line = Line()
         self._waiting: dict[int, _Job] = {}
         """By their tickets in the line."""
-        self._alike: dict[str, list[_Job]] = {}
+        self._alike: dict[str, dict[_Job, None]] = {}
         """Those that wait, by fingerprint."""
         self._running: list[_Job] = []
         self._sent_s: dict[str, list[float]] = {}
@@ -145,13 +145,13 @@ class ProbeRunner:
     def _wait(self, job: _Job) -> None:
         job.ticket = self._line.join(job.turn)
         self._waiting[job.ticket] = job
-        self._alike.setdefault(job.subject.fingerprint, []).append(job)
+        self._alike.setdefault(job.subject.fingerprint, {})[job] = None
 
     def _waits_no_more(self, job: _Job) -> None:
         """It has left the line."""
         del self._waiting[job.ticket]
         alike = self._alike[job.subject.fingerprint]
-        alike.remove(job)
+        del alike[job]
         if not alike:
             del self._alike[job.subject.fingerprint]
 
