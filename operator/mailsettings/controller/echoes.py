@@ -16,21 +16,18 @@ class Echoes:
 
     def wrote(self, metadata: Mapping[str, Any]) -> None:
         """Notes a write by the metadata of its answer."""
-        self._written[metadata["uid"]] = _version(metadata)
+        self._written[metadata["uid"]] = int(metadata["resourceVersion"])
 
-    def forget(self, metadata: Mapping[str, Any]) -> None:
+    def forget(self, uid: str) -> None:
         """Expects no echo any more: the object is gone."""
-        self._written.pop(metadata["uid"], None)
+        self._written.pop(uid, None)
 
-    def is_outdated(self, metadata: Mapping[str, Any]) -> bool:
-        """Whether what a watch delivers is older than what was written."""
-        written = self._written.get(metadata["uid"], 0)
-        if _version(metadata) < written:
+    def is_outdated(self, uid: str, version: int) -> bool:
+        """Whether what a watch delivers is older than what was written.
+
+        Resource versions of one object are numbers that grow. Source: Kubernetes, API Concepts, Resource versions.
+        """
+        if version < self._written.get(uid, 0):
             return True
-        self._written.pop(metadata["uid"], None)
+        self._written.pop(uid, None)
         return False
-
-
-def _version(metadata: Mapping[str, Any]) -> int:
-    """Resource versions of one object are numbers that grow. Source: Kubernetes, API Concepts, Resource versions."""
-    return int(metadata["resourceVersion"])
