@@ -87,7 +87,7 @@ async def probe(
         stages=clock.stages,
         server=dialogue.facts,
         message_id=dialogue.message_id,
-        dialogue=await asyncio.to_thread(shown, dialogue.said, request),
+        dialogue=await asyncio.to_thread(shown, dialogue.said, request) if request.observed else (),
     )
 
 
@@ -290,7 +290,8 @@ class _Dialogue:
         self._clock.enter(stage)
 
     def _heard(self, speaker: Speaker, text: str, code: int | None) -> None:
-        self.said.append(Said(speaker, text, self._clock.elapsed, code))
+        if self._request.observed:
+            self.said.append(Said(speaker, text, self._clock.elapsed, code))
 
     async def run(self) -> None:
         """All steps that the mode wants, in order.
