@@ -1,7 +1,7 @@
 """Whose probe is next."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -21,8 +21,31 @@ def following(
     places: int = 16,
     sent_s: Mapping[str, Sequence[float]] | None = None,
 ) -> Turn | None:
-    index = next_turn(waiting, running, places=places, sent_s=sent_s or {}, now_s=1000, passed=Passed())
-    return None if index is None else waiting[index]
+    return pick(waiting, running, places=places, sent_s=sent_s or {}, now_s=1000)
+
+
+@dataclass(frozen=True, eq=False)
+class Waits:
+    """Something that waits, unlike all others."""
+
+    turn: Turn
+
+
+def pick(
+    waiting: Sequence[Turn],
+    running: Sequence[Turn] = (),
+    *,
+    places: int,
+    passed: Passed | None = None,
+    sent_s: Mapping[str, Sequence[float]] | None = None,
+    now_s: float = 0,
+) -> Turn | None:
+    """Whose turn it is."""
+    people, others = ([Waits(turn) for turn in waiting if turn.asked_for is asked] for asked in (True, False))
+    found = next_turn(
+        people, others, running, places=places, sent_s=sent_s or {}, now_s=now_s, passed=passed or Passed()
+    )
+    return found.turn if found is not None else None
 
 
 def test_who_came_first_goes_first() -> None:
@@ -40,11 +63,12 @@ def test_people_do_not_go_first_for_ever(mailbox: str | None) -> None:
     person = Turn("shop", mailbox, LIMITS, asked_for=True)
     waiting, passed, order = [Turn("", mailbox, LIMITS), person], Passed(), []
     for _ in range(PATIENT_TURN):
-        passed.keep(waiting)
-        index = next_turn(waiting, [], places=1, sent_s={}, now_s=0, passed=passed)
-        assert index is not None
-        passed.begun(waiting[index])
-        order.append(waiting.pop(index))
+        passed.keep([Waits(turn) for turn in waiting if not turn.asked_for])
+        turn = pick(waiting, places=1, passed=passed)
+        assert turn is not None
+        passed.begun(turn)
+        waiting.remove(turn)
+        order.append(turn)
         waiting.append(person)
     assert [turn.asked_for for turn in order] == [True] * (PATIENT_TURN - 1) + [False]
 
@@ -56,9 +80,9 @@ def test_each_mailbox_has_patient_turns_of_its_own() -> None:
         passed.begun(person)
     passed.begun(Turn("other"))
     waiting = [Turn("other"), person, BOX]
-    assert next_turn(waiting, [], places=1, sent_s={}, now_s=0, passed=passed) == 2
-    passed.keep([Turn("other"), person])
-    assert next_turn(waiting, [], places=1, sent_s={}, now_s=0, passed=passed) == 1
+    assert pick(waiting, places=1, passed=passed) == BOX
+    passed.keep([Waits(Turn("other"))])
+    assert pick(waiting, places=1, passed=passed) == person
 
 
 def test_who_has_fewer_places_goes_first() -> None:
@@ -117,8 +141,9 @@ def test_whoever_waits_gets_a_turn_when_those_before_have_ended(waiting: list[Tu
     rounds = 0
     while waiting:
         running: list[Turn] = []
-        while (index := next_turn(waiting, running, places=places, sent_s={}, now_s=0, passed=Passed())) is not None:
-            running.append(waiting.pop(index))
+        while (turn := pick(waiting, running, places=places)) is not None:
+            waiting.remove(turn)
+            running.append(turn)
         assert running, "somebody waits for nothing"
         assert len(running) <= places
         rounds += 1
@@ -129,7 +154,8 @@ def test_whoever_waits_gets_a_turn_when_those_before_have_ended(waiting: list[Tu
 @given(waiting=st.lists(TURNS, max_size=40))
 def test_the_bounds_hold(places: int, waiting: list[Turn]) -> None:
     running: list[Turn] = []
-    while (index := next_turn(waiting, running, places=places, sent_s={}, now_s=0, passed=Passed())) is not None:
-        running.append(waiting.pop(index))
+    while (turn := pick(waiting, running, places=places)) is not None:
+        waiting.remove(turn)
+        running.append(turn)
     for namespace in "abc":
         assert sum(turn.namespace == namespace for turn in running) <= max(1, places // SHARE)

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from mailsettings.api.conditions import Reason
@@ -61,7 +63,11 @@ class ProbeRunner:
         self._notify = notify
         self._logger = logger
         self._jobs: dict[Key, _Job] = {}
-        self._waiting: list[_Job] = []
+        self._people: OrderedDict[_Job, None] = OrderedDict()
+        """Those that wait and that a person waits for, in the order of their arrival: what goes first goes at once."""
+        self._others: OrderedDict[_Job, None] = OrderedDict()
+        self._alike: dict[str, dict[_Job, None]] = {}
+        """Those that wait, by fingerprint."""
         self._running: list[_Job] = []
         self._sent_s: dict[str, list[float]] = {}
         self._passed = Passed()
@@ -76,7 +82,7 @@ class ProbeRunner:
         job = self._shared(subject)
         if job is None:
             job = _Job(subject, _turn(key, subject), {})
-            self._waiting.append(job)
+            self._wait(job)
         job.wanted_by[key] = subject
         self._jobs[key] = job
         self._begin()
@@ -112,13 +118,14 @@ class ProbeRunner:
         if job.task is not None:
             job.task.cancel()
         else:
-            self._waiting.remove(job)
+            self._wait_no_more(job)
 
     async def close(self) -> None:
         """Breaks off every probe and waits for their connections to be closed."""
         if self._alarm is not None:
             self._alarm.cancel()
-        self._waiting.clear()
+        for waiting in (self._people, self._others, self._alike):
+            waiting.clear()
         tasks = [job.task for job in self._running if job.task is not None]
         for task in tasks:
             task.cancel()
@@ -134,17 +141,27 @@ class ProbeRunner:
         # One that nobody wants any more is being broken off.
         return next((job for job in self._running if job.wanted_by and _tells(job.subject, subject)), None)
 
+    def _lane(self, job: _Job) -> OrderedDict[_Job, None]:
+        return self._people if job.turn.asked_for else self._others
+
+    def _wait(self, job: _Job) -> None:
+        self._lane(job)[job] = None
+        self._alike.setdefault(job.subject.fingerprint, {})[job] = None
+
+    def _wait_no_more(self, job: _Job) -> None:
+        del self._lane(job)[job]
+        alike = self._alike[job.subject.fingerprint]
+        del alike[job]
+        if not alike:
+            del self._alike[job.subject.fingerprint]
+
     def _absorb(self, job: _Job) -> None:
         """One that begins tells all objects of the same credential that wait."""
-        fingerprint, left = job.subject.fingerprint, []
-        for other in self._waiting:
-            # The fingerprint is looked at first: thousands may wait, and it seldom is the same.
-            if other.subject.fingerprint != fingerprint or not _tells(job.subject, other.subject):
-                left.append(other)
-                continue
-            job.wanted_by |= other.wanted_by
-            self._jobs |= dict.fromkeys(other.wanted_by, job)
-        self._waiting = left
+        for other in [*self._alike.get(job.subject.fingerprint, ())]:
+            if _tells(job.subject, other.subject):
+                self._wait_no_more(other)
+                job.wanted_by |= other.wanted_by
+                self._jobs |= dict.fromkeys(other.wanted_by, job)
 
     def _begin(self) -> None:
         """Has those begin whose turn it is. While there is no place, the next one that ends leads back here."""
@@ -156,9 +173,9 @@ class ProbeRunner:
             for mailbox, moments in self._sent_s.items()
             if (recent := [moment for moment in moments if now - moment < MINUTE_S])
         }
-        self._passed.keep(job.turn for job in self._waiting)
-        while (index := self._next(now)) is not None:
-            job = self._waiting.pop(index)
+        self._passed.keep(self._others)
+        while (job := self._next(now)) is not None:
+            self._wait_no_more(job)
             self._passed.begun(job.turn)
             self._absorb(job)
             self._running.append(job)
@@ -169,15 +186,19 @@ class ProbeRunner:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        pause = pause_s((job.turn for job in self._waiting if job.turn.sends), sent_s=self._sent_s, now_s=now)
+        if not self._sent_s:
+            return
+        sending = (job.turn for job in chain(self._people, self._others) if job.turn.sends)
+        pause = pause_s(sending, sent_s=self._sent_s, now_s=now)
         if pause is not None:
             self._alarm = asyncio.get_running_loop().call_later(pause, self._begin)
 
-    def _next(self, now_s: float) -> int | None:
+    def _next(self, now_s: float) -> _Job | None:
         if len(self._running) >= self._places:
             return None
         return next_turn(
-            [job.turn for job in self._waiting],
+            self._people,
+            self._others,
             [job.turn for job in self._running],
             places=self._places,
             sent_s=self._sent_s,

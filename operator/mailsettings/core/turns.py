@@ -1,10 +1,10 @@
 """Whose probe is next: people first, no namespace beyond its share, no mailbox beyond its provider's limits. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from mailsettings.api.providers import MailboxLimits
 
@@ -33,6 +33,17 @@ class Turn:
     """Whether it sends a mail."""
 
 
+class Waiting(Protocol):
+    """Something that waits for its turn."""
+
+    @property
+    def turn(self) -> Turn:
+        """What decides when it comes."""
+
+
+T = TypeVar("T", bound=Waiting)
+
+
 class Passed:
     """How often those that a person waits for have gone ahead of those that nobody waits for."""
 
@@ -41,12 +52,12 @@ class Passed:
         self._in_all = 0
         self._of_mailbox: Counter[str | None] = Counter()
 
-    def rank(self, turn: Turn) -> int:
-        """0 goes first: what has been passed over so often that it goes ahead of people now."""
-        if turn.asked_for:
-            return 1
-        most = max(self._in_all, self._of_mailbox[turn.mailbox])
-        return 0 if most >= PATIENT_TURN - 1 else 2
+    def overdue(self, others: Iterable[T]) -> Iterator[T]:
+        """Those of them that have been passed over so often that they go ahead of people now."""
+        if self._in_all >= PATIENT_TURN - 1:
+            yield from others
+        elif any(count >= PATIENT_TURN - 1 for count in self._of_mailbox.values()):
+            yield from (each for each in others if self._of_mailbox[each.turn.mailbox] >= PATIENT_TURN - 1)
 
     def begun(self, turn: Turn) -> None:
         """It begins now."""
@@ -57,25 +68,29 @@ class Passed:
             self._in_all = 0
             del self._of_mailbox[turn.mailbox]
 
-    def keep(self, waiting: Iterable[Turn]) -> None:
+    def keep(self, others: Iterable[Waiting]) -> None:
         """Forgets the mailboxes that none of those wait for."""
-        mailboxes = {turn.mailbox for turn in waiting if not turn.asked_for}
+        if not self._of_mailbox:
+            return
+        mailboxes = {each.turn.mailbox for each in others}
         self._of_mailbox = Counter({name: count for name, count in self._of_mailbox.items() if name in mailboxes})
 
 
 def next_turn(
-    waiting: Sequence[Turn],
+    people: Iterable[T],
+    others: Iterable[T],
     running: Sequence[Turn],
     *,
     places: int,
     sent_s: Mapping[str, Sequence[float]],
     now_s: float,
     passed: Passed,
-) -> int | None:
-    """Which of those that wait, in the order of their arrival, begins now; None: none may.
+) -> T | None:
+    """Which of those that wait begins now; None: none may. As a rule it looks at few of them, however many wait.
 
     Args:
-        waiting: In the order of their arrival.
+        people: What a person waits for, in the order of their arrival.
+        others: What nobody waits for, in the order of their arrival.
         running: In any order.
         places: How many may run at a time.
         sent_s: By mailbox, when test mails were begun, by the clock of `now_s`.
@@ -95,17 +110,17 @@ def next_turn(
             and _pause_s(turn, sent_s.get(turn.mailbox or "", ()), now_s) <= 0
         )
 
-    for wanted in range(3):
-        first = None
-        for index, turn in enumerate(waiting):
-            if passed.rank(turn) != wanted or not is_free(turn):
+    for claims in (passed.overdue(others), people, others):
+        best = None
+        for each in claims:
+            if not is_free(each.turn):
                 continue
-            if not active[turn.namespace]:
-                return index  # none can have a better claim, however many wait
-            if first is None or active[turn.namespace] < active[waiting[first].namespace]:
-                first = index
-        if first is not None:
-            return first
+            if not active[each.turn.namespace]:
+                return each  # none can have a better claim, however many wait
+            if best is None or active[each.turn.namespace] < active[best.turn.namespace]:
+                best = each
+        if best is not None:
+            return best
     return None
 
 
