@@ -1,5 +1,6 @@
 """What a watch repeats late is told from what it says anew."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,9 +12,11 @@ from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.handlers import registry
 from mailsettings.controller.keys import Key, Kind, cluster_key, tenant_key
 from mailsettings.controller.mail_tests import MailTests
-from mailsettings.controller.store import Store, settings_record
+from mailsettings.controller.store import Store, secret_record, settings_record
 from mailsettings.controller.triggers import Triggers, Wake
-from mailsettings.edges.metadata_watch import Changed
+from mailsettings.core.credentials import ObjectRef
+from mailsettings.core.delivery import DeliveredSecret
+from mailsettings.edges.metadata_watch import Changed, Deleted
 from tests.unit.builders import LIMITS
 
 CLUSTER = cluster_key("a")
@@ -96,3 +99,76 @@ async def test_what_is_news_only_is_passed_on(key: Key, deliver: Callable[[World
     assert world.awake == []
     await deliver(world, 11)
     assert world.awake == [key]
+
+
+def known(world: World, version: int, **fields: Any) -> None:
+    world.triggers.tenants_seen(Changed(settings_record(Kind.TENANT, document(TENANT, version) | fields)))
+
+
+def test_an_echo_that_is_faster_than_the_answer_wakes_nobody() -> None:
+    world = World()
+    known(world, 8)
+    world.awake.clear()
+    record = world.triggers._store.settings(TENANT)
+    assert record is not None
+
+    with world.echoes.writing(TENANT):
+        known(world, 10, metadata=document(TENANT, 10)["metadata"] | {"generation": 8}, status={"a": 1})
+        assert record.status == {}
+        world.echoes.wrote(metadata(10))
+        record.set_status({"a": 1})
+
+    assert world.awake == []
+    assert world.triggers._store.settings(TENANT) == record
+
+
+def test_of_the_news_during_a_write_the_latest_is_delivered_at_its_end_also_when_it_fails() -> None:
+    world = World()
+    known(world, 8)
+    world.awake.clear()
+    with contextlib.suppress(ConnectionError), world.echoes.writing(TENANT):
+        known(world, 9)
+        known(world, 11)
+        assert world.awake == []
+        raise ConnectionError
+    assert world.awake == [TENANT]
+    record = world.triggers._store.settings(TENANT)
+    assert record is not None
+    assert record.version == 11
+
+
+def test_news_of_what_is_gone_since_is_not_delivered() -> None:
+    world = World()
+    known(world, 8)
+    with world.echoes.writing(TENANT):
+        known(world, 9)
+        world.triggers.tenants_seen(Deleted(settings_record(Kind.TENANT, document(TENANT, 9))))
+    assert world.triggers._store.settings(TENANT) is None
+
+
+def secret(version: int) -> DeliveredSecret:
+    return secret_record({**metadata(version), "namespace": "shop", "name": "smtp"})
+
+
+def test_news_of_a_secret_waits_for_the_write_too() -> None:
+    world = World()
+    store = world.triggers._store
+    store.set_uses(TENANT, "shop", [ObjectRef("Secret", "smtp")])
+    with world.echoes.writing(("shop", "smtp")):
+        world.triggers.secrets_seen(Changed(secret(9)))
+        world.triggers.secrets_seen(Changed(secret(10)))
+        world.echoes.wrote(metadata(10))
+        store.put_secret(secret(10))
+    assert world.awake == []
+
+    world.echoes.wrote(metadata(12))
+    store.put_secret(secret(12))
+    world.triggers.secrets_seen(Changed(secret(11)))
+    assert store.secret("shop", "smtp") == secret(12)
+    world.triggers.secrets_seen(Changed(secret(13)))
+    assert world.awake == [TENANT]
+
+    with world.echoes.writing(("shop", "smtp")):
+        world.triggers.secrets_seen(Changed(secret(14)))
+        world.triggers.secrets_seen(Deleted(secret(14)))
+    assert store.secret("shop", "smtp") is None

@@ -337,7 +337,7 @@ class _Operator:
             api=api,
             store=self._store,
             digest=digest,
-            deliveries=Deliveries(api, self._store, digest, LOGGER),
+            deliveries=Deliveries(api, self._store, self._echoes, digest, LOGGER),
             probes=self._probes,
             mail_tests=self._mail_tests,
             probe_deadline=config.probe_deadline,
@@ -445,9 +445,7 @@ class _Operator:
     async def _reconcile(self, key: Key) -> None:
         await reconcile(self._services, key)
 
-    async def _list_versions(self) -> Versions:
-        """Of everything that kopf watches, and of the namespaces, whose labels say which settings are theirs."""
-        paths = (*_PATHS.values(), core_collection_path("namespaces"))
+    async def _list_versions(self, paths: Iterable[str]) -> Versions:
         listings = [await self._api.list_metadata(path, record=_version) for path in paths]
         return dict(version for versions, _ in listings for version in versions)
 
@@ -533,7 +531,9 @@ class _Operator:
 
     async def _lead(self) -> None:
         """Acts, once everything has been seen: while this replica holds the Lease, where there is an election."""
-        await self._see_everything()
+        paths = [_PATHS[kind] for kind in _BY_KOPF]
+        await self._barrier.wait(lambda: persistently(lambda: self._list_versions(paths)))
+        # The others have watches of the operator's own, which say when they have listed all.
         await self._secrets_listed.wait()
         await self._namespaces_listed.wait()
         await self._tenants_listed.wait()
@@ -557,7 +557,9 @@ class _Operator:
         await self._retire(why)
 
     async def _see_everything(self) -> None:
-        await self._barrier.wait(lambda: persistently(self._list_versions))
+        """In the present versions: all settings and tests, and the namespaces, whose labels say which are theirs."""
+        paths = [*_PATHS.values(), core_collection_path("namespaces")]
+        await self._barrier.wait(lambda: persistently(lambda: self._list_versions(paths)))
 
     async def _act(self) -> None:
         """Until the Lease is lost; it is given up as lost when a worker has ended by itself."""

@@ -5,6 +5,7 @@ An echo of the operator's own writing changes nothing in the store and wakes not
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mailsettings.api import names
@@ -78,6 +79,8 @@ class Triggers:
 
     def settings_changed(self, record: SettingsRecord) -> None:
         """A settings object was listed, added or modified."""
+        if self._echoes.holds(record.key, partial(self.settings_changed, record)):
+            return
         if self._echoes.is_outdated(record.uid, record.version):
             return
         before = self._store.settings(record.key)
@@ -96,8 +99,8 @@ class Triggers:
 
     def _settings_deleted(self, gone: SettingsRecord) -> None:
         """A settings object is gone. Its Secrets are collected through their owner references."""
-        self._echoes.forget(gone.uid)
         key = gone.key
+        self._echoes.forget(key, gone.uid)
         known = self._store.settings(key)
         if known is not None and known.uid != gone.uid:
             return  # it has been replaced, and the news of that was faster
@@ -124,8 +127,8 @@ class Triggers:
             self._enqueue(record.key)
 
     def _mail_test_deleted(self, body: Mapping[str, Any]) -> None:
-        self._echoes.forget(body["metadata"]["uid"])
         key = mail_test_key(body["metadata"]["namespace"], body["metadata"]["name"])
+        self._echoes.forget(key, body["metadata"]["uid"])
         known = self._mail_tests.get(key)
         if known is not None and known.uid != body["metadata"]["uid"]:
             return  # it has been made anew, and the news of that was faster
@@ -171,13 +174,20 @@ class Triggers:
             case Listed(items):
                 self._secrets_listed(items)
             case Changed(record):
-                before = self._store.put_secret(record)
-                if record.namespace == self._relay_namespace:
-                    self._relay_secret_seen(record.name, record.resource_version)
-                if before is None or before.resource_version != record.resource_version:
-                    self._wake_around_secret(before, record)
+                self._secret_changed(record)
             case Deleted(record):
                 self._secret_gone(record)
+
+    def _secret_changed(self, record: DeliveredSecret) -> None:
+        if self._echoes.holds((record.namespace, record.name), partial(self._secret_changed, record)):
+            return
+        if self._echoes.is_outdated(record.uid, int(record.resource_version)):
+            return
+        before = self._store.put_secret(record)
+        if record.namespace == self._relay_namespace:
+            self._relay_secret_seen(record.name, record.resource_version)
+        if before is None or before.resource_version != record.resource_version:
+            self._wake_around_secret(before, record)
 
     def _secrets_listed(self, items: list[DeliveredSecret]) -> None:
         listed = {(record.namespace, record.name) for record in items}
@@ -186,10 +196,11 @@ class Triggers:
             if gone is not None and (namespace, name) not in listed:
                 self._secret_gone(gone)
         for record in items:
-            self.secrets_seen(Changed(record))
+            self._secret_changed(record)
 
     def _secret_gone(self, gone: DeliveredSecret) -> None:
         """Wakes even if the operator removed it itself: others may have waited for its name to be free."""
+        self._echoes.forget((gone.namespace, gone.name), gone.uid)
         known = self._store.secret(gone.namespace, gone.name)
         if known is not None and known.uid == gone.uid:  # else it has been made anew
             self._store.drop_secret(gone.namespace, gone.name)
