@@ -37,7 +37,6 @@ from tests.support.identity_provider import (
     key_pair,
     saying,
 )
-from tests.support.smtp_probe import ALLOW_LOOPBACK
 from tests.support.token_requests import (
     PUBLIC,
     SECRET,
@@ -48,9 +47,9 @@ from tests.support.token_requests import (
     poll,
     redemption,
     refresh,
+    trusting,
 )
 
-PATIENT = timedelta(seconds=20)
 STATE, NONCE = "the-state", "the-nonce"
 FAMILIES = pytest.mark.parametrize("family", Family)
 DEVICES = pytest.mark.parametrize("family", [Family.MICROSOFT, Family.CUSTOM])
@@ -64,15 +63,11 @@ async def provider() -> AsyncIterator[IdentityProvider]:
 
 
 async def obtain(provider: IdentityProvider, request: TokenRequest) -> Token:
-    return await tokens.obtain(
-        request, policy=ALLOW_LOOPBACK, level=Source.TENANT, ca_bundle=provider.ca_pem, deadline=PATIENT
-    )
+    return await trusting(provider.ca_pem).obtain(request, Source.TENANT)
 
 
 async def authorize(provider: IdentityProvider, request: DeviceAuthorizationRequest) -> DeviceAuthorization:
-    return await tokens.authorize_device(
-        request, policy=ALLOW_LOOPBACK, level=Source.TENANT, ca_bundle=provider.ca_pem, deadline=PATIENT
-    )
+    return await trusting(provider.ca_pem).authorize_device(request, Source.TENANT)
 
 
 async def fault(call: Any) -> TokenFault:

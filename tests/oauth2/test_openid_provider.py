@@ -1,7 +1,6 @@
 """Consent, refresh and devices at an OpenID provider that was not written here."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -30,15 +29,18 @@ from tests.support import openid
 from tests.support.consent_pages import query
 from tests.support.identity_provider import ACCOUNT, CLIENT_ID, CLIENT_SECRET, REDIRECT_URI
 from tests.support.openid import MAIL, POST_CLIENT, PUBLIC_CLIENT, OpenIdProvider
-from tests.support.smtp_probe import ALLOW_LOOPBACK
-from tests.support.token_requests import PUBLIC, SECRET, VERIFIER
+from tests.support.token_requests import (
+    PUBLIC,
+    SECRET,
+    VERIFIER,
+    trusting,
+)
 
 pytestmark = [
     pytest.mark.skipif(bool(openid.missing()), reason=openid.missing()),
     pytest.mark.xdist_group("openid-provider"),
 ]
 
-PATIENT = timedelta(seconds=20)
 STATE, NONCE = "the-state", "the-nonce"
 SCOPES = (MAIL, "openid", "email", "offline_access")
 CLIENTS = [
@@ -57,9 +59,7 @@ def provider() -> Iterator[OpenIdProvider]:
 
 async def obtain(provider: OpenIdProvider, grant: Grant, scopes: tuple[str, ...] = SCOPES) -> Token:
     request = TokenRequest(Family.CUSTOM, provider.token_uri, grant, scopes)
-    return await tokens.obtain(
-        request, policy=ALLOW_LOOPBACK, level=Source.TENANT, ca_bundle=provider.ca_pem, deadline=PATIENT
-    )
+    return await trusting(provider.ca_pem).obtain(request, Source.TENANT)
 
 
 async def fault(provider: OpenIdProvider, grant: Grant) -> TokenFault:
@@ -196,9 +196,7 @@ async def test_a_wrong_secret(provider: OpenIdProvider) -> None:
 @EACH_CLIENT
 async def test_a_device(provider: OpenIdProvider, client: Client) -> None:
     request = DeviceAuthorizationRequest(Family.CUSTOM, provider.device_authorization_uri, client, SCOPES)
-    codes = await tokens.authorize_device(
-        request, policy=ALLOW_LOOPBACK, level=Source.TENANT, ca_bundle=provider.ca_pem, deadline=PATIENT
-    )
+    codes = await trusting(provider.ca_pem).authorize_device(request, Source.TENANT)
     grant = DeviceCode(client, codes.device_code, codes.interval)
     waiting = await fault(provider, grant)
     assert (waiting.reason, waiting.error) == (Reason.CONSENT_REQUIRED, "authorization_pending")
@@ -213,9 +211,7 @@ async def test_a_device(provider: OpenIdProvider, client: Client) -> None:
 async def test_a_device_that_was_declined(provider: OpenIdProvider) -> None:
     client = CLIENTS[0]
     request = DeviceAuthorizationRequest(Family.CUSTOM, provider.device_authorization_uri, client, SCOPES)
-    codes = await tokens.authorize_device(
-        request, policy=ALLOW_LOOPBACK, level=Source.TENANT, ca_bundle=provider.ca_pem, deadline=PATIENT
-    )
+    codes = await trusting(provider.ca_pem).authorize_device(request, Source.TENANT)
     await provider.log_in_device(codes.verification_uri, codes.user_code, decision="decline")
     refused = await fault(provider, DeviceCode(client, codes.device_code))
     assert (refused.reason, refused.is_transient) == (Reason.CONSENT_DENIED, False)

@@ -23,8 +23,17 @@ from tests.support.identity_provider import (
     redirecting,
     saying,
 )
-from tests.support.smtp_probe import ALLOW_LOOPBACK
-from tests.support.token_requests import ASSERTION, PUBLIC, SECRET, certificate_auth, federation, refresh, revocation
+from tests.support.smtp_probe import ALLOW_LOOPBACK, PATIENT
+from tests.support.token_requests import (
+    ASSERTION,
+    PUBLIC,
+    SECRET,
+    certificate_auth,
+    federation,
+    refresh,
+    revocation,
+    trusting,
+)
 
 FAMILIES = pytest.mark.parametrize("family", [Family.CUSTOM, Family.GOOGLE])
 
@@ -42,7 +51,7 @@ async def revoke(
     auth: ClientAuth = SECRET,
     *,
     policy: EgressPolicy = ALLOW_LOOPBACK,
-    deadline: timedelta = timedelta(seconds=20),
+    deadline: timedelta = PATIENT,
     endpoint: str = "",
 ) -> Failure | None:
     request = revocation(
@@ -52,23 +61,16 @@ async def revoke(
         token_endpoint=provider.token_uri,
         token=token,
     )
-    return await tokens.revoke(
-        request, policy=policy, level=Source.TENANT, ca_bundle=provider.ca_pem, deadline=deadline
-    )
+    return await trusting(provider.ca_pem, policy=policy, deadline=deadline).revoke(request, Source.TENANT)
 
 
 @FAMILIES
 async def test_revoked_token_gives_no_new_one(provider: IdentityProvider, family: Family) -> None:
     token = provider.consent()
     assert await revoke(provider, family, token) is None
+    request = refresh(family, endpoint=provider.token_uri, token=token)
     with pytest.raises(tokens.TokenError) as caught:
-        await tokens.obtain(
-            refresh(family, endpoint=provider.token_uri, token=token),
-            policy=ALLOW_LOOPBACK,
-            level=Source.TENANT,
-            ca_bundle=provider.ca_pem,
-            deadline=timedelta(seconds=20),
-        )
+        await trusting(provider.ca_pem).obtain(request, Source.TENANT)
     assert caught.value.fault.error == "invalid_grant"
     assert await revoke(provider, family, token) is None  # what is revoked already is revoked
 

@@ -49,7 +49,7 @@ from tests.support.identity_provider import (
 )
 from tests.support.listening import LOOPBACK, Serve, streams
 from tests.support.proxies import PROXY_LOGIN, real_proxy, scripted_proxy
-from tests.support.smtp_probe import ALLOW_LOOPBACK
+from tests.support.smtp_probe import ALLOW_LOOPBACK, PATIENT
 from tests.support.smtp_server import (
     Peer,
     another_authority_pem,
@@ -65,9 +65,9 @@ from tests.support.token_requests import (
     federation,
     refresh,
     service_account,
+    trusting,
 )
 
-PATIENT = timedelta(seconds=20)
 SHORT = timedelta(milliseconds=700)
 
 
@@ -87,9 +87,7 @@ async def obtain(
     since_s: float | None = None,
 ) -> Token:
     bundle = provider.ca_pem if ca_bundle == "" else ca_bundle
-    return await tokens.obtain(
-        request, policy=policy, level=Source.TENANT, ca_bundle=bundle, deadline=deadline, since_s=since_s
-    )
+    return await trusting(bundle, policy=policy, deadline=deadline).obtain(request, Source.TENANT, since_s)
 
 
 async def fault(provider: IdentityProvider, request: TokenRequest, **options: Any) -> TokenFault:

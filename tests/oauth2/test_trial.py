@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 
 import pytest
 
@@ -12,16 +11,18 @@ from mailsettings.api.identity import Family
 from mailsettings.api.oauth2 import OAuth2
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.trial import obstacle
-from mailsettings.core.oauth2.request import ClientSecret, Token, TokenRequest
+from mailsettings.core.oauth2.request import ClientSecret
 from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Stage, TokenWish
 from mailsettings.core.sender_dns import Sender
-from mailsettings.core.server import Source
 from mailsettings.edges import sender_dns, trial
-from mailsettings.edges.oauth2 import tokens
 from tests.support.identity_provider import ACCOUNT, IdentityProvider, identity_provider
 from tests.support.smtp_probe import ALLOW_LOOPBACK, PATIENT, request
 from tests.support.smtp_server import MailServer, mail_server
-from tests.support.token_requests import SECRET, client_credentials
+from tests.support.token_requests import (
+    SECRET,
+    client_credentials,
+    trusting,
+)
 
 
 @pytest.fixture
@@ -47,12 +48,8 @@ def wishing(provider: IdentityProvider, server: MailServer, secret: ClientSecret
 
 
 async def probe(provider: IdentityProvider, asked: ProbeRequest, told: list[ProbeProgress]) -> ProbeResult:
-    obtain = partial(_obtain, provider)
+    obtain = trusting(provider.ca_pem).obtain
     return await trial.probe(asked, told.append, obtain=obtain, policy=ALLOW_LOOPBACK, deadline=PATIENT)
-
-
-async def _obtain(provider: IdentityProvider, asked: TokenRequest, level: Source) -> Token:
-    return await tokens.obtain(asked, policy=ALLOW_LOOPBACK, level=level, ca_bundle=provider.ca_pem, deadline=PATIENT)
 
 
 async def test_token_is_a_stage_before_the_others(provider: IdentityProvider, server: MailServer) -> None:

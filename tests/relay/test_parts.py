@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mailsettings.core.relay.fairness import FairQueue
 from mailsettings.core.relay.replies import Repetition
+from mailsettings.core.relay.reviews import MAX_SOURCES, ReviewRates
 from mailsettings.edges.relay.channel import Channel, ClientGoneError
 from mailsettings.edges.relay.interfaces import Account
 from mailsettings.edges.relay.local import FolderBundles, UnsharedRates
@@ -281,3 +282,11 @@ async def test_a_connection_has_a_slot_as_long_as_it_stands() -> None:
             await client.say(b"From: no-reply@acme.example\r\n\r\n.")
         assert slots.left == 0
     assert slots.left == 1
+
+
+def test_who_has_asked_about_tokens_is_known_of_so_many_sources() -> None:
+    rates = ReviewRates(0)
+    for number in range(MAX_SOURCES + 5):
+        rates.take(f"{number}", number)
+    assert len(rates._sources) == MAX_SOURCES
+    assert "0" not in rates._sources

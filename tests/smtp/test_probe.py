@@ -104,7 +104,9 @@ async def test_a_wrong_password_is_tried_once(mode: TlsMode, mechanisms: tuple[s
             f'AUTH: {LOOPBACK}:{server.port} refused the login with 535 5.7.8 "Authentication credentials invalid". '
             "User name, password or token refused."
         )
-        assert found.remedy.startswith("Check the user name, and the password in the Secret that auth.basic.passwordSecretRef")
+        assert found.remedy.startswith(
+            "Check the user name, and the password in the Secret that auth.basic.passwordSecretRef"
+        )
         assert found.docs == "docs/troubleshooting.md#badcredentials"
         assert len(server.attempts) == 1
         assert server.connections == 1

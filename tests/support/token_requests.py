@@ -1,9 +1,11 @@
 """Requests for tokens."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from mailsettings.api.identity import Family
+from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.oauth2.request import (
     AuthorizationCode,
     AuthorizationRequest,
@@ -21,6 +23,7 @@ from mailsettings.core.oauth2.request import (
     ServiceAccount,
     TokenRequest,
 )
+from mailsettings.edges.oauth2.tokens import IdentityProviders
 from tests.support.identity_provider import (
     ACCOUNT,
     CLIENT_ID,
@@ -30,6 +33,7 @@ from tests.support.identity_provider import (
     key_pair,
     service_account_key,
 )
+from tests.support.smtp_probe import ALLOW_LOOPBACK, PATIENT
 
 REFRESH_TOKEN: Final = "0.AXoAbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_refresh"
 CODE: Final = "1.AXoAcode-of-a-consent_0123456789abcdefghij"
@@ -119,3 +123,10 @@ def revocation(
     family: Family, auth: ClientAuth = SECRET, *, endpoint: str, token_endpoint: str, token: str = REFRESH_TOKEN
 ) -> RevocationRequest:
     return RevocationRequest(family, endpoint, token_endpoint, Client(CLIENT_ID, auth), token)
+
+
+def trusting(
+    ca_pem: str | None, *, policy: EgressPolicy = ALLOW_LOOPBACK, deadline: timedelta = PATIENT
+) -> IdentityProviders:
+    """Providers whose certificates these authorities sign; None: the public ones."""
+    return IdentityProviders(policy, lambda: ca_pem, deadline)

@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,22 +14,21 @@ import aiohttp
 
 from mailsettings.api.conditions import Reason
 from mailsettings.controller.keys import Key
-from mailsettings.controller.renewals import Obtain
+from mailsettings.controller.renewals import STORE_GRACE
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.oauth2.account import check_consent
 from mailsettings.core.oauth2.consent import ConsentKey, ConsentResult, PollDevice, Redeem, lapsed
 from mailsettings.core.oauth2.faults import TokenFault
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
-from mailsettings.core.oauth2.request import DeviceAuthorization, DeviceAuthorizationRequest, Token, TokenRequest
+from mailsettings.core.oauth2.request import Token, TokenRequest
 from mailsettings.core.oauth2.state import LIFE, Flows
 from mailsettings.core.oauth2.stored import StoredToken
 from mailsettings.core.oauth2.subject import Federation, TokenSubject
 from mailsettings.core.oauth2.terms import ConsentTerms
-from mailsettings.core.server import Source
 from mailsettings.edges.consents import ConsentStore, HeldConsent
 from mailsettings.edges.errors import described
 from mailsettings.edges.kubernetes import ApiError
-from mailsettings.edges.oauth2.tokens import TokenError
+from mailsettings.edges.oauth2.tokens import IdentityProviders, TokenError
 from mailsettings.edges.sealing import Sealer, SealError
 from mailsettings.edges.token_store import TokenPlace, TokenStore
 
@@ -51,18 +50,6 @@ MAX_RUNNING: Final = 4
 
 MIN_BEGIN_INTERVAL: Final = timedelta(seconds=5)
 """Between two device codes for one object: each is a call of the provider that anybody who may consent can cause."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderCalls:
-    """How identity providers are asked."""
-
-    obtain: Obtain
-    """Asks a token endpoint."""
-    authorize_device: Callable[[DeviceAuthorizationRequest, Source], Awaitable[DeviceAuthorization]]
-    """Asks a device authorization endpoint."""
-    federation: Federation
-    """Gives the operator's own token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +78,11 @@ class ConsentRunner:
         self,
         consents: ConsentStore,
         tokens: TokenStore,
-        calls: ProviderCalls,
+        providers: IdentityProviders,
+        federation: Federation,
         *,
         flows: Flows,
         sealer: Sealer,
-        grace: timedelta,
         finished: Callable[[Key, FailedRenewal | None], None],
         logger: logging.Logger,
     ) -> None:
@@ -104,19 +91,21 @@ class ConsentRunner:
         Args:
             consents: Where consents are.
             tokens: Where tokens are kept.
-            calls: Asks the providers.
+            providers: Are asked for tokens and device codes.
+            federation: Gives the operator's own token.
             flows: Knows the verifiers and nonces.
             sealer: Keeps device codes from everybody else.
-            grace: How long the operator's end waits for a code that is being redeemed.
             finished: Is told when there is something new to know of an object, and what has failed, if anything.
             logger: Is told what goes wrong.
         """
         self._consents = consents
         self._tokens = tokens
-        self._calls = calls
+        self._providers = providers
+        self._federation = federation
         self._flows = flows
         self._sealer = sealer
-        self._grace = grace
+        self._grace = providers.deadline + STORE_GRACE
+        """How long the operator's end waits for a code that is being redeemed."""
         self._notify_finished = finished
         self._logger = logger
         self._running: dict[str, _Running] = {}
@@ -205,7 +194,7 @@ class ConsentRunner:
             step.code,
             redirect_uri=step.redirect_uri,
             verifier=self._flows.verifier(step.flow),
-            federation=self._calls.federation,
+            federation=self._federation,
         )
         try:
             token = await self._obtained(request, attempt)
@@ -215,7 +204,7 @@ class ConsentRunner:
 
     async def _obtained(self, request: TokenRequest, attempt: Attempt) -> Token:
         async with self._calling:
-            return await self._calls.obtain(request, attempt.subject.level, time.monotonic())
+            return await self._providers.obtain(request, attempt.subject.level, time.monotonic())
 
     async def _adopted(self, attempt: Attempt, token: Token, *, nonce: str | None) -> TokenFault | None:
         """Why the token is not kept; None: it is."""
@@ -256,10 +245,10 @@ class ConsentRunner:
             return None
         if await self._consents.read(attempt.held.namespace, attempt.held.name) is None:
             return None  # whoever asked has given up
-        request = attempt.subject.device_authorization_request(self._calls.federation)
+        request = attempt.subject.device_authorization_request(self._federation)
         try:
             async with self._calling:
-                given = await self._calls.authorize_device(request, attempt.subject.level)
+                given = await self._providers.authorize_device(request, attempt.subject.level)
         except TokenError as error:
             return error.fault
         ends_at = min(given.expires_at, attempt.held.consent.created_at + LIFE)
@@ -292,7 +281,7 @@ class ConsentRunner:
             if await self._consents.read(attempt.held.namespace, attempt.held.name) is None:
                 return None  # whoever asked has given up
             request = attempt.subject.device_request(
-                kept["device_code"], interval=interval, federation=self._calls.federation
+                kept["device_code"], interval=interval, federation=self._federation
             )
             try:
                 token = await self._obtained(request, attempt)

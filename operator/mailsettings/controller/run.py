@@ -17,7 +17,7 @@ from mailsettings.api import names
 from mailsettings.config import Config
 from mailsettings.controller.barrier import Barrier, Versions
 from mailsettings.controller.consent_desk import ConsentDesk
-from mailsettings.controller.consents import ConsentRunner, ProviderCalls
+from mailsettings.controller.consents import ConsentRunner
 from mailsettings.controller.deliveries import Deliveries
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.events import EventRecorder
@@ -34,7 +34,7 @@ from mailsettings.controller.queue import WorkerEndedError, WorkQueue, retry_del
 from mailsettings.controller.reconcile.dispatch import reconcile
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.relay import Relay
-from mailsettings.controller.renewals import STORE_GRACE, TokenRenewer
+from mailsettings.controller.renewals import TokenRenewer
 from mailsettings.controller.revocations import TokenRevoker
 from mailsettings.controller.store import (
     SettingsRecord,
@@ -46,18 +46,9 @@ from mailsettings.controller.store import (
 from mailsettings.controller.triggers import Triggers, Wake
 from mailsettings.core.digest import Digester
 from mailsettings.core.mail_testing import Limits
-from mailsettings.core.oauth2.faults import Failure
 from mailsettings.core.oauth2.lifecycle import FailedRenewal
-from mailsettings.core.oauth2.request import (
-    DeviceAuthorization,
-    DeviceAuthorizationRequest,
-    RevocationRequest,
-    Token,
-    TokenRequest,
-)
 from mailsettings.core.oauth2.state import Flows
 from mailsettings.core.probe import ProbeRequest, ProbeResult, Progress
-from mailsettings.core.server import Source
 from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.consent_server.app import application
 from mailsettings.edges.consent_server.server import serve
@@ -79,7 +70,7 @@ from mailsettings.edges.metadata_watch import (
     watch,
     watch_objects,
 )
-from mailsettings.edges.oauth2.tokens import authorize_device, obtain, revoke
+from mailsettings.edges.oauth2.tokens import IdentityProviders
 from mailsettings.edges.oauth2.trust import trusted
 from mailsettings.edges.operator_key import operator_key
 from mailsettings.edges.relay_bundles import BundleStore
@@ -192,48 +183,6 @@ async def _wait_for_kinds(api: KubernetesApi) -> None:
         await asyncio.sleep(min(10.0, retry_delay(attempt)))
 
 
-async def _authorize_device(config: Config, request: DeviceAuthorizationRequest, level: Source) -> DeviceAuthorization:
-    """Asks for a device code as the configuration says.
-
-    Raises:
-        TokenError: there is none.
-    """
-    return await authorize_device(
-        request,
-        policy=config.egress,
-        level=level,
-        ca_bundle=trusted(config.oauth2_ca),
-        deadline=config.oauth2_deadline,
-    )
-
-
-async def _obtain(config: Config, request: TokenRequest, level: Source, since_s: float | None = None) -> Token:
-    """Asks for a token as the configuration says, within a deadline since a moment of the monotonic clock or now.
-
-    Raises:
-        TokenError: there is no token.
-    """
-    return await obtain(
-        request,
-        policy=config.egress,
-        level=level,
-        ca_bundle=trusted(config.oauth2_ca),
-        deadline=config.oauth2_deadline,
-        since_s=since_s,
-    )
-
-
-async def _revoke(config: Config, request: RevocationRequest, level: Source) -> Failure | None:
-    """Has a refresh token revoked as the configuration says; why it may be good still, or None: it is not."""
-    return await revoke(
-        request,
-        policy=config.egress,
-        level=level,
-        ca_bundle=trusted(config.oauth2_ca),
-        deadline=config.oauth2_deadline,
-    )
-
-
 def _endpoints(endpoint_slice: Json) -> tuple[str, bool]:
     return endpoint_slice["metadata"]["name"], has_ready_endpoint(endpoint_slice)
 
@@ -264,6 +213,10 @@ class _Operator:
         self._leadership: Leadership | None = None
         if config.lease_terms is not None and fence is not None:
             self._leadership = Leadership(self._leases, config.lease_terms, fence, identity=identity, logger=LOGGER)
+        self._providers = IdentityProviders(
+            config.egress, partial(trusted, config.oauth2_ca), deadline=config.oauth2_deadline
+        )
+        federation = partial(federated_token, path=config.oauth2_token)
         self._store = Store()
         self._echoes = Echoes()
         self._queue = WorkQueue(self._reconcile, workers=config.workers, logger=LOGGER)
@@ -284,8 +237,8 @@ class _Operator:
         self._tokens = tokens = TokenStore(api, config.namespace, holder=identity, logger=LOGGER)
         self._renewals = TokenRenewer(
             tokens,
-            partial(_obtain, config),
-            partial(federated_token, path=config.oauth2_token),
+            self._providers.obtain,
+            federation,
             deadline=config.oauth2_deadline,
             limit=config.oauth2_limit,
             finished=self._queue.add,
@@ -293,8 +246,8 @@ class _Operator:
             logger=LOGGER,
         )
         self._revocations = TokenRevoker(
-            partial(_revoke, config),
-            partial(federated_token, path=config.oauth2_token),
+            self._providers.revoke,
+            federation,
             limit=config.oauth2_limit,
             finished=self._queue.add,
             logger=LOGGER,
@@ -303,14 +256,10 @@ class _Operator:
         self._consenting = ConsentRunner(
             consents,
             tokens,
-            ProviderCalls(
-                partial(_obtain, config),
-                partial(_authorize_device, config),
-                partial(federated_token, path=config.oauth2_token),
-            ),
+            self._providers,
+            federation,
             flows=flows,
             sealer=Sealer(digest.key),
-            grace=config.oauth2_deadline + STORE_GRACE,
             finished=self._consent_ended,
             logger=LOGGER,
         )
@@ -439,7 +388,8 @@ class _Operator:
     async def _probe(self, request: ProbeRequest, progress: Progress) -> ProbeResult:
         if self._fence is not None:
             self._fence.check()
-        obtain, config = partial(_obtain, self._config), self._config
+        config = self._config
+        obtain = self._providers.obtain
         return await probe(request, progress, obtain=obtain, policy=config.egress, deadline=config.probe_deadline)
 
     async def _reconcile(self, key: Key) -> None:

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -44,81 +44,108 @@ class TokenError(Exception):
         self.fault = fault
 
 
-async def obtain(
-    request: TokenRequest,
-    *,
-    policy: EgressPolicy,
-    level: Source,
-    ca_bundle: str | None,
-    deadline: timedelta,
-    since_s: float | None = None,
-) -> Token:
-    """A token, by one call that is never repeated here.
+@dataclass(frozen=True, slots=True)
+class IdentityProviders:
+    """Whoever gives tokens, as the operator's configuration lets them be reached."""
 
-    A provider may have replaced the refresh token as soon as the call has begun: cancelling this coroutine does not
-    end the call, and its answer is lost. Whoever may be cancelled shields it.
+    policy: EgressPolicy
+    """Which addresses may be connected to; for https on port 443 whatever its purpose is."""
+    trust: Callable[[], str | None]
+    """Gives the PEM certificates to trust instead of the public authorities; None: those."""
+    deadline: timedelta
+    """How long a call may take, waiting for a thread included."""
 
-    Args:
-        request: What to ask.
-        policy: Which addresses may be connected to; for https on port 443 whatever its purpose is.
-        level: Whose settings name the provider.
-        ca_bundle: PEM certificates to trust instead of the public authorities.
-        deadline: How long all of it may take, waiting for a thread included.
-        since_s: From when on, by the monotonic clock; None: from now. Past the deadline nothing more is sent.
+    async def obtain(self, request: TokenRequest, level: Source, since_s: float | None = None) -> Token:
+        """A token, by one call that is never repeated here.
 
-    Raises:
-        TokenError: There is no token.
-    """
+        A provider may have replaced the refresh token as soon as the call has begun: cancelling this coroutine does
+        not end the call, and its answer is lost. Whoever may be cancelled shields it.
 
-    def call(client: ProviderClient) -> Token:
-        issued_at = datetime.now(UTC)
-        return parse_token(_ask(request, client), request, issued_at=issued_at)
+        Args:
+            request: What to ask.
+            level: Whose settings name the provider.
+            since_s: From when on the deadline counts, by the monotonic clock; None: from now. Past it nothing more is
+                sent.
 
-    return await _asked(
-        call, request, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline, since_s=since_s
-    )
+        Raises:
+            TokenError: There is no token.
+        """
 
+        def call(client: ProviderClient) -> Token:
+            issued_at = datetime.now(UTC)
+            return parse_token(_ask(request, client), request, issued_at=issued_at)
 
-async def authorize_device(
-    request: DeviceAuthorizationRequest,
-    *,
-    policy: EgressPolicy,
-    level: Source,
-    ca_bundle: str | None,
-    deadline: timedelta,
-) -> DeviceAuthorization:
-    """The codes with which a person consents on another device, by one call that is never repeated here.
+        return await self._asked(call, request, level, since_s)
 
-    The token is asked for with `obtain` and the grant `DeviceCode`, one request for each call. The arguments are those
-    of `obtain`.
+    async def authorize_device(self, request: DeviceAuthorizationRequest, level: Source) -> DeviceAuthorization:
+        """The codes with which a person consents on another device, by one call that is never repeated here.
 
-    Raises:
-        TokenError: There are no codes.
-    """
+        The token is asked for with `obtain` and the grant `DeviceCode`, one request for each call.
 
-    def call(client: ProviderClient) -> DeviceAuthorization:
-        asked_at = datetime.now(UTC)
-        return parse_device_authorization(_ask_device(request, client), asked_at=asked_at)
+        Raises:
+            TokenError: There are no codes.
+        """
 
-    return await _asked(call, request, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline)
+        def call(client: ProviderClient) -> DeviceAuthorization:
+            asked_at = datetime.now(UTC)
+            return parse_device_authorization(_ask_device(request, client), asked_at=asked_at)
 
+        return await self._asked(call, request, level)
 
-async def revoke(
-    request: RevocationRequest, *, policy: EgressPolicy, level: Source, ca_bundle: str | None, deadline: timedelta
-) -> Failure | None:
-    """Ends a refresh token, by one call; why it may be good still, or None: it is not.
+    async def revoke(self, request: RevocationRequest, level: Source) -> Failure | None:
+        """Ends a refresh token, by one call; why it may be good still, or None: it is not."""
 
-    The arguments are those of `obtain`.
-    """
+        def call(client: ProviderClient) -> None:
+            _revoke(request, client)
 
-    def call(client: ProviderClient) -> None:
-        _revoke(request, client)
+        try:
+            await self._called(call, request, level)
+        except FailureError as error:
+            return error.failure
+        return None
 
-    try:
-        await _called(call, request, policy=policy, level=level, ca_bundle=ca_bundle, deadline=deadline)
-    except FailureError as error:
-        return error.failure
-    return None
+    async def _asked(
+        self,
+        call: Callable[[ProviderClient], T],
+        request: TokenRequest | DeviceAuthorizationRequest,
+        level: Source,
+        since_s: float | None = None,
+    ) -> T:
+        """What a call gives.
+
+        Raises:
+            TokenError: It failed.
+        """
+        try:
+            return await self._called(call, request, level, since_s)
+        except FailureError as error:
+            failure = error.failure
+        # Outside of the handler: what the libraries and OpenSSL said stays out of tracebacks.
+        raise TokenError(diagnose(failure, request, deadline=self.deadline))
+
+    async def _called(
+        self,
+        call: Callable[[ProviderClient], T],
+        request: TokenRequest | DeviceAuthorizationRequest | RevocationRequest,
+        level: Source,
+        since_s: float | None = None,
+    ) -> T:
+        """What a call gives, made in a thread with a client of its own for the endpoint's host and the proxy.
+
+        Raises:
+            FailureError: It failed.
+        """
+        ends_at = Deadline((time.monotonic() if since_s is None else since_s) + self.deadline.total_seconds())
+        policy = replace(self.policy, purpose=OAUTH2)
+        loop = asyncio.get_running_loop()
+
+        def connect(host: str, port: int, within_s: float) -> socket.socket:
+            within = min(CONNECT_LIMIT, timedelta(seconds=within_s))
+            attempt = network.connect(host, port, level=level, policy=policy, within=within, proxy=request.proxy)
+            return _in_loop(attempt, loop, within_s)
+
+        client = ProviderClient(request.endpoint, connect=connect, ca_bundle=self.trust(), deadline=ends_at)
+        return await _in_thread(lambda: call(client), self.deadline)
 
 
 # The providers' libraries are imported when they are needed: together they take 8 MB and a quarter of a second.
@@ -153,65 +180,6 @@ def _revoke(request: RevocationRequest, client: ProviderClient) -> None:
         google.revoke(request, client)
     else:
         custom.revoke(request, client)
-
-
-async def _asked(
-    call: Callable[[ProviderClient], T],
-    request: TokenRequest | DeviceAuthorizationRequest,
-    *,
-    policy: EgressPolicy,
-    level: Source,
-    ca_bundle: str | None,
-    deadline: timedelta,
-    since_s: float | None = None,
-) -> T:
-    """What a call gives.
-
-    Raises:
-        TokenError: It failed.
-    """
-    try:
-        return await _called(
-            call,
-            request,
-            policy=policy,
-            level=level,
-            ca_bundle=ca_bundle,
-            deadline=deadline,
-            since_s=since_s,
-        )
-    except FailureError as error:
-        failure = error.failure
-    # Outside of the handler: what the libraries and OpenSSL said stays out of tracebacks.
-    raise TokenError(diagnose(failure, request, deadline=deadline))
-
-
-async def _called(
-    call: Callable[[ProviderClient], T],
-    request: TokenRequest | DeviceAuthorizationRequest | RevocationRequest,
-    *,
-    policy: EgressPolicy,
-    level: Source,
-    ca_bundle: str | None,
-    deadline: timedelta,
-    since_s: float | None = None,
-) -> T:
-    """What a call gives, made in a thread with a client of its own for the endpoint's host and the proxy.
-
-    Raises:
-        FailureError: It failed.
-    """
-    ends_at = Deadline((time.monotonic() if since_s is None else since_s) + deadline.total_seconds())
-    provider_policy = replace(policy, purpose=OAUTH2)
-    loop = asyncio.get_running_loop()
-
-    def connect(host: str, port: int, within_s: float) -> socket.socket:
-        within = min(CONNECT_LIMIT, timedelta(seconds=within_s))
-        attempt = network.connect(host, port, level=level, policy=provider_policy, within=within, proxy=request.proxy)
-        return _in_loop(attempt, loop, within_s)
-
-    client = ProviderClient(request.endpoint, connect=connect, ca_bundle=ca_bundle, deadline=ends_at)
-    return await _in_thread(lambda: call(client), deadline)
 
 
 async def _in_thread(call: Callable[[], T], within: timedelta) -> T:

@@ -11,7 +11,7 @@ from typing import Final
 from mailsettings.core.relay.guessing import GuessingDelays
 from mailsettings.core.relay.login import Presented, looks_like_token
 from mailsettings.core.relay.passwords import matching_hash, verify_password
-from mailsettings.core.relay.rates import Buckets, RateLimit
+from mailsettings.core.relay.reviews import ReviewRates
 from mailsettings.edges.relay.interfaces import Account, Bundles, Reviewer, Sink
 
 AUDIENCE: Final = "mailsettings-relay"
@@ -22,9 +22,6 @@ REVIEW_KEPT_S: Final = 60.0
 
 MAX_REVIEWS: Final = 10_000
 """Of which the answers are kept."""
-
-REVIEWS: Final = (RateLimit(100, 10),)
-"""How many tokens are asked about at most: whoever can connect could have the API server asked without end."""
 
 REVIEW_WITHIN_S: Final = 10.0
 
@@ -89,7 +86,7 @@ class Authenticator:
         self._sink = sink
         self._delays = GuessingDelays()
         self._reviewed: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
-        self._reviews = Buckets(REVIEWS, self._time())
+        self._reviews = ReviewRates(self._time())
 
     async def judge(self, presented: Presented, source: str) -> Judgement:
         """Judges a login, after the delay that former wrong ones have earned.
@@ -103,7 +100,7 @@ class Authenticator:
             return Judgement.LATER
         if delay_s:
             await self._sleep(delay_s)
-        judgement = await self._judged(presented)
+        judgement = await self._judged(presented, source)
         if judgement is Judgement.ACCEPTED:
             self._delays.succeeded(source, presented.username)
         elif judgement is Judgement.REFUSED:
@@ -114,21 +111,21 @@ class Authenticator:
             self._sink.login(presented.username if known else "", accepted=judgement is Judgement.ACCEPTED)
         return judgement
 
-    async def _judged(self, presented: Presented) -> Judgement:
+    async def _judged(self, presented: Presented, source: str) -> Judgement:
         account = self._bundles.find(presented.username)
         if looks_like_token(presented.secret, AUDIENCE):
-            return await self._review(presented.secret, account)
+            return await self._review(presented.secret, account, source)
         hashes = account.tenant.passwords if account and not presented.is_token else ()
         return Judgement.ACCEPTED if verify_password(presented.secret, hashes) else Judgement.REFUSED
 
-    async def _review(self, token: str, account: Account | None) -> Judgement:
+    async def _review(self, token: str, account: Account | None, source: str) -> Judgement:
         if account is None or not account.tenant.tokens:
             return Judgement.REFUSED
         now = self._time()
         digest = hashlib.sha256(token.encode()).digest()
         kept = self._reviewed.get(digest)
         if kept is None or kept[0] < now:
-            if self._reviews.take(now) is not None:
+            if not self._reviews.take(source, now):
                 return Judgement.LATER
             try:
                 async with asyncio.timeout(REVIEW_WITHIN_S):

@@ -27,7 +27,7 @@ from mailsettings.core.oauth2.trial import token_wish
 from mailsettings.core.probe import ProbeProgress, ProbeRequest, ProbeResult, Progress, TokenWish
 from mailsettings.core.report import effective_status
 from mailsettings.core.server import Source
-from mailsettings.edges.oauth2.tokens import obtain
+from mailsettings.edges.oauth2.tokens import IdentityProviders
 from mailsettings.edges.tls import is_usable_bundle
 from mailsettings.edges.trial import probe
 from mailsettings.plugin.command import FAILURE, SUCCESS
@@ -121,7 +121,7 @@ async def _probed(request: ProbeRequest, progress: Progress, deadline: timedelta
         # What a tenant may not do is a matter of the cluster's.
         replace(request, level=Source.SYSTEM),
         progress,
-        obtain=lambda asked, level: obtain(asked, policy=policy, level=level, ca_bundle=None, deadline=TOKEN_DEADLINE),
+        obtain=IdentityProviders(policy, lambda: None, TOKEN_DEADLINE).obtain,
         policy=policy,
         deadline=deadline,
     )
