@@ -30,12 +30,17 @@ async def watch_replicas(api: KubernetesApi, namespace: str, logger: logging.Log
     """
     ready: dict[str, set[str]] = {}
     selector = f"kubernetes.io/service-name={names.RELAY_SERVICE}"
-    async for event in watch_objects(api, endpoint_slices_path(namespace), logger, label_selector=selector):
+    path = endpoint_slices_path(namespace)
+    async for event in watch_objects(api, path, logger, record=_record, label_selector=selector):
         match event:
-            case Listed(items):
-                ready = {item["metadata"]["name"]: ready_replicas(item) for item in items}
-            case Changed(item):
-                ready[item["metadata"]["name"]] = ready_replicas(item)
-            case Deleted(item):
-                ready.pop(item["metadata"]["name"], None)
+            case Listed(records):
+                ready = dict(records)
+            case Changed((name, replicas)):
+                ready[name] = replicas
+            case Deleted((name, _)):
+                ready.pop(name, None)
         yield len(set().union(*ready.values()))
+
+
+def _record(endpoint_slice: Json) -> tuple[str, set[str]]:
+    return endpoint_slice["metadata"]["name"], ready_replicas(endpoint_slice)

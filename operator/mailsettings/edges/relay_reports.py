@@ -21,7 +21,7 @@ from mailsettings.core.relay.report import (
 )
 from mailsettings.edges.errors import described
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_collection_path, core_path
-from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, watch_objects
+from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, watch_objects, whole
 
 COUNTS_KEY: Final = "counts.json"
 TOKENS_KEY: Final = "refused-tokens.json"
@@ -177,7 +177,8 @@ async def watch_reports(api: KubernetesApi, namespace: str, logger: logging.Logg
         _read(counts, name, data.get(COUNTS_KEY, ""), parse_report, logger)
         _read(tokens, name, data.get(TOKENS_KEY, ""), parse_refused_tokens, logger)
 
-    async for event in watch_objects(api, path, logger, label_selector=f"{names.LABEL_REPORT}=true"):
+    selector = f"{names.LABEL_REPORT}=true"
+    async for event in watch_objects(api, path, logger, record=whole, label_selector=selector):
         match event:
             case Listed(items):
                 counts.clear()

@@ -23,6 +23,7 @@ from mailsettings.edges.errors import described
 from mailsettings.edges.fence import boottime_s
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi
 from mailsettings.edges.lease import API_VERSION
+from mailsettings.edges.metadata_watch import whole
 
 TROUBLE: Final = (ApiError, aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """The API server refused, could not be asked, or its answer was cut off."""
@@ -139,7 +140,8 @@ class LeasedSlots:
             return None
 
     async def _look(self, credential: str) -> None:
-        documents, _ = await self._api.list_at(self._collection, label_selector=f"{names.LABEL_SLOT_OF}={credential}")
+        selector = f"{names.LABEL_SLOT_OF}={credential}"
+        documents, _ = await self._api.list_at(self._collection, record=whole, label_selector=selector)
         now_s = boottime_s()
         for document in documents:
             number = _number(document)
@@ -303,7 +305,7 @@ class LeasedSlots:
         Raises:
             ApiError: The API server refused.
         """
-        documents, _ = await self._api.list_at(self._collection, label_selector=names.LABEL_SLOT_OF)
+        documents, _ = await self._api.list_at(self._collection, record=whole, label_selector=names.LABEL_SLOT_OF)
         for document in documents:
             metadata = document["metadata"]
             if not used(metadata["labels"][names.LABEL_SLOT_OF]):

@@ -160,7 +160,8 @@ class _Clock:
         if self._stage is not None:
             self._durations[self._stage] += timedelta(seconds=now - self._turned)
         if stage is not None:
-            self._progress(ProbeProgress(stage, self._so_far))
+            if self._progress is not untold:
+                self._progress(ProbeProgress(stage, self._so_far))
             self._durations.setdefault(stage, timedelta())
         self._stage, self._turned = stage, now
 

@@ -74,6 +74,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     secret_name = _secret_name(record, spec)
     delivered = None
     _tell_relay(services, record, assessment, suspend=suspend)
+    _begin_probe(services, record, assessment, before, suspend=suspend)
     if isinstance(spec, MailServerSettingsSpec):
         if assessment.resolved is not None and not suspend:
             delivered = await _deliver(services, record, spec, assessment.resolved, secret_name)
@@ -355,6 +356,19 @@ def _probe(
         services.probes.forget(record.key)
         return Probing()
     return probe(services, record, assessment.resolved, before.probe, suspend=suspend)
+
+
+def _begin_probe(
+    services: Services,
+    record: SettingsRecord,
+    assessment: _Assessment,
+    before: MailServerSettingsStatus,
+    *,
+    suspend: bool,
+) -> None:
+    """Has new settings tested while their Secret is written: often the first status then has the result."""
+    if before.observed_generation != record.generation:
+        _probe(services, record, assessment, before, suspend=suspend)
 
 
 def _effective_status(

@@ -1,10 +1,10 @@
 """What SMTP servers say in their replies, by what it is about: login, sender, limits, mail, recipient."""
 
-import re
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.rule import ENVELOPE, Rule, says, words
+from mailsettings.core.expressions import Expression
 
 _EXCHANGE: Final = "Exchange Online documentation: SMTP AUTH, NDR and error codes"
 _GMAIL: Final = "Gmail SMTP errors and codes (Google Workspace help)"
@@ -77,7 +77,7 @@ _NDR: Final = "Exchange Online documentation: non-delivery reports, the codes th
 
 
 def _ndr(cause: Cause, codes: str) -> Rule:
-    return Rule(cause, _NDR, enhanced=re.compile(codes))
+    return Rule(cause, _NDR, enhanced=Expression(codes))
 
 
 EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
@@ -93,7 +93,7 @@ EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
     Rule(
         Cause.SERVER_TEMPORARY,
         _RFC3463,
-        enhanced=re.compile(r"4\.4\.[12]"),
+        enhanced=Expression(r"4\.4\.[12]"),
         unless=words(r"\brates?\b", r"\blimit", r"too many"),
     ),
 )
