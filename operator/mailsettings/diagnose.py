@@ -115,7 +115,8 @@ def diagnose(options: argparse.Namespace, streams: Streams) -> int:
     opening = _opening(streams.source)
     if _opens_document(opening):
         return _documents(options, opening + streams.source.read(_MAX_DOCUMENTS), streams)
-    lines = chain(opening.splitlines(keepends=True), _lines(streams.source))
+    _pass_over(streams.source, opening)
+    lines = chain(io.StringIO(opening), _lines(streams.source))
     head = _head(lines)
     if options.json_lines or _has_record(head):
         return _many(options, enumerate(chain(head, lines), start=1), streams)
@@ -156,7 +157,7 @@ def _documents(options: argparse.Namespace, text: str, streams: Streams) -> int:
     if items and text.lstrip().startswith("["):
         streams.complaints.write("Nothing in this array is a failure: each needs a field raw, which holds its text.\n")
         return 1
-    lines = text.splitlines()
+    lines = [*io.StringIO(text)]  # `splitlines` also splits where JSON does not
     if options.json_lines or any(map(is_record, lines)):
         return _many(options, enumerate(chain(lines, _lines(streams.source)), start=1), streams)
     return _whole(options, text[:_MAX_TEXT], streams)
@@ -194,9 +195,15 @@ def _lines(stream: TextIO) -> Iterator[str]:
 
     while line := stream.readline(MAX_LINE + 1):
         yield line
-        rest = line
-        while len(rest) > MAX_LINE and not rest.endswith("\n"):
-            rest = stream.readline(MAX_LINE + 1)
+        _pass_over(stream, line)
+
+
+def _pass_over(stream: TextIO, line: str) -> None:
+    """What is left in the stream of a line that was cut."""
+    from mailsettings.core.causes.records import MAX_LINE  # noqa: PLC0415
+
+    while len(line) > MAX_LINE and not line.endswith("\n"):
+        line = stream.readline(MAX_LINE + 1)
 
 
 def _up_to(lines: Iterable[str], length: int) -> Iterator[str]:

@@ -202,6 +202,13 @@ def test_lines_of_broken_json_are_read_one_by_one(
     assert "hunter2" not in said.err
 
 
+@pytest.mark.parametrize("text", [A, f"{A}\n{B}", f"[\n{A},\n{B},\n"])
+def test_only_line_breaks_end_lines(text: str, say: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    say(text.replace("no hunter2", "no\u2028\u0085hunter2"))
+    operator.main(["diagnose", "-o", "json"])
+    assert answers(capsys.readouterr().out)[0] == "a"
+
+
 def test_array_without_a_failure_is_refused(say: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
     say('[{"message": "535 no"}]')
     assert operator.main(["diagnose"]) == 1
@@ -275,9 +282,13 @@ def test_one_failure_is_read_only_so_far() -> None:
     assert source.taken < 200
 
 
-def test_a_line_that_is_too_long_is_passed_over() -> None:
-    source = io.StringIO(f'{RECORD}\n{{"raw": "{"x" * (3 * MAX_LINE)}"}}\n{RECORD}\n')
-    result, complaints = io.StringIO(), io.StringIO()
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_line_that_is_too_long_is_passed_over(number: int) -> None:
+    lines = [RECORD, RECORD]
+    lines.insert(number - 1, f'{{"raw": "{"x" * (3 * MAX_LINE)}"}}')
+    source, result, complaints = io.StringIO("\n".join(lines)), io.StringIO(), io.StringIO()
     assert diagnose.diagnose(options(), diagnose.Streams(source, result, complaints)) == 1
-    assert complaints.getvalue().splitlines()[0] == f"line 2: it is longer than {MAX_LINE} characters"
+    told, *rest = complaints.getvalue().splitlines()
+    assert told == f"line {number}: it is longer than {MAX_LINE} characters"
+    assert not [line for line in rest if line.startswith("line")]
     assert len(result.getvalue().splitlines()) == 2
