@@ -5,11 +5,11 @@ from typing import Final
 
 from bench import objects
 from bench.audit import to
-from bench.benchmark import Benchmark, Plan
-from bench.newcomers import Arrivals, bare_sum_s, prepare
+from bench.benchmark import QUICK_TENANTS, Benchmark, Plan
+from bench.newcomers import Arrivals, bare_sum_s, slowness
 from bench.progress import say
 from bench.result import Result, quantile
-from bench.world import World, world
+from bench.world import World, Worlds
 
 NAME: Final = "apply-during-fan-out"
 AT_MOST_S: Final = 1.0
@@ -19,14 +19,14 @@ PAUSE_S: Final = 0.05
 """Between one look whether a fan-out has ended and the next."""
 
 
-async def run(plan: Plan) -> list[Result]:
+async def run(plan: Plan, world: Worlds) -> list[Result]:
     """Changes the system's settings again and again while newcomers come."""
     ours: list[float] = []
     floor: list[float] = []
     async with world() as place:
         await place.add_tenants(plan.tenants)
         await place.add_system()
-        names = await prepare(place, NEWCOMERS_A_ROUND * plan.rounds)
+        names = await place.add_newcomers(NEWCOMERS_A_ROUND * plan.rounds)
         for first in range(0, len(names), NEWCOMERS_A_ROUND):
             batch = names[first : first + NEWCOMERS_A_ROUND]
             await place.start_and_settle()
@@ -52,6 +52,7 @@ async def run(plan: Plan) -> list[Result]:
             writes=len(writes),
             share=quantile(ours, 0.99) / AT_MOST_S,
             about="p99",
+            slowness=slowness(floor),
         )
     ]
 
@@ -62,7 +63,7 @@ async def _change(place: World, tenants: int) -> None:
     while True:
         if ended == number * tenants:
             number += 1
-            await place.change_system(number)
+            await place.change_system()
         await asyncio.sleep(PAUSE_S)
         ended = sum(write.namespace.startswith(objects.TENANT_PREFIX) for write in to(place.audit.writes, "secrets"))
 
@@ -72,5 +73,5 @@ BENCHMARK: Final = Benchmark(
     summary="a new tenant with a server of its own: from the apply until it is ready, during fan-outs to the others",
     run=run,
     full=(Plan(1000, rounds=3),),
-    quick=Plan(250, rounds=1),
+    quick=Plan(QUICK_TENANTS, rounds=1),
 )

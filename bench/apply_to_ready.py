@@ -3,22 +3,22 @@
 from typing import Final
 
 from bench.benchmark import Benchmark, Plan
-from bench.newcomers import Arrivals, bare_sum_s, prepare
+from bench.newcomers import Arrivals, bare_sum_s, slowness
 from bench.progress import say
 from bench.result import Result, quantile
-from bench.world import world
+from bench.world import Worlds
 
 NAME: Final = "apply-to-ready"
 AT_MOST_S: Final = {0.5: 0.100, 0.99: 0.300}
 """By quantile: what it may take beyond the bare sum of its calls."""
 
 
-async def run(plan: Plan) -> list[Result]:
+async def run(plan: Plan, world: Worlds) -> list[Result]:
     """Applies the settings of one tenant after another, in as many rounds; the calls alone in between."""
     ours: list[float] = []
     floor: list[float] = []
     async with world() as place:
-        names = await prepare(place, plan.tenants)
+        names = await place.add_newcomers(plan.tenants)
         share = -(-len(names) // plan.rounds)
         for first in range(0, len(names), share):
             batch = names[first : first + share]
@@ -43,6 +43,7 @@ async def run(plan: Plan) -> list[Result]:
             writes=per_tenant * plan.tenants,
             share=max(0.0, quantile(ours, at) - quantile(floor, at)) / at_most_s,
             about=f"p{at * 100:.0f}",
+            slowness=slowness(floor),
         )
         for at, at_most_s in AT_MOST_S.items()
     ]

@@ -3,40 +3,38 @@
 from collections.abc import Sequence
 from typing import Final
 
-from bench import checks, objects
-from bench.audit import Write, objects_of
-from bench.benchmark import Benchmark, Plan
+from bench import checks
+from bench.audit import objects_of
+from bench.benchmark import QUICK_TENANTS, Benchmark, Plan
 from bench.result import Result
 from bench.waves import Waves
-from bench.world import World, world
+from bench.world import World, Worlds
+from dev.audit import Write
 
 NAME: Final = "fan-out-always"
 AT_MOST: Final = 1.5
 
 
-async def run(plan: Plan) -> list[Result]:
+async def run(plan: Plan, world: Worlds) -> list[Result]:
     """Changes the sender and waits until everybody has it."""
     async with world() as place:
         await place.add_namespaces(plan.tenants)
         await place.add_system(provision="Always")
         waves = Waves(place)
-        for number in range(1, plan.rounds + 1):
+        for _ in range(plan.rounds):
             await place.start_and_settle()
-            await _wave(place, waves, number, plan.tenants)
+            await _wave(place, waves, plan.tenants)
         return [waves.result(NAME, plan, at_most=AT_MOST)]
 
 
-async def _wave(place: World, waves: Waves, number: int, tenants: int) -> None:
-    async def begin() -> float:
-        return await place.change_system(number)
-
+async def _wave(place: World, waves: Waves, tenants: int) -> None:
     def is_complete(writes: Sequence[Write]) -> bool:
         return objects_of(writes, "secrets") == tenants
 
     async def check() -> None:
-        await checks.delivered(place, objects.sender(number), tenants)
+        await checks.delivered(place, place.sender, tenants)
 
-    await waves.measure(begin, is_complete, check)
+    await waves.measure(place.change_system, is_complete, check)
 
 
 BENCHMARK: Final = Benchmark(
@@ -44,5 +42,5 @@ BENCHMARK: Final = Benchmark(
     summary="a change of the system's settings reaches the Secrets of namespaces that have no object",
     run=run,
     full=(Plan(1000, rounds=5), Plan(5000, rounds=3)),
-    quick=Plan(250, rounds=3),
+    quick=Plan(QUICK_TENANTS, rounds=2),
 )

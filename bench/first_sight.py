@@ -4,27 +4,26 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from bench import checks, objects
-from bench.audit import Write, objects_of
-from bench.bare import Request, merge
-from bench.benchmark import Benchmark, Plan
+from bench import checks
+from bench.audit import objects_of
+from bench.benchmark import QUICK_TENANTS, Benchmark, Plan
 from bench.result import Result
 from bench.waves import WAVE_TIMEOUT_S, Waves
-from bench.world import World, world
+from bench.world import World, Worlds
+from dev.audit import Write
 
 NAME: Final = "first-sight"
 AT_MOST: Final = 1.7
-_ALLOWED: Final = {"metadata": {"annotations": {"mailsettings.dev/allow-deletion": "true"}}}
 
 
-async def run(plan: Plan) -> list[Result]:
+async def run(plan: Plan, world: Worlds) -> list[Result]:
     """Creates the system's settings, and takes them away again for the next round."""
     async with world() as place:
         await place.add_tenants(plan.tenants)
         waves = Waves(place)
-        for number in range(plan.rounds):
+        for _ in range(plan.rounds):
             await place.start_and_settle()
-            if number:
+            if place.has_system:
                 await _take_away(place)
             await _wave(place, waves, plan.tenants)
         return [waves.result(NAME, plan, at_most=AT_MOST)]
@@ -40,16 +39,15 @@ async def _wave(place: World, waves: Waves, tenants: int) -> None:
         return objects_of(writes, "secrets") == objects_of(writes, "mailserversettings/status") == tenants
 
     async def check() -> None:
-        await checks.delivered(place, objects.sender(0), tenants)
-        await checks.reported(place, objects.sender(0), tenants)
+        await checks.delivered(place, place.sender, tenants)
+        await checks.reported(place, place.sender, tenants)
 
     await waves.measure(begin, is_complete, check)
 
 
 async def _take_away(place: World) -> None:
     place.audit.forget()
-    await place.admin.send(merge(objects.SYSTEM, _ALLOWED))
-    await place.admin.send(Request("DELETE", objects.SYSTEM))
+    await place.remove_system()
     await place.audit.settled(bool, timeout_s=WAVE_TIMEOUT_S)
 
 
@@ -58,5 +56,5 @@ BENCHMARK: Final = Benchmark(
     summary="tenants wait, the system's settings are created, and every tenant becomes ready",
     run=run,
     full=(Plan(1000, rounds=5),),
-    quick=Plan(250, rounds=2),
+    quick=Plan(QUICK_TENANTS, rounds=2),
 )

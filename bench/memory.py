@@ -2,38 +2,43 @@
 
 import base64
 import os
+import secrets
 from typing import Final
 
 from bench import objects
-from bench.bare import create
-from bench.benchmark import Benchmark, Plan
+from bench.bare import Request, create
+from bench.benchmark import QUICK_TENANTS, Benchmark, Plan
 from bench.progress import say
 from bench.result import Result
-from bench.world import World, world
+from bench.waves import WAVE_TIMEOUT_S
+from bench.world import World, Worlds
 
 NAME: Final = "memory"
 AT_MOST_MB: Final = {1000: 126.0, 5000: 200.0}
 """By tenants."""
 MORE_AT_MOST_MB: Final = 10.0
 STRANGERS: Final = 300
+"""With 600 tenants or more; with fewer half as many as tenants."""
 STRANGER_BYTES: Final = 1000 * 1000
 """Of data in each, which is just below what the API server takes."""
 
 
-async def run(plan: Plan) -> list[Result]:
+async def run(plan: Plan, world: Worlds) -> list[Result]:
     """Looks after a start and a fan-out, and after another start beside large Secrets."""
     async with world() as place:
         await place.add_tenants(plan.tenants)
         await place.add_system()
         writes = len(await place.start_and_settle())
-        await _fan_out(place, 1)
+        await _fan_out(place)
         alone = place.rss_mb()
         place.stop()
-        await _add_strangers(place)
+        strangers = await _add_strangers(place, min(STRANGERS, plan.tenants // 2))
         await place.start_and_settle()
-        await _fan_out(place, 2)
+        await _fan_out(place)
         beside = place.rss_mb()
-        say(f"  {alone:.1f} MB; with {STRANGERS} large Secrets {beside:.1f} MB")
+        say(f"  {alone:.1f} MB; with {len(strangers)} large Secrets {beside:.1f} MB")
+        place.stop()
+        await place.admin.send_all([Request("DELETE", path) for path in strangers], at_once=4)
     at_most = AT_MOST_MB.get(plan.tenants, AT_MOST_MB[1000])
     return [
         Result(NAME, plan.tenants, None, None, alone, writes, alone / at_most),
@@ -43,18 +48,22 @@ async def run(plan: Plan) -> list[Result]:
     ]
 
 
-async def _fan_out(place: World, number: int) -> None:
+async def _fan_out(place: World) -> None:
     place.audit.forget()
-    await place.change_system(number)
-    await place.audit.settled(bool, timeout_s=300)
+    await place.change_system()
+    await place.audit.settled(bool, timeout_s=WAVE_TIMEOUT_S)
 
 
-async def _add_strangers(place: World) -> None:
-    await place.admin.send(create(objects.NAMESPACES, {"metadata": {"name": "strangers"}}))
-    for number in range(STRANGERS):
+async def _add_strangers(place: World, count: int) -> list[str]:
+    """Their paths."""
+    namespace = f"strangers-{secrets.token_hex(3)}"
+    await place.create_namespaces([{"metadata": {"name": namespace}}])
+    collection = objects.secrets_in(namespace)
+    for number in range(count):
         data = {"blob": base64.b64encode(os.urandom(STRANGER_BYTES)).decode()}
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"large-{number}"}, "data": data}
-        await place.admin.send(create(objects.secrets_in("strangers"), body))
+        await place.admin.send(create(collection, body))
+    return [f"{collection}/large-{number}" for number in range(count)]
 
 
 BENCHMARK: Final = Benchmark(
@@ -62,5 +71,5 @@ BENCHMARK: Final = Benchmark(
     summary="resident memory after a fan-out, and with 300 unrelated Secrets of 1 MB beside the tenants",
     run=run,
     full=(Plan(1000, rounds=1), Plan(5000, rounds=1)),
-    quick=Plan(250, rounds=1),
+    quick=Plan(QUICK_TENANTS, rounds=1),
 )

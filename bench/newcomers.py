@@ -10,31 +10,20 @@ from typing import Any, Final
 from aiosmtplib import SMTP
 
 from bench import objects
-from bench.audit import Write, to
+from bench.audit import to
 from bench.bare import Bare, Request, create
 from bench.errors import BenchError
 from bench.replay import Replay
+from bench.result import quantile
 from bench.world import World
+from dev.audit import Write
 from tests.support.smtp_server import PASSWORD, USERNAME
 
 READY_TIMEOUT_S: Final = 30.0
+QUIET_BARE_SUM_S: Final = 0.031
+"""The median of `bare_sum_s` on the two quiet cores that docs/performance.md has figures of."""
 
 Json = dict[str, Any]
-
-
-def newcomer_namespace(number: int) -> str:
-    """The name of a newcomer's namespace."""
-    return f"newcomer-{number:05d}"
-
-
-async def prepare(place: World, count: int) -> list[str]:
-    """Namespaces with a login in each, which wait for their settings."""
-    names = [newcomer_namespace(number) for number in range(count)]
-    before = await place.admin.count("/api/v1/serviceaccounts")
-    await place.create([create(objects.NAMESPACES, {"metadata": {"name": name}}) for name in names])
-    await place.create([create(objects.secrets_in(name), objects.login()) for name in names])
-    await place.wait_for_count("/api/v1/serviceaccounts", before + count)
-    return names
 
 
 class Arrivals:
@@ -71,7 +60,7 @@ class Arrivals:
         """
         awaited = self._ready[namespace] = asyncio.get_running_loop().create_future()
         began = time.perf_counter()
-        await place.admin.send(create(objects.settings_in(namespace), objects.own_server(place.mail_port)))
+        await place.create_settings({namespace: objects.own_server(place.mail_port)})
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 arrived: float = await awaited
@@ -101,6 +90,11 @@ async def bare_sum_s(place: World, namespace: str, writes: Sequence[Write]) -> f
     for request in requests:
         await place.as_operator.send(request)
     return time.perf_counter() - began
+
+
+def slowness(bare_sums_s: Sequence[float]) -> float:
+    """How many times slower than a quiet one the machine has just been; never below 1."""
+    return max(1.0, quantile(bare_sums_s, 0.5) / QUIET_BARE_SUM_S)
 
 
 _RESOURCES: Final = ("secrets", "mailserversettings/status", "events")

@@ -2,39 +2,42 @@
 
 Both are processes, from their start to their end, in turn, on the same machine, with the same server: STARTTLS, a login
 and a mail, whose replies take as long as those of a server that is near or far.
-
-    python -m bench.plugin_test
 """
 
-import argparse
 import asyncio
 import json
 import os
+import secrets
 import ssl
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from statistics import median
+from typing import Final
 
 import trustme
 
-from dev.cluster import Api, Cluster, ControlPlane
-from dev.loop_thread import LoopThread
-from dev.operator_process import OperatorProcess
+from bench import objects
+from bench.bare import create
+from bench.benchmark import Benchmark, Plan
+from bench.errors import BenchError
+from bench.progress import say
+from bench.result import Result
+from bench.world import World, Worlds
 from dev.role_process import ROOT
+from tests.support.listening import LOOPBACK, streams
 
 NAME: Final = "plugin-test"
-ALLOWED: Final = 1.2
-LATENCIES_MS: Final = (0, 20, 50, 100)
-NAMESPACE: Final = "shop"
-LOOPBACK: Final = "127.0.0.1"
+AT_MOST: Final = 1.2
+LATENCIES_MS: Final = (0, 10, 50)
+"""After which servers reply: one on the same machine, one in the same city, one far away."""
 RECIPIENT: Final = "ops@acme.example"
 TIMEOUT_S: Final = 60
+WARM_UP: Final = 2
+"""Rounds that do not count: Python reads its files from the disk then."""
+MAILS_PER_HOUR: Final = 1000
 
 BARE: Final = """\
 import asyncio, json, sys
@@ -61,158 +64,128 @@ INSTALLED: Final = "import sys\nfrom mailsettings.plugin.__main__ import main\ns
 """What pip puts on the PATH."""
 
 
+async def run(plan: Plan, worlds: Worlds) -> list[Result]:
+    """One result for each latency."""
+    async with worlds() as place:
+        place.configure(MAILSETTINGS_TEST_MAILS_PER_HOUR=str(MAILS_PER_HOUR))
+        context = await _prepare(place, namespace := f"shop-{secrets.token_hex(3)}")
+        await place.start()
+        await _of_latency(place, namespace, context, latency_ms=1, rounds=WARM_UP)
+        return [
+            await _of_latency(place, namespace, context, latency_ms=latency_ms, rounds=plan.rounds)
+            for latency_ms in LATENCIES_MS
+        ]
+
+
+async def _prepare(place: World, namespace: str) -> ssl.SSLContext:
+    """All but the settings, and the certificate of the mail servers."""
+    authority = trustme.CA()
+    ca_pem = authority.cert_pem.bytes().decode()
+    _ca_file(place).write_text(ca_pem)
+    (place.folder / "bare.py").write_text(BARE)
+    (place.folder / "kubectl-mailsettings").write_text(INSTALLED)
+    password = {"metadata": {"name": "smtp"}, "stringData": {"password": "secret"}}
+    await place.create_namespaces([{"metadata": {"name": namespace}}])
+    await place.admin.send(create(objects.secrets_in(namespace), password))
+    await place.admin.send(
+        create(f"{objects.NAMESPACES}/{namespace}/configmaps", {"metadata": {"name": "ca"}, "data": {"ca.crt": ca_pem}})
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(LOOPBACK).configure_cert(context)
+    return context
+
+
+def _ca_file(place: World) -> Path:
+    return place.folder / "mail-server.pem"
+
+
+async def _of_latency(place: World, namespace: str, context: ssl.SSLContext, *, latency_ms: int, rounds: int) -> Result:
+    async with _mail_server(latency_ms / 1000, context) as port:
+        settings = f"after-{latency_ms}ms"
+        await place.create_settings({namespace: objects.tested_by_hand(settings, port)})
+        said = {"host": LOOPBACK, "port": port, "to": RECIPIENT, "ca": str(_ca_file(place))}
+        bare = [str(place.folder / "bare.py"), json.dumps(said)]
+        ours = [str(place.folder / "kubectl-mailsettings"), "test", settings, "-n", namespace, "--to", RECIPIENT]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(place.folder),
+            "KUBECONFIG": str(place.kubeconfig),
+            "PYTHONPATH": str(ROOT / "operator"),
+        }
+        times = [(await _timed(ours, environment), await _timed(bare, environment)) for _ in range(rounds)]
+    ours_s, bare_s = (median(column) for column in zip(*times, strict=True))
+    say(f"  replies after {latency_ms} ms: ours {ours_s:.3f} s, bare {bare_s:.3f} s")
+    return Result(
+        NAME, place.settings, ours_s, bare_s, None, None, ours_s / bare_s / AT_MOST, f"replies after {latency_ms} ms"
+    )
+
+
+async def _timed(command: Sequence[str], environment: Mapping[str, str]) -> float:
+    """Seconds from the start of a Python process to its end.
+
+    Raises:
+        BenchError: It failed, or took longer than `TIMEOUT_S` seconds.
+    """
+    began_s = time.perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        env=dict(environment),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise BenchError(f"{Path(command[0]).name} has not ended after {TIMEOUT_S} s") from None
+    took_s = time.perf_counter() - began_s
+    if process.returncode:
+        raise BenchError(f"{Path(command[0]).name} has failed:\n{said.decode(errors='replace')}")
+    return took_s
+
+
 @asynccontextmanager
 async def _mail_server(latency_s: float, context: ssl.SSLContext) -> AsyncIterator[int]:
     """A server that takes everything, each reply after so many seconds; gives its port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async def say(text: str) -> None:
+        async def say_after(text: str) -> None:
             await asyncio.sleep(latency_s)
             writer.write(f"{text}\r\n".encode())
             await writer.drain()
 
-        await say("220 mail.acme.example ESMTP")
+        await say_after("220 mail.acme.example ESMTP")
         while line := await reader.readline():
             verb = line.split(b" ")[0].strip().upper()
             if verb == b"EHLO":
-                await say("250-mail.acme.example\r\n250-STARTTLS\r\n250 AUTH PLAIN")
+                await say_after("250-mail.acme.example\r\n250-STARTTLS\r\n250 AUTH PLAIN")
             elif verb == b"STARTTLS":
-                await say("220 go ahead")
+                await say_after("220 go ahead")
                 await writer.start_tls(context)
             elif verb == b"AUTH":
-                await say("235 ok")
+                await say_after("235 ok")
             elif verb == b"DATA":
-                await say("354 go on")
+                await say_after("354 go on")
                 await reader.readuntil(b"\r\n.\r\n")
-                await say("250 kept")
+                await say_after("250 kept")
             elif verb == b"QUIT":
-                await say("221 bye")
+                await say_after("221 bye")
                 break
             else:
-                await say("250 ok")
-        writer.close()
+                await say_after("250 ok")
 
-    server = await asyncio.start_server(serve, LOOPBACK, 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    async with streams(serve) as port:
+        yield port
 
 
-def measure(latencies_ms: Sequence[int] = LATENCIES_MS, *, rounds: int = 15) -> list[dict[str, Any]]:
-    """One result for each latency: the medians of both, in seconds, and their ratio.
-
-    Raises:
-        RuntimeError: One of the two failed.
-    """
-    with tempfile.TemporaryDirectory() as name, ControlPlane(Path(name) / "cluster") as plane:
-        return _measured(Path(name), plane, latencies_ms, rounds)
-
-
-def _measured(folder: Path, plane: ControlPlane, latencies_ms: Sequence[int], rounds: int) -> list[dict[str, Any]]:
-    cluster = Cluster(plane.kubeconfig)
-    cluster.apply(ROOT / "manifests")
-    api = cluster.api()
-    authority = trustme.CA()
-    (folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
-    (folder / "bare.py").write_text(BARE)
-    (folder / "kubectl-mailsettings").write_text(INSTALLED)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(LOOPBACK).configure_cert(context)
-    _prepare(api, (folder / "ca.pem").read_text())
-    operator = OperatorProcess(cluster, folder, {"MAILSETTINGS_TEST_MAILS_PER_HOUR": "1000"})
-    operator.start()
-    thread = LoopThread("mail server")
-    thread.start()
-    try:
-        return [
-            _of_latency(folder, plane, api, thread, context, latency_ms=each, rounds=rounds) for each in latencies_ms
-        ]
-    finally:
-        thread.stop()
-        operator.stop()
-
-
-def _prepare(api: Api, ca_pem: str) -> None:
-    api.request("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-    secrets = f"/api/v1/namespaces/{NAMESPACE}/secrets"
-    api.request("POST", secrets, {"metadata": {"name": "smtp"}, "stringData": {"password": "secret"}})
-    config = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
-    api.request("POST", config, {"metadata": {"name": "ca"}, "data": {"ca.crt": ca_pem}})
-
-
-def _create_settings(api: Api, name: str, port: int) -> None:
-    tls = {"mode": "StartTLS", "caBundle": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}}
-    spec = {
-        "mailFrom": "a@acme.example",
-        "connection": {"host": LOOPBACK, "port": port, "tls": tls},
-        "auth": {"basic": {"username": "mailer", "passwordSecretRef": {"name": "smtp", "key": "password"}}},
-        "probe": {"mode": "Disabled"},
-    }
-    path = f"/apis/mailsettings.dev/v1alpha1/namespaces/{NAMESPACE}/mailserversettings"
-    body = {"apiVersion": "mailsettings.dev/v1alpha1", "kind": "MailServerSettings", "metadata": {"name": name}}
-    api.request("POST", path, {**body, "spec": spec})
-
-
-def _of_latency(
-    folder: Path,
-    plane: ControlPlane,
-    api: Api,
-    thread: LoopThread,
-    context: ssl.SSLContext,
-    *,
-    latency_ms: int,
-    rounds: int,
-) -> dict[str, Any]:
-    server: AbstractAsyncContextManager[int] = _mail_server(latency_ms / 1000, context)
-    with thread.entered(server) as port:
-        settings = f"after-{latency_ms}ms"
-        _create_settings(api, settings, port)
-        said = {"host": LOOPBACK, "port": port, "to": RECIPIENT, "ca": str(folder / "ca.pem")}
-        bare = [sys.executable, str(folder / "bare.py"), json.dumps(said)]
-        ours = [sys.executable, str(folder / "kubectl-mailsettings"), "test", settings, "-n", NAMESPACE]
-        ours += ["--to", RECIPIENT]
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "KUBECONFIG": str(plane.kubeconfig),
-            "PYTHONPATH": str(ROOT / "operator"),
-        }
-        times = [(_timed(bare, environment), _timed(ours, environment)) for _ in range(rounds + 2)][2:]
-    bare_s, ours_s = (statistics.median(column) for column in zip(*times, strict=True))
-    return {
-        "name": NAME,
-        "about": f"replies after {latency_ms} ms",
-        "ours_s": round(ours_s, 4),
-        "floor_s": round(bare_s, 4),
-        "ratio": round(ours_s / bare_s, 3),
-        "allowed": ALLOWED,
-        "rounds": rounds,
-    }
-
-
-def _timed(command: Sequence[str], environment: Mapping[str, str]) -> float:
-    """Seconds from the start of a process to its end."""
-    began_s = time.perf_counter()
-    ended = subprocess.run(
-        command, env=dict(environment), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-    took_s = time.perf_counter() - began_s
-    if ended.returncode:
-        raise RuntimeError(f"{command[1:3]} failed:\n{ended.stdout}{ended.stderr}")
-    return took_s
-
-
-def main() -> int:
-    """Prints one JSON object a line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.plugin_test")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--latency", type=int, action="append", metavar="MS")
-    options = parser.parse_args()
-    for result in measure(options.latency or LATENCIES_MS, rounds=options.rounds):
-        sys.stdout.write(f"{json.dumps(result)}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+BENCHMARK: Final = Benchmark(
+    name=NAME,
+    summary="kubectl mailsettings test with a mail, beside a bare script that sends one, as processes",
+    run=run,
+    full=(Plan(0, rounds=15),),
+    quick=Plan(0, rounds=3),
+)

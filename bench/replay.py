@@ -7,9 +7,9 @@ from statistics import median
 from typing import Any, Final
 
 from bench import objects
-from bench.audit import Write
 from bench.bare import Bare, Request, apply, create
 from bench.errors import BenchError
+from dev.audit import Write
 
 Json = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Replay:
             BenchError: the API server refused, or there is a kind of write that cannot be repeated.
         """
         for at_once in self._contenders():
-            requests = await self.requests([write for write in writes if write.done])
+            requests = await self.requests([write for write in writes if write.is_done])
             self._times[at_once].append(await self._operator.send_all(requests, at_once=at_once))
 
     @property

@@ -4,6 +4,10 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+FORBIDDEN: Final = 100.0
+"""The share that something comes to which must not be at all, such as a write where nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,8 @@ class Result:
         writes: How many writes of the operator the API server has taken.
         share: What was reached in relation to what must be: above 1 it is missed.
         about: What the line is about, where a benchmark has several: `p99`.
+        slowness: How many times slower than a quiet one the machine is now, where what must be reached is a time and no
+            ratio; never below 1.
     """
 
     name: str
@@ -29,6 +35,7 @@ class Result:
     writes: int | None
     share: float
     about: str = ""
+    slowness: float = 1.0
 
     @property
     def ratio(self) -> float | None:

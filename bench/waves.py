@@ -4,12 +4,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from statistics import median
 from typing import Final
 
-from bench.audit import Write, to
+from bench.audit import to
 from bench.benchmark import Plan
 from bench.progress import say
 from bench.replay import Replay
 from bench.result import Result
 from bench.world import World
+from dev.audit import Write
 
 WAVE_TIMEOUT_S: Final = 600.0
 TO_TENANTS: Final = ("secrets", "mailserversettings/status")
@@ -43,7 +44,7 @@ class Waves:
         began = await begin()
         writes = await self._world.audit.settled(is_complete, timeout_s=WAVE_TIMEOUT_S)
         self._ours.append(max(write.at for write in to(writes, *TO_TENANTS)) - began)
-        self._writes.append(sum(write.done for write in writes))
+        self._writes.append(sum(write.is_done for write in writes))
         self._rss.append(self._world.rss_mb())
         cpu_s = self._world.cpu_s() - cpu_s
         await check()

@@ -15,6 +15,7 @@ from typing import Final
 
 import pytest
 
+from dev.audit import AuditLog, Write, credential_of
 from dev.cluster import ApiError, ControlPlane
 from dev.loop_thread import LoopThread
 from dev.operator_process import NAMESPACE, OperatorProcess
@@ -22,7 +23,6 @@ from mailsettings.api import names
 from mailsettings.edges.token_store import CLOCK_SKEW, Claim
 from tests.cluster.conftest import consent_environment, operator_environment, server_spec
 from tests.cluster.test_oauth2_crashes import Field, report
-from tests.support.audit import Audit, Write
 from tests.support.consent import KIND, Person, consent_spec
 from tests.support.identity_provider import CLIENT_SECRET, IdentityProvider, RegisteredClient
 from tests.support.kube import Json, Kube, is_current
@@ -47,7 +47,7 @@ class Place:
     """A control plane with an audit log."""
 
     own: OwnCluster
-    audit: Audit
+    audit: AuditLog
     external_url: str
     """Where browsers reach the first replica."""
 
@@ -77,8 +77,8 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("leadership")
-    audit = Audit(folder)
-    with ControlPlane(folder / "cluster", apiserver_options=audit.arguments()) as plane:
+    audit = AuditLog(folder)
+    with ControlPlane(folder / "cluster", apiserver_options=audit.options()) as plane:
         own = OwnCluster(plane, folder)
         own.install()
         yield Place(own, audit, f"http://{LOOPBACK}:{free_port()}")
@@ -96,7 +96,9 @@ class Replica:
     health_url: str
 
     def writes(self, *, since: int = 0) -> list[Write]:
-        return self.place.audit.writes(self.process.kubeconfig, since=since)
+        credential = credential_of(self.process.kubeconfig)
+        written, _ = self.place.audit.read(since)
+        return [write for write in written if write.credential == credential]
 
     def work(self, *, since: int = 0) -> list[Write]:
         """What it has written beside the Lease."""

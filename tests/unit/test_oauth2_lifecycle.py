@@ -338,3 +338,22 @@ def test_failed_consent_leaves_the_time_of_the_next_renewal() -> None:
     decision = decide(held, consented(), told, now=NOW, seed="uid")
     assert refused.retry_at is not None
     assert decision.due == parse_time(refused.retry_at) > NOW
+
+
+@pytest.mark.parametrize("age", [timedelta(minutes=31), timedelta(minutes=52), timedelta(minutes=59)])
+def test_renewal_that_begins_is_no_news(age: timedelta) -> None:
+    """Only its end is written, however late it begins."""
+    token = stored(age=age)
+    planned, late = (
+        oauth2_status(token, subject(), decide(token, subject(), None, now=at, seed="uid"), at)
+        for at in (token.issued_at, NOW)
+    )
+    assert due(decided(token)) < NOW
+    assert late == planned
+
+
+def test_token_that_nobody_renews_is_told_to_expire() -> None:
+    token = StoredToken.of(Token("access", NOW - HOUR, NOW + timedelta(minutes=9)), consented(), sent=None)
+    decision = decide(token, consented(), None, now=NOW, seed="uid")
+    assert decision.due is None
+    assert decision.state is TokenState.EXPIRING

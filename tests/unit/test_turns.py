@@ -1,6 +1,6 @@
 """Whose probe is next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,10 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsettings.api.providers import OFFICE365, PROVIDERS, MailboxLimits
-from mailsettings.core.turns import PATIENT_TURN, SHARE, Passed, Turn, next_turn, pause_s
+from mailsettings.core import turns
+from mailsettings.core.turns import PATIENT_TURN, SHARE, Line, Turn
 
 LIMITS = MailboxLimits(connections=3, messages_per_minute=30)
 BOX = Turn("shop", "box", LIMITS)
+
+
+def line(waiting: Iterable[Turn]) -> Line:
+    found = Line()
+    for turn in waiting:
+        found.join(turn)
+    return found
 
 
 def following(
@@ -21,8 +29,16 @@ def following(
     places: int = 16,
     sent_s: Mapping[str, Sequence[float]] | None = None,
 ) -> Turn | None:
-    index = next_turn(waiting, running, places=places, sent_s=sent_s or {}, now_s=1000, passed=Passed())
-    return None if index is None else waiting[index]
+    ticket = line(waiting).next(running, places=places, sent_s=sent_s or {}, now_s=1000)
+    return None if ticket is None else waiting[ticket]
+
+
+def begun(waiting: Line, running: Sequence[Turn] = (), *, places: int = 1) -> int | None:
+    """The ticket of what has begun."""
+    ticket = waiting.next(running, places=places, sent_s={}, now_s=0)
+    if ticket is not None:
+        waiting.begin(ticket)
+    return ticket
 
 
 def test_who_came_first_goes_first() -> None:
@@ -38,27 +54,39 @@ def test_a_person_goes_first() -> None:
 def test_people_do_not_go_first_for_ever(mailbox: str | None) -> None:
     """Nor where there are always more of them than places."""
     person = Turn("shop", mailbox, LIMITS, asked_for=True)
-    waiting, passed, order = [Turn("", mailbox, LIMITS), person], Passed(), []
+    waiting = line([Turn("", mailbox, LIMITS), person])
+    order = []
     for _ in range(PATIENT_TURN):
-        passed.keep(waiting)
-        index = next_turn(waiting, [], places=1, sent_s={}, now_s=0, passed=passed)
-        assert index is not None
-        passed.begun(waiting[index])
-        order.append(waiting.pop(index))
-        waiting.append(person)
-    assert [turn.asked_for for turn in order] == [True] * (PATIENT_TURN - 1) + [False]
+        order.append(begun(waiting))
+        waiting.join(person)
+    assert order.index(0) == PATIENT_TURN - 1
 
 
 def test_each_mailbox_has_patient_turns_of_its_own() -> None:
     """So that turns which others take while it is busy are not its only ones."""
-    person, passed = replace(BOX, asked_for=True), Passed()
+    person, busy = replace(BOX, asked_for=True), [Turn("shop", "box")]
+    waiting = line([BOX, *[person] * (PATIENT_TURN + 1), *[replace(BOX, namespace="other", mailbox="other")] * 2])
+    assert [begun(waiting) for _ in range(PATIENT_TURN - 1)] == [*range(1, PATIENT_TURN)]
+    # Its mailbox is busy meanwhile, so the turn that is due goes to another.
+    assert begun(waiting, busy, places=2) == PATIENT_TURN + 2
+    assert begun(waiting) == 0
+
+
+def test_what_a_mailbox_was_passed_over_is_forgotten_with_the_last_that_waits_for_it() -> None:
+    person = replace(BOX, asked_for=True)
+    waiting = line([BOX, *[person] * (PATIENT_TURN + 1), Turn("other"), Turn("other")])
     for _ in range(PATIENT_TURN - 1):
-        passed.begun(person)
-    passed.begun(Turn("other"))
-    waiting = [Turn("other"), person, BOX]
-    assert next_turn(waiting, [], places=1, sent_s={}, now_s=0, passed=passed) == 2
-    passed.keep([Turn("other"), person])
-    assert next_turn(waiting, [], places=1, sent_s={}, now_s=0, passed=passed) == 1
+        begun(waiting)
+    waiting.leave(0)
+    assert begun(waiting) == PATIENT_TURN + 2
+    waiting.join(BOX)
+    assert begun(waiting) == PATIENT_TURN
+
+
+def test_namespaces_take_turns() -> None:
+    """However many wait in one of them."""
+    waiting = line([*[Turn("a")] * 3, Turn("b")])
+    assert [begun(waiting) for _ in range(4)] == [0, 3, 1, 2]
 
 
 def test_who_has_fewer_places_goes_first() -> None:
@@ -90,8 +118,13 @@ def test_a_mailbox_sends_no_more_than_its_provider_leaves_to_probes() -> None:
     assert following([sends], sent_s=full) is None
     assert following([BOX], sent_s=full) == BOX
     assert following([replace(sends, mailbox="other")], sent_s=full) is not None
-    assert pause_s([sends], sent_s=full, now_s=1000) == 10
-    assert pause_s([BOX], sent_s=full, now_s=1000) is None
+    assert line([sends]).pause_s(sent_s=full, now_s=1000) == 10
+    assert line([BOX]).pause_s(sent_s=full, now_s=1000) is None
+    left = line([sends, sends])
+    left.leave(0)
+    assert left.pause_s(sent_s=full, now_s=1000) == 10
+    left.leave(1)
+    assert left.pause_s(sent_s=full, now_s=1000) is None
     assert following([sends], sent_s={"box": [940.0, *full["box"][1:]]}) == sends
 
 
@@ -112,24 +145,85 @@ TURNS = st.builds(
 )
 
 
+def together(waiting: Line, turns: Sequence[Turn], places: int) -> list[Turn]:
+    """What runs at once, until nothing more may begin."""
+    running: list[Turn] = []
+    while (ticket := begun(waiting, running, places=places)) is not None:
+        running.append(turns[ticket])
+    return running
+
+
 @given(waiting=st.lists(TURNS, max_size=40), places=st.integers(1, 16))
 def test_whoever_waits_gets_a_turn_when_those_before_have_ended(waiting: list[Turn], places: int) -> None:
-    rounds = 0
-    while waiting:
-        running: list[Turn] = []
-        while (index := next_turn(waiting, running, places=places, sent_s={}, now_s=0, passed=Passed())) is not None:
-            running.append(waiting.pop(index))
-        assert running, "somebody waits for nothing"
+    waits, begun_at_all = line(waiting), 0
+    for _ in range(len(waiting)):
+        running = together(waits, waiting, places)
         assert len(running) <= places
-        rounds += 1
-    assert rounds <= 40
+        begun_at_all += len(running)
+        if begun_at_all == len(waiting):
+            break
+        assert running, "somebody waits for nothing"
+    assert begun_at_all == len(waiting)
 
 
 @pytest.mark.parametrize("places", [1, 3, 16])
 @given(waiting=st.lists(TURNS, max_size=40))
 def test_the_bounds_hold(places: int, waiting: list[Turn]) -> None:
-    running: list[Turn] = []
-    while (index := next_turn(waiting, running, places=places, sent_s={}, now_s=0, passed=Passed())) is not None:
-        running.append(waiting.pop(index))
+    running = together(line(waiting), waiting, places)
     for namespace in "abc":
         assert sum(turn.namespace == namespace for turn in running) <= max(1, places // SHARE)
+
+
+@given(
+    first=st.lists(TURNS, max_size=20),
+    running=st.lists(TURNS, max_size=4),
+    later=st.lists(TURNS, max_size=10),
+)
+def test_who_comes_later_holds_nobody_up_who_might_begin(
+    first: list[Turn], running: list[Turn], later: list[Turn]
+) -> None:
+    alone, among = line(first), line([*first, *later])
+    if begun(alone, running, places=8) is not None:
+        assert begun(among, running, places=8) is not None
+
+
+MANY = 500
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        pytest.param([Turn("shop", str(number)) for number in range(MANY)], id="one namespace"),
+        pytest.param([Turn(str(number), "box") for number in range(MANY)], id="many namespaces"),
+        pytest.param([replace(BOX, sends=True)] * MANY, id="one mailbox"),
+        pytest.param([replace(BOX, mailbox=str(number)) for number in range(MANY)], id="many limited mailboxes"),
+    ],
+)
+def test_what_it_takes_to_find_the_next_does_not_grow_with_how_many_wait(
+    monkeypatch: pytest.MonkeyPatch, waiting: list[Turn]
+) -> None:
+    looks = 0
+    may_connect = turns._may_connect
+
+    def counted(turn: Turn, connected: Mapping[str | None, int]) -> bool:
+        nonlocal looks
+        looks += 1
+        return may_connect(turn, connected)
+
+    monkeypatch.setattr(turns, "_may_connect", counted)
+    waits, running, ended = Line(), list[Turn](), 0
+
+    def begin() -> None:
+        while (ticket := begun(waits, running, places=16)) is not None:
+            running.append(waiting[ticket])
+
+    # As the runner does: whenever one has come, and whenever one has ended.
+    for turn in waiting:
+        waits.join(turn)
+        begin()
+    while running:
+        running.pop(0)
+        ended += 1
+        begin()
+    assert ended == MANY
+    assert looks <= 4 * MANY

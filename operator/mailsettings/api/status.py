@@ -252,7 +252,7 @@ class OAuth2Status(StatusModel):
     """The OAuth2 token."""
 
     token_state: TokenState
-    """NotGenerated, Generated, Expiring (soon, or its renewal fails), Expired or Revoked."""
+    """NotGenerated, Generated, Expiring (soon and not being renewed, or its renewal fails), Expired or Revoked."""
     account: str
     """The mailbox that the token is for."""
     authorize_url: Annotated[str | None, Field(alias="authorizeURL")] = None
@@ -268,7 +268,7 @@ class OAuth2Status(StatusModel):
     last_refresh_time: Time | None = None
     """When the token was got."""
     next_refresh_time: Time | None = None
-    """When it is to be renewed; absent while that is under way."""
+    """When it is to be renewed, and until that has succeeded, was; absent where it is renewed ahead of its time."""
     last_handled_request: str | None = None
     """The value of the annotation mailsettings.dev/rotate-requested-at that was last acted on, with success or not."""
     warnings: Annotated[list[OAuth2Warning], Field(max_length=8)] | None = None

@@ -13,7 +13,7 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.controller.keys import Key
 from mailsettings.core.probe import ProbeFailure, ProbeProgress, ProbeRequest, ProbeResult, Progress, Stage
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
-from mailsettings.core.turns import MINUTE_S, Passed, Turn, next_turn, pause_s
+from mailsettings.core.turns import MINUTE_S, Line, Turn
 from mailsettings.edges.errors import described
 
 Probe = Callable[[ProbeRequest, Progress], Awaitable[ProbeResult]]
@@ -31,6 +31,8 @@ class _Job:
     turn: Turn
     """What decides when it begins. Nobody joins one that waits, so it stays as it was."""
     wanted_by: dict[Key, ProbeSubject]
+    ticket: int = -1
+    """Its own in the line while it waits."""
     task: asyncio.Task[None] | None = None
     latest: ProbeProgress | None = None
     """How far it has come."""
@@ -61,10 +63,13 @@ class ProbeRunner:
         self._notify = notify
         self._logger = logger
         self._jobs: dict[Key, _Job] = {}
-        self._waiting: list[_Job] = []
+        self._line = Line()
+        self._waiting: dict[int, _Job] = {}
+        """By their tickets in the line."""
+        self._alike: dict[str, dict[_Job, None]] = {}
+        """Those that wait, by fingerprint."""
         self._running: list[_Job] = []
         self._sent_s: dict[str, list[float]] = {}
-        self._passed = Passed()
         self._alarm: asyncio.TimerHandle | None = None
         self._finished: dict[Key, FinishedProbe] = {}
 
@@ -76,7 +81,7 @@ class ProbeRunner:
         job = self._shared(subject)
         if job is None:
             job = _Job(subject, _turn(key, subject), {})
-            self._waiting.append(job)
+            self._wait(job)
         job.wanted_by[key] = subject
         self._jobs[key] = job
         self._begin()
@@ -112,13 +117,16 @@ class ProbeRunner:
         if job.task is not None:
             job.task.cancel()
         else:
-            self._waiting.remove(job)
+            self._line.leave(job.ticket)
+            self._waits_no_more(job)
 
     async def close(self) -> None:
         """Breaks off every probe and waits for their connections to be closed."""
         if self._alarm is not None:
             self._alarm.cancel()
+        self._line = Line()
         self._waiting.clear()
+        self._alike.clear()
         tasks = [job.task for job in self._running if job.task is not None]
         for task in tasks:
             task.cancel()
@@ -134,17 +142,28 @@ class ProbeRunner:
         # One that nobody wants any more is being broken off.
         return next((job for job in self._running if job.wanted_by and _tells(job.subject, subject)), None)
 
+    def _wait(self, job: _Job) -> None:
+        job.ticket = self._line.join(job.turn)
+        self._waiting[job.ticket] = job
+        self._alike.setdefault(job.subject.fingerprint, {})[job] = None
+
+    def _waits_no_more(self, job: _Job) -> None:
+        """It has left the line."""
+        del self._waiting[job.ticket]
+        alike = self._alike[job.subject.fingerprint]
+        del alike[job]
+        if not alike:
+            del self._alike[job.subject.fingerprint]
+
     def _absorb(self, job: _Job) -> None:
         """One that begins tells all objects of the same credential that wait."""
-        fingerprint, left = job.subject.fingerprint, []
-        for other in self._waiting:
-            # The fingerprint is looked at first: thousands may wait, and it seldom is the same.
-            if other.subject.fingerprint != fingerprint or not _tells(job.subject, other.subject):
-                left.append(other)
+        for other in [*self._alike.get(job.subject.fingerprint, ())]:
+            if not _tells(job.subject, other.subject):
                 continue
+            self._line.leave(other.ticket)
+            self._waits_no_more(other)
             job.wanted_by |= other.wanted_by
             self._jobs |= dict.fromkeys(other.wanted_by, job)
-        self._waiting = left
 
     def _begin(self) -> None:
         """Has those begin whose turn it is. While there is no place, the next one that ends leads back here."""
@@ -156,10 +175,10 @@ class ProbeRunner:
             for mailbox, moments in self._sent_s.items()
             if (recent := [moment for moment in moments if now - moment < MINUTE_S])
         }
-        self._passed.keep(job.turn for job in self._waiting)
-        while (index := self._next(now)) is not None:
-            job = self._waiting.pop(index)
-            self._passed.begun(job.turn)
+        while (ticket := self._next(now)) is not None:
+            job = self._waiting[ticket]
+            self._line.begin(ticket)
+            self._waits_no_more(job)
             self._absorb(job)
             self._running.append(job)
             if job.turn.sends and job.turn.mailbox is not None:
@@ -169,21 +188,13 @@ class ProbeRunner:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        pause = pause_s((job.turn for job in self._waiting if job.turn.sends), sent_s=self._sent_s, now_s=now)
+        pause = self._line.pause_s(sent_s=self._sent_s, now_s=now)
         if pause is not None:
             self._alarm = asyncio.get_running_loop().call_later(pause, self._begin)
 
     def _next(self, now_s: float) -> int | None:
-        if len(self._running) >= self._places:
-            return None
-        return next_turn(
-            [job.turn for job in self._waiting],
-            [job.turn for job in self._running],
-            places=self._places,
-            sent_s=self._sent_s,
-            now_s=now_s,
-            passed=self._passed,
-        )
+        running = [job.turn for job in self._running]
+        return self._line.next(running, places=self._places, sent_s=self._sent_s, now_s=now_s)
 
     async def _run(self, job: _Job) -> None:
         result = await self._result(job)

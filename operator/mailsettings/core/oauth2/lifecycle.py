@@ -110,7 +110,7 @@ def decide(
         finding=_finding(stored, subject, failure, now, awaited)
         if unstored is None
         else _unstored(stored, unstored, now),
-        state=_state(stored, failure, now, is_held_up=unstored is not None),
+        state=_state(stored, failure, now, is_held_up=unstored is not None, is_renewing=due is not None and due <= now),
         failure=failure,
     )
 
@@ -166,7 +166,7 @@ def stranded(stored: StoredToken, failure: OAuth2Failure | None, now: datetime) 
         finding = passed(Reason.AUTHORIZED, f"The token lives until {format_time(stored.expires_at)}, but {cause}.")
     else:
         finding = unknown(Reason.TOKEN_PENDING, f"The token has run out, and {cause}.")
-    return Decision(due=None, finding=finding, state=_state(stored, failure, now, is_held_up=False), failure=failure)
+    return Decision(due=None, finding=finding, state=_state(stored, failure, now), failure=failure)
 
 
 def authorize_command(namespace: str, name: str) -> str:
@@ -204,7 +204,19 @@ def _unstored(stored: StoredToken | None, why: str, now: datetime) -> Finding:
     return failed(Reason.TOKEN_NOT_STORED, f"{message} If the operator ends meanwhile, the new token is lost.")
 
 
-def _state(stored: StoredToken | None, failure: OAuth2Failure | None, now: datetime, *, is_held_up: bool) -> TokenState:
+def _state(
+    stored: StoredToken | None,
+    failure: OAuth2Failure | None,
+    now: datetime,
+    *,
+    is_held_up: bool = False,
+    is_renewing: bool = False,
+) -> TokenState:
+    """What has become of the token.
+
+    One that is being renewed, even if late, is not called expiring before that fails: after an outage of the operator
+    it would be said of thousands at once, to be taken back a moment later.
+    """
     if is_held_up:
         failure = None
     if failure is not None and failure.cause == Reason.TOKEN_REVOKED:
@@ -213,7 +225,7 @@ def _state(stored: StoredToken | None, failure: OAuth2Failure | None, now: datet
         return TokenState.NOT_GENERATED
     if not stored.is_live(now):
         return TokenState.EXPIRED
-    is_well = failure is None and not is_held_up and is_fresh(stored.token, now)
+    is_well = failure is None and not is_held_up and (is_renewing or is_fresh(stored.token, now))
     return TokenState.GENERATED if is_well else TokenState.EXPIRING
 
 
@@ -306,8 +318,9 @@ def oauth2_status(
     warnings: list[OAuth2Warning] | None = None,
 ) -> OAuth2Status:
     """What the status says; `page` is where a person can consent in a browser."""
-    # An attempt that is under way or about to begin has no time of its own, which would change with every look.
-    planned = decision.due if decision.due is not None and decision.due > now else None
+    # What is due at once, whatever the time, has none of its own: it would change with every look. That a planned time
+    # is past is no news either: the end of the renewal is.
+    planned = decision.due if decision.due != now else None
     if stored is None:
         return OAuth2Status(
             token_state=decision.state,
