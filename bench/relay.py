@@ -13,6 +13,7 @@ from bench.progress import say
 from bench.relay_clients import Endpoint, rate, send_many, times_at
 from bench.relay_place import OTHER, Place, place
 from bench.result import Result, quantile
+from bench.world import Worlds
 
 CLIENTS: Final = 8
 OF_DIRECT: Final = 0.6
@@ -22,6 +23,8 @@ OF_OTHER_CONNECTING: Final = 2.0
 """Where each mail has a connection of its own."""
 ADDED_P99_S: Final = 0.010
 """At half of what the relay can do."""
+QUIET_P99_S: Final = 0.011
+"""Of a mail without the relay, on two cores that do nothing else."""
 WARM_UP_S: Final = 0.5
 MORE_AT_MOST_MB: Final = 2.0
 """After the first of the batches that memory is looked at between."""
@@ -29,7 +32,7 @@ BATCH: Final = 1000
 PER_CONNECTION: Final = 50
 
 
-async def run(plan: Plan, *_worlds: object) -> list[Result]:
+async def run(plan: Plan, _worlds: Worlds) -> list[Result]:
     """Mails a second over connections that are used again."""
     async with place(plan.tenants) as here:
         rates = await _rates(here, plan, reuse=True)
@@ -40,7 +43,7 @@ async def run(plan: Plan, *_worlds: object) -> list[Result]:
     ]
 
 
-async def run_connections(plan: Plan, *_worlds: object) -> list[Result]:
+async def run_connections(plan: Plan, _worlds: Worlds) -> list[Result]:
     """Mails a second, each over a connection of its own."""
     async with place(plan.tenants) as here:
         rates = await _rates(here, plan, reuse=False)
@@ -75,7 +78,7 @@ def _result(name: str, plan: Plan, rates: dict[str, list[float]], beside: str, r
     return Result(name, plan.tenants, 1 / median(ours), 1 / median(floor), rss, None, share, f"a mail, beside {beside}")
 
 
-async def run_latency(plan: Plan, *_worlds: object) -> list[Result]:
+async def run_latency(plan: Plan, _worlds: Worlds) -> list[Result]:
     """What the relay adds to the time of a mail at half of what it can do."""
     async with place(plan.tenants) as here:
         capacity = await rate(here.relay, CLIENTS, plan.seconds, reuse=True)
@@ -87,7 +90,8 @@ async def run_latency(plan: Plan, *_worlds: object) -> list[Result]:
     added = median(own - other for own, other in zip(ours, floor, strict=True))
     share = added / ADDED_P99_S
     about = f"p99 at {capacity / 2:.0f} mails a second"
-    return [Result("relay-latency", plan.tenants, median(ours), median(floor), rss, None, share, about)]
+    slowness = max(1.0, median(floor) / QUIET_P99_S)
+    return [Result("relay-latency", plan.tenants, median(ours), median(floor), rss, None, share, about, slowness)]
 
 
 async def _p99_s(to: Endpoint, plan: Plan, at: float) -> float:
@@ -100,7 +104,7 @@ def _ms(took: Sequence[float], share: float) -> str:
     return f"{quantile(took, share) * 1000:.1f}"
 
 
-async def run_memory(plan: Plan, *_worlds: object) -> list[Result]:
+async def run_memory(plan: Plan, _worlds: Worlds) -> list[Result]:
     """The relay's memory over `rounds` batches of mails."""
     async with place(plan.tenants) as here:
         held = []
