@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -476,12 +477,20 @@ def test_a_changed_secret_is_tested_at_once_and_the_verdict_does_not_flap(
 
 
 def test_a_changed_spec_is_unknown_until_it_is_tested(
-    operator: OperatorProcess, kube: Kube, namespace: str, smtp: MailServer
+    operator: OperatorProcess, kube: Kube, namespace: str, script: Script, smtp: MailServer
 ) -> None:
-    create(kube, namespace, spec_for(smtp.port, probe={"mode": "Connect"}))
+    create(kube, namespace, spec_for(smtp.port, timeout="50s"))
     before = resource_version(kube.wait_ready("mail", namespace))
+    released = threading.Event()
 
-    kube.patch("MailServerSettings", "mail", namespace, spec={"probe": {"mode": "Authenticate"}})
+    async def late(peer: Peer) -> None:
+        await asyncio.to_thread(released.wait, 50)
+        await say("220 mail.acme.example ESMTP")(peer)
+
+    port = script({"greeting": late}).port
+    kube.patch("MailServerSettings", "mail", namespace, spec={"connection": {"port": port}})
+    kube.wait_condition("mail", namespace, "ProbeSucceeded", "Unknown", "ProbePending")
+    released.set()
     kube.wait_ready("mail", namespace)
 
     states = [

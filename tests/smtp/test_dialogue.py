@@ -1,6 +1,7 @@
 """What a probe brings home beside its verdict: times, the server's facts, the dialogue."""
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -165,6 +166,13 @@ async def test_the_dialogue_is_kept_from_the_greeting_to_the_goodbye() -> None:
     times = [line.at for line in result.dialogue]
     assert times == sorted(times)
     assert "Test mail" not in "".join(kept)
+
+
+async def test_nothing_is_kept_of_what_nobody_reads() -> None:
+    async with scripted_server() as server:
+        result = await probe(replace(request(server.port), observed=False))
+    assert result.failure is None
+    assert result.dialogue == ()
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER"])

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -217,6 +217,21 @@ async def test_a_name_that_cannot_be_written_in_dns() -> None:
     with pytest.raises(network.ResolveError) as caught:
         await connect(f"{'a' * 64}.example", 587)
     assert caught.value.temporary is False
+
+
+@pytest.mark.parametrize("host", [LOOPBACK, "::1"])
+async def test_an_address_is_looked_up_nowhere(resolver: Resolver, listener: socket.socket, host: str) -> None:
+    resolver.answers = [OSError("nobody is to be asked")]
+    with suppress(network.ConnectError):  # of ::1: nobody listens there, and the machine may have no IPv6
+        assert await connect(host, port_of(listener)) == LOOPBACK
+    assert resolver.lookups == []
+
+
+@pytest.mark.parametrize("host", ["127.1", "0x7f.0.0.1", "::1%lo", "localhost"])
+async def test_other_notations_are_left_to_the_resolver(resolver: Resolver, listener: socket.socket, host: str) -> None:
+    resolver.answers = [[LOOPBACK]]
+    assert await connect(host, port_of(listener)) == LOOPBACK
+    assert resolver.lookups == [host]
 
 
 async def test_name_servers_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def request(
 ) -> interface.ProbeRequest:
     """A request about a server on the loopback; without more a plain one."""
     server = {"host": LOOPBACK, "tls_mode": TlsMode.DISABLED, "timeout": PATIENT, **server}
-    return interface.ProbeRequest(Server(port=port, **server), mode, level, credentials, mail)
+    return interface.ProbeRequest(Server(port=port, **server), mode, level, credentials, mail, observed=True)
 
 
 async def probe(

@@ -20,6 +20,7 @@ from mailsettings.core.causes.engine import RULES, Basis, diagnose
 from mailsettings.core.causes.reasons import CAUSES, REASONS
 from mailsettings.core.causes.records import to_document
 from mailsettings.core.causes.rule import Rule
+from mailsettings.core.expressions import Expression
 from mailsettings.core.rules import first
 
 ROOT: Final = Path(__file__).parents[2]
@@ -203,7 +204,7 @@ def test_every_rule_has_a_condition_on_the_text_but_the_one_for_proxies() -> Non
     assert [rule.cause for rule in loose] == [Cause.PROXY_FAILURE]
 
 
-def patterns(rule: Rule) -> Iterator[re.Pattern[str]]:
+def patterns(rule: Rule) -> Iterator[Expression]:
     yield from filter(None, (rule.text, rule.unless, rule.enhanced, rule.mentions))
 
 
@@ -231,7 +232,7 @@ def repeats(parsed: Any, inside: bool = False) -> Iterator[bool]:
 
 
 def test_no_expression_can_take_time_without_measure() -> None:
-    readers = [value for value in vars(clues).values() if isinstance(value, re.Pattern)]
+    readers = [value for value in vars(clues).values() if isinstance(value, re.Pattern | Expression)]
     assert len(readers) > 5
     for pattern in (*readers, *(each for rule in RULES for each in patterns(rule))):
         assert not any(repeats(_parser.parse(pattern.pattern)))

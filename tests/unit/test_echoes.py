@@ -1,5 +1,7 @@
 """What a watch repeats late is told from what it says anew."""
 
+import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -8,84 +10,165 @@ from mailsettings.api import names
 from mailsettings.controller.barrier import Barrier
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.handlers import registry
-from mailsettings.controller.keys import Key, cluster_key, tenant_key
+from mailsettings.controller.keys import Key, Kind, cluster_key, tenant_key
 from mailsettings.controller.mail_tests import MailTests
-from mailsettings.controller.store import Store
-from mailsettings.controller.triggers import Triggers
+from mailsettings.controller.store import Store, secret_record, settings_record
+from mailsettings.controller.triggers import Triggers, Wake
+from mailsettings.core.credentials import ObjectRef
+from mailsettings.core.delivery import DeliveredSecret
+from mailsettings.edges.metadata_watch import Changed, Deleted
 from tests.unit.builders import LIMITS
+
+CLUSTER = cluster_key("a")
+TENANT = tenant_key("shop", "a")
 
 
 def metadata(version: int, uid: str = "a") -> dict[str, str]:
     return {"uid": uid, "resourceVersion": str(version)}
 
 
+def document(key: Key, version: int) -> Any:
+    place = {"name": key.name, "namespace": key.namespace} if key.namespace else {"name": key.name}
+    return {"metadata": {**metadata(version), **place, "generation": version}, "spec": {}}
+
+
+class World:
+    """The triggers, what they have woken, and two ways in."""
+
+    def __init__(self) -> None:
+        self.echoes = Echoes()
+        self.awake: list[Key] = []
+        self.triggers = Triggers(
+            Store(),
+            MailTests(LIMITS),
+            self.echoes,
+            Wake(self.awake.append, self.awake.extend, lambda _key, _seconds: None),
+            operator_namespace="mailsettings-system",
+        )
+
+    async def by_kopf(self, version: int) -> None:
+        handlers = registry(self.triggers, Barrier(), login=lambda **_: None)
+        (handler,) = (each for each in handlers._watching.get_all_handlers() if each.id == names.CLUSTER_PLURAL)
+        event: Any = {"type": "MODIFIED", "object": document(CLUSTER, version)}
+        await handler.fn(event=event)  # type: ignore[call-arg, misc]
+
+    async def by_watch(self, version: int) -> None:
+        self.triggers.tenants_seen(Changed(settings_record(Kind.TENANT, document(TENANT, version))))
+
+
 def test_what_came_before_a_write_is_outdated_until_its_echo() -> None:
     echoes = Echoes()
-    assert not echoes.is_outdated(metadata(8))
+    assert not echoes.is_outdated("a", 8)
 
     echoes.wrote(metadata(10))
 
-    assert echoes.is_outdated(metadata(9))
-    assert echoes.is_outdated(metadata(9))
-    assert not echoes.is_outdated(metadata(10))
-    assert not echoes.is_outdated(metadata(11))
-
-
-def test_versions_are_numbers() -> None:
-    echoes = Echoes()
-    echoes.wrote(metadata(10))
-    assert echoes.is_outdated(metadata(9))
-    assert not echoes.is_outdated(metadata(100))
+    assert echoes.is_outdated("a", 9)
+    assert echoes.is_outdated("a", 9)
+    assert not echoes.is_outdated("a", 10)
+    assert not echoes.is_outdated("a", 11)
 
 
 def test_a_listing_that_has_skipped_the_echo_counts_too() -> None:
     echoes = Echoes()
     echoes.wrote(metadata(10))
-    assert not echoes.is_outdated(metadata(15))
+    assert not echoes.is_outdated("a", 15)
 
 
 def test_after_the_echo_a_restored_cluster_may_count_anew() -> None:
     echoes = Echoes()
     echoes.wrote(metadata(10))
-    assert not echoes.is_outdated(metadata(10))
-    assert not echoes.is_outdated(metadata(3))
+    assert not echoes.is_outdated("a", 10)
+    assert not echoes.is_outdated("a", 3)
 
 
 def test_objects_do_not_mix() -> None:
     echoes = Echoes()
     echoes.wrote(metadata(10))
-    assert not echoes.is_outdated(metadata(5, uid="b"))
-    assert echoes.is_outdated(metadata(5))
+    assert not echoes.is_outdated("b", 5)
+    assert echoes.is_outdated("a", 5)
 
 
-@pytest.mark.parametrize(
-    ("key", "plural"),
-    [(cluster_key("a"), names.CLUSTER_PLURAL), (tenant_key("shop", "a"), names.TENANT_PLURAL)],
-)
-async def test_the_handlers_pass_on_what_is_news_only(key: Key, plural: str) -> None:
-    echoes = Echoes()
-    awake: list[Key] = []
-    triggers = Triggers(
-        Store(),
-        MailTests(LIMITS),
-        awake.append,
-        awake.extend,
-        lambda _key, _seconds: None,
-        operator_namespace="mailsettings-system",
-    )
-    handlers = registry(triggers, echoes, Barrier(), login=lambda **_: None)
-    (handler,) = (each for each in handlers._watching.get_all_handlers() if each.id == plural)
-    place = {"name": key.name, "namespace": key.namespace} if key.namespace else {"name": key.name}
+@pytest.mark.parametrize(("key", "deliver"), [(CLUSTER, World.by_kopf), (TENANT, World.by_watch)])
+async def test_what_is_news_only_is_passed_on(key: Key, deliver: Callable[[World, int], Awaitable[None]]) -> None:
+    world = World()
+    await deliver(world, 8)
+    world.echoes.wrote(metadata(10))
+    world.awake.clear()
 
-    async def deliver(version: int) -> None:
-        document: Any = {"metadata": {**metadata(version), **place, "generation": version}, "spec": {}}
-        await handler.fn(event={"type": "MODIFIED", "object": document})  # type: ignore[call-arg, misc]
+    await deliver(world, 9)
+    assert world.awake == []
+    await deliver(world, 11)
+    assert world.awake == [key]
 
-    await deliver(8)
-    echoes.wrote(metadata(10))
-    awake.clear()
 
-    await deliver(9)
-    assert awake == []
-    await deliver(11)
-    assert awake == [key]
+def known(world: World, version: int, **fields: Any) -> None:
+    world.triggers.tenants_seen(Changed(settings_record(Kind.TENANT, document(TENANT, version) | fields)))
+
+
+def test_an_echo_that_is_faster_than_the_answer_wakes_nobody() -> None:
+    world = World()
+    known(world, 8)
+    world.awake.clear()
+    record = world.triggers._store.settings(TENANT)
+    assert record is not None
+
+    with world.echoes.writing(TENANT):
+        known(world, 10, metadata=document(TENANT, 10)["metadata"] | {"generation": 8}, status={"a": 1})
+        assert record.status == {}
+        world.echoes.wrote(metadata(10))
+        record.set_status({"a": 1})
+
+    assert world.awake == []
+    assert world.triggers._store.settings(TENANT) == record
+
+
+def test_of_the_news_during_a_write_the_latest_is_delivered_at_its_end_also_when_it_fails() -> None:
+    world = World()
+    known(world, 8)
+    world.awake.clear()
+    with contextlib.suppress(ConnectionError), world.echoes.writing(TENANT):
+        known(world, 9)
+        known(world, 11)
+        assert world.awake == []
+        raise ConnectionError
+    assert world.awake == [TENANT]
+    record = world.triggers._store.settings(TENANT)
+    assert record is not None
+    assert record.version == 11
+
+
+def test_news_of_what_is_gone_since_is_not_delivered() -> None:
+    world = World()
+    known(world, 8)
+    with world.echoes.writing(TENANT):
+        known(world, 9)
+        world.triggers.tenants_seen(Deleted(settings_record(Kind.TENANT, document(TENANT, 9))))
+    assert world.triggers._store.settings(TENANT) is None
+
+
+def secret(version: int) -> DeliveredSecret:
+    return secret_record({**metadata(version), "namespace": "shop", "name": "smtp"})
+
+
+def test_news_of_a_secret_waits_for_the_write_too() -> None:
+    world = World()
+    store = world.triggers._store
+    store.set_uses(TENANT, "shop", [ObjectRef("Secret", "smtp")])
+    with world.echoes.writing(("shop", "smtp")):
+        world.triggers.secrets_seen(Changed(secret(9)))
+        world.triggers.secrets_seen(Changed(secret(10)))
+        world.echoes.wrote(metadata(10))
+        store.put_secret(secret(10))
+    assert world.awake == []
+
+    world.echoes.wrote(metadata(12))
+    store.put_secret(secret(12))
+    world.triggers.secrets_seen(Changed(secret(11)))
+    assert store.secret("shop", "smtp") == secret(12)
+    world.triggers.secrets_seen(Changed(secret(13)))
+    assert world.awake == [TENANT]
+
+    with world.echoes.writing(("shop", "smtp")):
+        world.triggers.secrets_seen(Changed(secret(14)))
+        world.triggers.secrets_seen(Deleted(secret(14)))
+    assert store.secret("shop", "smtp") is None

@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import pytest
 
+from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.keys import Key, mail_test_key
 from mailsettings.controller.mail_tests import MailTests, mail_test_record
 from mailsettings.controller.store import Store
-from mailsettings.controller.triggers import Triggers
+from mailsettings.controller.triggers import Triggers, Wake
 from mailsettings.core.clock import format_time
 from mailsettings.core.mail_testing import Turn
 from mailsettings.core.probe import ProbeRequest
@@ -173,9 +174,8 @@ def test_news_of_a_test_wakes_it_and_echoes_do_not() -> None:
     triggers = Triggers(
         Store(),
         tests,
-        awake.append,
-        awake.extend,
-        lambda _key, _seconds: None,
+        Echoes(),
+        Wake(awake.append, awake.extend, lambda _key, _seconds: None),
         operator_namespace="mailsettings-system",
     )
     triggers.mail_test_changed(body())

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from mailsettings.api import names
 from mailsettings.api.spec import MailServerSettingsSpec
+from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.keys import Key, Kind, cluster_key, namespace_key, tenant_key
 from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.store import Store, namespace_record, secret_record, settings_record
-from mailsettings.controller.triggers import Triggers
+from mailsettings.controller.triggers import Triggers, Wake
 from mailsettings.core.credentials import ObjectRef
 from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.metadata_watch import Changed, Deleted, Listed
@@ -30,9 +31,8 @@ class Woken:
         self.triggers = Triggers(
             self.store,
             MailTests(LIMITS),
-            self._keys.append,
-            self._keys.extend,
-            lambda key, _seconds: self.later.add(key),
+            Echoes(),
+            Wake(self._keys.append, self._keys.extend, lambda key, _seconds: self.later.add(key)),
             operator_namespace="mailsettings-system",
         )
 
@@ -77,37 +77,39 @@ def namespace(name: str = "shop", **labels: str) -> dict[str, Any]:
 
 
 def test_new_and_changed_settings_wake_themselves(woken: Woken) -> None:
-    woken.triggers.settings_changed(Kind.TENANT, settings())
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings()))
     assert woken.keys() == {MAIL}
-    woken.triggers.settings_changed(Kind.TENANT, settings(generation=2))
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings(generation=2)))
     assert woken.keys() == {MAIL}
     asked = {"annotations": {names.ANNOTATION_PROBE_REQUESTED_AT: "now"}}
-    woken.triggers.settings_changed(Kind.TENANT, settings(generation=2, metadata=asked))
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings(generation=2, metadata=asked)))
     assert woken.keys() == {MAIL}
 
 
 def test_echo_and_unrelated_changes_wake_nothing(woken: Woken) -> None:
-    woken.triggers.settings_changed(Kind.TENANT, settings())
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings()))
     woken.keys()
-    woken.triggers.settings_changed(Kind.TENANT, settings(metadata={"labels": {"a": "b"}, "resourceVersion": "9"}))
+    woken.triggers.settings_changed(
+        settings_record(Kind.TENANT, settings(metadata={"labels": {"a": "b"}, "resourceVersion": "9"}))
+    )
     record = woken.store.settings(MAIL)
     assert record is not None
     record.set_status({"b": 1, "a": [1]})
-    woken.triggers.settings_changed(Kind.TENANT, settings(status={"a": [1], "b": 1}))
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings(status={"a": [1], "b": 1})))
     assert woken.keys() == set()
 
 
 def test_somebody_elses_status_wakes(woken: Woken) -> None:
-    woken.triggers.settings_changed(Kind.TENANT, settings())
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings()))
     woken.keys()
-    woken.triggers.settings_changed(Kind.TENANT, settings(status={"conditions": []}))
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings(status={"conditions": []})))
     assert woken.keys() == {MAIL}
 
 
 def test_deleted_settings_wake_the_namespace_and_inheritors(woken: Woken) -> None:
     woken.triggers.namespaces_seen(Changed(namespace_record(namespace()["metadata"])))
-    woken.triggers.settings_changed(Kind.CLUSTER, settings("default", None))
-    woken.triggers.settings_changed(Kind.TENANT, settings())
+    woken.triggers.settings_changed(settings_record(Kind.CLUSTER, settings("default", None)))
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings()))
     woken.keys()
     woken.triggers.deleted(Kind.CLUSTER, settings("default", None))
     assert woken.keys() == {cluster_key("default"), MAIL, namespace_key("shop")}
@@ -117,8 +119,8 @@ def test_deleted_settings_wake_the_namespace_and_inheritors(woken: Woken) -> Non
 
 
 def test_namespace_labels_wake_what_is_in_it_and_have_tenants_counted(woken: Woken) -> None:
-    woken.triggers.settings_changed(Kind.CLUSTER, settings("default", None))
-    woken.triggers.settings_changed(Kind.TENANT, settings())
+    woken.triggers.settings_changed(settings_record(Kind.CLUSTER, settings("default", None)))
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings()))
     woken.triggers.namespaces_seen(Changed(namespace_record(namespace()["metadata"])))
     woken.keys()
     woken.later.clear()
@@ -226,7 +228,7 @@ def test_the_quick_look_at_a_spec_agrees_with_the_model(spec: dict[str, Any]) ->
 
 def test_secret_elsewhere_that_names_the_object_as_its_owner_is_not_the_objects(woken: Woken) -> None:
     """Anybody can write such an owner reference; the garbage collector takes a while to see to it."""
-    woken.triggers.settings_changed(Kind.TENANT, settings(uid="u1"))
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings(uid="u1")))
     own = secret("mail-smtp", owner="u1")
     foreign = {**own, "namespace": "thief", "uid": "foreign"}
     for metadata in (own, foreign):
@@ -235,7 +237,7 @@ def test_secret_elsewhere_that_names_the_object_as_its_owner_is_not_the_objects(
 
 
 def test_consent_elsewhere_wakes_nobody(woken: Woken) -> None:
-    woken.triggers.settings_changed(Kind.TENANT, settings(uid="u1"))
+    woken.triggers.settings_changed(settings_record(Kind.TENANT, settings(uid="u1")))
     woken.keys()
     begun = {**secret("begun"), "labels": {names.LABEL_CONSENT_OF: "u1"}}
     woken.triggers.secrets_seen(Changed(secret_record({**begun, "namespace": "thief"})))

@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mailsettings.api import names
+from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.keys import Key, Kind, cluster_key, namespace_key, tenant_key
 from mailsettings.controller.mail_tests import MailTests
-from mailsettings.controller.store import Store, secret_record
-from mailsettings.controller.triggers import Triggers
+from mailsettings.controller.store import Store, secret_record, settings_record
+from mailsettings.controller.triggers import Triggers, Wake
 from mailsettings.core.credentials import ObjectRef
-from mailsettings.edges.metadata_watch import Changed, Deleted
+from mailsettings.edges.metadata_watch import Changed, Deleted, Listed
 from tests.unit.builders import LIMITS
 
 NAMESPACE = "shop"
@@ -29,9 +30,8 @@ class World:
         self.triggers = Triggers(
             self.store,
             MailTests(LIMITS),
-            self.woken.append,
-            self.woken.extend,
-            lambda key, _: self.later.append(key),
+            Echoes(),
+            Wake(self.woken.append, self.woken.extend, lambda key, _: self.later.append(key)),
             operator_namespace="mailsettings-system",
         )
 
@@ -90,7 +90,7 @@ def test_foreign_secret_that_stood_in_the_way_of_provision_always_wakes_its_name
 def test_late_end_of_settings_does_not_hide_those_that_replaced_them() -> None:
     world = World()
     for kind, namespace, key in ((Kind.TENANT, NAMESPACE, MAIL), (Kind.CLUSTER, None, cluster_key("mail"))):
-        world.triggers.settings_changed(kind, settings(uid="u2", namespace=namespace))
+        world.triggers.settings_changed(settings_record(kind, settings(uid="u2", namespace=namespace)))
         world.triggers.deleted(kind, settings(uid="u1", namespace=namespace))
         known = world.store.settings(key)
         assert known is not None
@@ -101,12 +101,35 @@ def test_late_end_of_settings_does_not_hide_those_that_replaced_them() -> None:
 
 def test_end_of_settings_offers_their_secret_to_whoever_wants_its_name() -> None:
     world = World()
-    world.triggers.settings_changed(Kind.TENANT, settings())
+    world.triggers.settings_changed(settings_record(Kind.TENANT, settings()))
     world.triggers.secrets_seen(Changed(secret_record(secret())))
     world.store.set_uses(WAITING, NAMESPACE, [ObjectRef("Secret", "mail-smtp")])
     world.woken.clear()
 
-    world.triggers.deleted(Kind.TENANT, settings())
+    world.triggers.tenants_seen(Deleted(settings_record(Kind.TENANT, settings())))
 
     assert WAITING in world.woken
     assert namespace_key(NAMESPACE) in world.woken
+
+
+def test_settings_that_a_new_listing_lacks_are_gone() -> None:
+    world = World()
+    other = settings("other", uid="u2")
+    world.triggers.tenants_seen(Listed([settings_record(Kind.TENANT, each) for each in (settings(), other)]))
+    world.woken.clear()
+
+    world.triggers.tenants_seen(Listed([settings_record(Kind.TENANT, other)]))
+
+    assert world.store.settings(MAIL) is None
+    assert world.store.settings(tenant_key(NAMESPACE, "other")) is not None
+    assert MAIL in world.woken
+    assert tenant_key(NAMESPACE, "other") not in world.woken
+
+
+def test_settings_that_were_replaced_unwatched_are_those_of_the_new_listing() -> None:
+    world = World()
+    world.triggers.tenants_seen(Listed([settings_record(Kind.TENANT, settings(uid="u1"))]))
+    world.triggers.tenants_seen(Listed([settings_record(Kind.TENANT, settings(uid="u2"))]))
+    known = world.store.settings(MAIL)
+    assert known is not None
+    assert known.uid == "u2"

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from mailsettings.api import names
 from mailsettings.api.conditions import Reason
 from mailsettings.api.output import ClusterOutput
+from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.store import Store, secret_record
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.delivery import (
@@ -45,9 +46,12 @@ def retry_if_refused(finding: Finding | None) -> None:
 class Deliveries:
     """Keeps Secrets as they are desired, without reading or writing those that are so already."""
 
-    def __init__(self, api: KubernetesApi, store: Store, digest: Digester, logger: logging.Logger) -> None:
+    def __init__(
+        self, api: KubernetesApi, store: Store, echoes: Echoes, digest: Digester, logger: logging.Logger
+    ) -> None:
         self._api = api
         self._store = store
+        self._echoes = echoes
         self._digest = digest
         self._logger = logger
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -139,13 +143,23 @@ class Deliveries:
         if found.uid != secret.uid or not _is_behind(found, settings):
             return None
         try:
-            applied = await self._api.apply(path, exchanged(document, settings), force=True)
+            await self._write((secret.namespace, secret.name), exchanged(document, settings), force=True)
         except ApiError as error:
             if error.is_refusal:
                 return failed(Reason.DELIVERY_REFUSED, f"The access token in the Secret {secret.name!r}: {error}")
             raise
-        self._store.put_secret(secret_record(applied["metadata"]))
         return None
+
+    async def _write(self, place: tuple[str, str], manifest: dict[str, Any], *, force: bool) -> None:
+        """Applies a Secret and keeps what is to be known of it, so that nobody waits for its echo.
+
+        Raises:
+            ApiError: the API server refused.
+        """
+        with self._echoes.writing(place):
+            applied = await self._api.apply(core_path("secrets", *place), manifest, force=force)
+            self._echoes.wrote(applied["metadata"])
+            self._store.put_secret(secret_record(applied["metadata"]))
 
     async def withdraw(self, secret: DeliveredSecret) -> None:
         """Removes a Secret of the operator's.
@@ -171,21 +185,19 @@ class Deliveries:
         return existing.owner.uid not in alive
 
     async def _apply(self, desired: DesiredSecret, existing: DeliveredSecret | None, manifest: dict[str, Any]) -> None:
-        path = core_path("secrets", desired.namespace, desired.name)
+        place = (desired.namespace, desired.name)
         if existing is not None:
             metadata = {**manifest["metadata"], "resourceVersion": existing.resource_version}
             try:
-                applied = await self._api.apply(path, {**manifest, "metadata": metadata}, force=True)
+                await self._write(place, {**manifest, "metadata": metadata}, force=True)
             except ApiError as error:
-                if error.status != 422 or not await self._must_be_made_anew(path):
+                if error.status != 422 or not await self._must_be_made_anew(core_path("secrets", *place)):
                     raise
                 await self.withdraw(existing)
             else:
-                self._store.put_secret(secret_record(applied["metadata"]))
                 return
         # Without force, a Secret that somebody else has just made is a conflict and stays as it is.
-        applied = await self._api.apply(path, manifest, force=False)
-        self._store.put_secret(secret_record(applied["metadata"]))
+        await self._write(place, manifest, force=False)
 
     async def _must_be_made_anew(self, path: str) -> bool:
         """Whether a Secret of the operator's cannot become what it should: its type never changes.

@@ -11,7 +11,7 @@ from typing import Final
 from mailsettings.api.conditions import Reason
 from mailsettings.api.probe import ProbeMode
 from mailsettings.controller.keys import Key
-from mailsettings.core.probe import ProbeFailure, ProbeProgress, ProbeRequest, ProbeResult, Progress, Stage
+from mailsettings.core.probe import ProbeFailure, ProbeProgress, ProbeRequest, ProbeResult, Progress, Stage, untold
 from mailsettings.core.probing import FinishedProbe, ProbeSubject
 from mailsettings.core.turns import MINUTE_S, Line, Turn
 from mailsettings.edges.errors import described
@@ -220,15 +220,16 @@ class ProbeRunner:
 
     def _tell(self, job: _Job) -> None:
         job.telling, job.told = None, job.latest
-        for key, subject in job.wanted_by.items():
-            if subject.followed:
-                self._notify(key)
+        for key in job.wanted_by:
+            self._notify(key)
 
     async def _result(self, job: _Job) -> ProbeResult:
         """A fault of the operator's own counts as a failed probe, so that the next one comes no sooner."""
         request = job.subject.request
         try:
-            return await self._probe(request, partial(self._progressed, job))
+            # Nobody who follows a probe shares it with others.
+            progress = partial(self._progressed, job) if job.subject.followed else untold
+            return await self._probe(request, progress)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             key = next(iter(job.wanted_by), None)
             self._logger.error("the probe of %s broke: %s", key, described(error))  # noqa: TRY400

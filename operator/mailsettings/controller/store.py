@@ -41,6 +41,8 @@ class SettingsRecord:
     """When its deletion began; None: it has not."""
     finalized: bool
     """Whether the operator's finalizer is on it."""
+    version: int = field(compare=False)
+    """The resource version that a watch has delivered."""
     _spec: bytes
     _status: bytes
 
@@ -78,6 +80,7 @@ def settings_record(kind: Kind, body: Json) -> SettingsRecord:
         inherits_from=MailServerSettingsSpec.inherits_from(spec) if kind is Kind.TENANT else None,
         deleted_at=metadata.get("deletionTimestamp"),
         finalized=names.FINALIZER in (metadata.get("finalizers") or ()),
+        version=int(metadata.get("resourceVersion", 0)),
         _spec=_text(spec),
         _status=_text(body.get("status") or {}),
     )
@@ -193,6 +196,10 @@ class Store:
             if not self._tenants[key.namespace]:
                 del self._tenants[key.namespace]
         self.set_uses(key, "", ())
+
+    def tenants(self) -> list[SettingsRecord]:
+        """Every MailServerSettings."""
+        return [record for records in self._tenants.values() for record in records.values()]
 
     def tenants_in(self, namespace: str) -> list[SettingsRecord]:
         """The MailServerSettings of a namespace."""

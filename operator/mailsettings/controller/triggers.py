@@ -4,9 +4,12 @@ An echo of the operator's own writing changes nothing in the store and wakes not
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mailsettings.api import names
+from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.keys import (
     COALESCE_SECONDS,
     Key,
@@ -17,11 +20,22 @@ from mailsettings.controller.keys import (
     tenant_key,
 )
 from mailsettings.controller.mail_tests import MailTests, mail_test_record
-from mailsettings.controller.store import Store, settings_record
+from mailsettings.controller.store import SettingsRecord, Store, settings_record
 from mailsettings.core.credentials import ObjectKind, ObjectRef
 from mailsettings.core.delivery import DeliveredSecret
 from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.metadata_watch import Changed, Deleted, Event, Listed, Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Who is told what to reconcile."""
+
+    now: Callable[[Key], None]
+    together: Callable[[Iterable[Key]], None]
+    """Of what one change concerns together."""
+    later: Callable[[Key, float], None]
+    """After so many seconds."""
 
 
 class Triggers:
@@ -31,9 +45,8 @@ class Triggers:
         self,
         store: Store,
         mail_tests: MailTests,
-        enqueue: Callable[[Key], None],
-        enqueue_many: Callable[[Iterable[Key]], None],
-        enqueue_after: Callable[[Key, float], None],
+        echoes: Echoes,
+        wake: Wake,
         *,
         operator_namespace: str,
         relay_namespace: str = "",
@@ -41,45 +54,64 @@ class Triggers:
     ) -> None:
         self._store = store
         self._mail_tests = mail_tests
-        self._enqueue = enqueue
-        self._enqueue_many = enqueue_many
-        self._enqueue_after = enqueue_after
+        self._echoes = echoes
+        self._enqueue = wake.now
+        self._enqueue_many = wake.together
+        self._enqueue_after = wake.later
         self._operator_namespace = operator_namespace
         self._relay_namespace = relay_namespace
         self._relay_secret_seen = relay_secret_seen
 
-    def settings_changed(self, kind: Kind, body: Mapping[str, Any]) -> None:
+    def tenants_seen(self, event: Event[SettingsRecord]) -> None:
+        """The watch of MailServerSettings reports."""
+        match event:
+            case Listed(items):
+                listed = {record.uid for record in items}
+                for known in self._store.tenants():
+                    if known.uid not in listed:
+                        self._settings_deleted(known)
+                for record in items:
+                    self.settings_changed(record)
+            case Changed(record):
+                self.settings_changed(record)
+            case Deleted(record):
+                self._settings_deleted(record)
+
+    def settings_changed(self, record: SettingsRecord) -> None:
         """A settings object was listed, added or modified."""
-        record = settings_record(kind, body)
+        if self._echoes.holds(record.key, partial(self.settings_changed, record)):
+            return
+        if self._echoes.is_outdated(record.uid, record.version):
+            return
         before = self._store.settings(record.key)
         if not self._store.put_settings(record):
             return
         self._enqueue(record.key)
-        if kind is Kind.TENANT and (before is None or before.inherits_from != record.inherits_from):
+        if record.key.kind is Kind.TENANT and (before is None or before.inherits_from != record.inherits_from):
             self._recount()
 
     def deleted(self, kind: Kind, body: Mapping[str, Any]) -> None:
-        """A settings object or a MailServerTest is gone."""
+        """An object that kopf watches is gone."""
         if kind is Kind.TEST:
             self._mail_test_deleted(body)
         else:
-            self._settings_deleted(kind, body)
+            self._settings_deleted(settings_record(kind, body))
 
-    def _settings_deleted(self, kind: Kind, body: Mapping[str, Any]) -> None:
+    def _settings_deleted(self, gone: SettingsRecord) -> None:
         """A settings object is gone. Its Secrets are collected through their owner references."""
-        gone = settings_record(kind, body)
         key = gone.key
+        self._echoes.forget(key, gone.uid)
         known = self._store.settings(key)
         if known is not None and known.uid != gone.uid:
             return  # it has been replaced, and the news of that was faster
         # Its Secrets may be taken over, by whoever wants their names.
         for secret in self._store.secrets_of(gone.uid):
             self._wake_users("Secret", secret.namespace, secret.name)
-        concerned = self._store.concerned_by(key.name) if kind is Kind.CLUSTER else set()
+        concerned = self._store.concerned_by(key.name) if key.kind is Kind.CLUSTER else set()
         self._store.drop_settings(key)
         self._enqueue(key)
         self._enqueue_many(concerned)
-        if kind is Kind.TENANT:
+        if key.kind is Kind.TENANT:
             self._enqueue(namespace_key(key.namespace))
             self._recount()
         elif key.name == names.DEFAULT_SETTINGS:
@@ -87,12 +119,16 @@ class Triggers:
 
     def mail_test_changed(self, body: Mapping[str, Any]) -> None:
         """A MailServerTest was listed, added or modified."""
+        metadata = body["metadata"]
+        if self._echoes.is_outdated(metadata["uid"], int(metadata["resourceVersion"])):
+            return
         record = mail_test_record(body)
         if self._mail_tests.put(record):
             self._enqueue(record.key)
 
     def _mail_test_deleted(self, body: Mapping[str, Any]) -> None:
         key = mail_test_key(body["metadata"]["namespace"], body["metadata"]["name"])
+        self._echoes.forget(key, body["metadata"]["uid"])
         known = self._mail_tests.get(key)
         if known is not None and known.uid != body["metadata"]["uid"]:
             return  # it has been made anew, and the news of that was faster
@@ -138,13 +174,20 @@ class Triggers:
             case Listed(items):
                 self._secrets_listed(items)
             case Changed(record):
-                before = self._store.put_secret(record)
-                if record.namespace == self._relay_namespace:
-                    self._relay_secret_seen(record.name, record.resource_version)
-                if before is None or before.resource_version != record.resource_version:
-                    self._wake_around_secret(before, record)
+                self._secret_changed(record)
             case Deleted(record):
                 self._secret_gone(record)
+
+    def _secret_changed(self, record: DeliveredSecret) -> None:
+        if self._echoes.holds((record.namespace, record.name), partial(self._secret_changed, record)):
+            return
+        if self._echoes.is_outdated(record.uid, int(record.resource_version)):
+            return
+        before = self._store.put_secret(record)
+        if record.namespace == self._relay_namespace:
+            self._relay_secret_seen(record.name, record.resource_version)
+        if before is None or before.resource_version != record.resource_version:
+            self._wake_around_secret(before, record)
 
     def _secrets_listed(self, items: list[DeliveredSecret]) -> None:
         listed = {(record.namespace, record.name) for record in items}
@@ -153,10 +196,11 @@ class Triggers:
             if gone is not None and (namespace, name) not in listed:
                 self._secret_gone(gone)
         for record in items:
-            self.secrets_seen(Changed(record))
+            self._secret_changed(record)
 
     def _secret_gone(self, gone: DeliveredSecret) -> None:
         """Wakes even if the operator removed it itself: others may have waited for its name to be free."""
+        self._echoes.forget((gone.namespace, gone.name), gone.uid)
         known = self._store.secret(gone.namespace, gone.name)
         if known is not None and known.uid == gone.uid:  # else it has been made anew
             self._store.drop_secret(gone.namespace, gone.name)

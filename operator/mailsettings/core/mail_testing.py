@@ -168,6 +168,7 @@ def probe_request(
         provider=settings.effective.provider,
         sender=sender_of(settings) if checks_sender else None,
         wish=None if mode is ProbeMode.CONNECT else wish,
+        observed=True,
     )
 
 

@@ -73,6 +73,8 @@ class ProbeRequest:
     """In place of `credentials`: they have to be got first."""
     provider: str = CUSTOM
     """Whose server it is, as the settings say: providers mean different things by the same words."""
+    observed: bool = False
+    """Whether somebody is going to read what both sides say."""
 
     @property
     def known_provider(self) -> str:
@@ -194,7 +196,7 @@ class ProbeResult:
     warnings: tuple[str, ...] = ()
     """What may keep mail from being delivered although the server takes it, in sentences without a full stop."""
     dialogue: tuple[Line, ...] = field(default=(), repr=False)
-    """All that was said, without secrets and in bounds. Not for the settings' status."""
+    """All that was said, without secrets and in bounds, if the request is observed."""
 
 
 Progress = Callable[[ProbeProgress], None]

@@ -128,6 +128,7 @@ def probe_subject(
     if settings.server.proxy is None:
         del content["server"]["proxy"]  # so that settings without one are not all tested anew when the operator is
     del content["wish"]  # saved settings have none
+    del content["observed"]  # nobody watches
     if request.sender is None:
         del content["sender"]
     if mail is not None:

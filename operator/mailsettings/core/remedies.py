@@ -3,13 +3,13 @@
 Pure. A remedy holds nothing of what the server said.
 """
 
-import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from mailsettings.api.providers import OFFICE365, SENDGRID, TlsMode
 from mailsettings.core.causes.catalog import CATALOG
 from mailsettings.core.causes.cause import Cause
+from mailsettings.core.expressions import Expression
 from mailsettings.core.probe import ProbeRequest, Stage
 from mailsettings.core.rules import first, is_in, pattern
 from mailsettings.core.server import BearerToken
@@ -38,7 +38,7 @@ class _Remedy:
     providers: frozenset[str] | None = None
     has_login: bool | None = None
     by_token: bool | None = None
-    said: re.Pattern[str] | None = None
+    said: Expression | None = None
 
     def holds(self, about: About) -> bool:
         """Whether every condition does."""

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
+from mailsettings.core.expressions import Expression
+
 CaseT_contra = TypeVar("CaseT_contra", contravariant=True)
 
 
@@ -32,6 +34,6 @@ def is_in(value: object, values: frozenset[object] | None) -> bool:
     return values is None or value in values
 
 
-def pattern(text: str) -> re.Pattern[str]:
+def pattern(text: str) -> Expression:
     """An expression for texts of others, whatever the case of their letters."""
-    return re.compile(text, re.IGNORECASE)
+    return Expression(text, re.IGNORECASE)

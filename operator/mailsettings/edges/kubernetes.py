@@ -263,14 +263,22 @@ class KubernetesApi:
         items, _ = await self._pages(path, accept="application/json", limit=limit, record=lambda item: item)
         return items
 
-    async def list_at(self, path: str, *, label_selector: str = "", limit: int = 500) -> tuple[list[Json], str]:
+    async def list_at(
+        self, path: str, *, record: Callable[[Json], T], label_selector: str = "", limit: int = 500
+    ) -> tuple[list[T], str]:
         """Every object in a collection, and the resource version to watch from.
+
+        Args:
+            path: of the collection.
+            record: what is kept of an object.
+            label_selector: which objects; empty: all.
+            limit: how many objects are asked for at a time.
 
         Raises:
             ApiError: the API server refused.
         """
         return await self._pages(
-            path, accept="application/json", limit=limit, record=lambda item: item, label_selector=label_selector
+            path, accept="application/json", limit=limit, record=record, label_selector=label_selector
         )
 
     async def _pages(

@@ -1,4 +1,4 @@
-"""A watch of metadata only, for collections whose objects are large or secret.
+"""Watches of the project's own: of metadata only, for collections whose objects are large or secret, and of objects.
 
 The API server sends neither data nor types, so 300 unrelated Secrets of 1 MiB cost what 300 small ones do, and no
 Secret's content passes through the operator unless settings refer to it.
@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import aiohttp
 
-from mailsettings.edges.kubernetes import ApiError, KubernetesApi
+from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi
 
 Metadata = dict[str, Any]
 T = TypeVar("T")
@@ -68,20 +68,25 @@ def watch(
 
 
 def watch_objects(
-    api: KubernetesApi, path: str, logger: logging.Logger, *, label_selector: str = ""
-) -> AsyncIterator[Event[Metadata]]:
-    """The same with whole objects in the events, in the place of their metadata."""
+    api: KubernetesApi,
+    path: str,
+    logger: logging.Logger,
+    *,
+    record: Callable[[Json], T],
+    label_selector: str = "",
+) -> AsyncIterator[Event[T]]:
+    """The same with whole objects, in the place of their metadata."""
 
     def changes(version: str, seconds: int) -> AsyncIterator[tuple[str, Metadata]]:
         return api.watch_collection(
             path, resource_version=version, timeout_seconds=seconds, label_selector=label_selector
         )
 
-    def whole(item: Metadata) -> Metadata:
-        return item
-
     feed = _Feed(
-        lambda: api.list_at(path, label_selector=label_selector), changes, lambda item: item["metadata"], whole
+        lambda: api.list_at(path, record=record, label_selector=label_selector),
+        changes,
+        lambda item: item["metadata"],
+        record,
     )
     return _watch(feed, f"watch of {path}", logger)
 
@@ -141,6 +146,11 @@ async def deletions(api: KubernetesApi, path: str, logger: logging.Logger) -> As
             case Deleted(metadata):
                 known.pop(metadata["uid"], None)
                 yield metadata
+
+
+def whole(item: Json) -> Json:
+    """All of it."""
+    return item
 
 
 def in_short(metadata: Metadata) -> Metadata:

@@ -330,11 +330,13 @@ async def peek(connection: socket.socket, size: int) -> bytes:
 
 
 async def _resolve(host: str, port: int, within: timedelta) -> Sequence[Address]:
-    loop = asyncio.get_running_loop()
+    literal = _literal(host)
+    if literal is not None:
+        return [literal]  # nobody has to be asked, and a thread is dearer than all the rest of a connect
     lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     try:
         async with asyncio.timeout(within.total_seconds()):
-            answers = await loop.run_in_executor(_RESOLVERS, lookup)
+            answers = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, lookup)
     except TimeoutError as error:
         raise ResolveError(temporary=True) from error
     except socket.gaierror as error:
@@ -342,6 +344,16 @@ async def _resolve(host: str, port: int, within: timedelta) -> Sequence[Address]
     except UnicodeError as error:  # from the encoding of names as IDNA: a label is empty or too long
         raise ResolveError(temporary=False) from error
     return list(dict.fromkeys(ip_address(sockaddr[0]) for *_, sockaddr in answers))
+
+
+def _literal(host: str) -> Address | None:
+    """The address that the text is, in its usual notation. All others are left to the C library."""
+    if "%" in host:  # what follows is the name of one of this machine's interfaces
+        return None
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def _interleaved(addresses: Iterable[Address]) -> list[Address]:

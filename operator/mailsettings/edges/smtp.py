@@ -87,7 +87,7 @@ async def probe(
         stages=clock.stages,
         server=dialogue.facts,
         message_id=dialogue.message_id,
-        dialogue=await asyncio.to_thread(shown, dialogue.said, request),
+        dialogue=await asyncio.to_thread(shown, dialogue.said, request) if request.observed else (),
     )
 
 
@@ -154,7 +154,8 @@ class _Clock:
         if self._stage is not None:
             self._durations[self._stage] += timedelta(seconds=now - self._turned)
         if stage is not None:
-            self._progress(ProbeProgress(stage, self._so_far))
+            if self._progress is not untold:
+                self._progress(ProbeProgress(stage, self._so_far))
             self._durations.setdefault(stage, timedelta())
         self._stage, self._turned = stage, now
 
@@ -290,7 +291,8 @@ class _Dialogue:
         self._clock.enter(stage)
 
     def _heard(self, speaker: Speaker, text: str, code: int | None) -> None:
-        self.said.append(Said(speaker, text, self._clock.elapsed, code))
+        if self._request.observed:
+            self.said.append(Said(speaker, text, self._clock.elapsed, code))
 
     async def run(self) -> None:
         """All steps that the mode wants, in order.

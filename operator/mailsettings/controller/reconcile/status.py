@@ -54,19 +54,20 @@ async def write_status(
     key = record.key
     metadata = {"name": key.name, "uid": record.uid} | ({"namespace": key.namespace} if key.namespace else {})
     body = {"apiVersion": names.API_VERSION, "kind": str(key.kind), "metadata": metadata, "status": status}
-    try:
-        path = settings_status_path(key.kind, key.namespace, key.name)
-        applied = await _applied(services, key, body, new)
-        # Server-side apply leaves what others have written, also where it makes the operator's words untrue.
-        if strays := [*_strays(status, _own(applied["status"])), *_stray_conditions(new, applied["status"])]:
-            version = applied["metadata"]["resourceVersion"]
-            applied = await services.api.remove(path, strays, resource_version=version)
-    except ApiError as error:
-        if error.is_not_found:
-            return
-        raise
-    services.echoes.wrote(applied["metadata"])
-    record.set_status(status)
+    with services.echoes.writing(key):
+        try:
+            path = settings_status_path(key.kind, key.namespace, key.name)
+            applied = await _applied(services, key, body, new)
+            # Server-side apply leaves what others have written, also where it makes the operator's words untrue.
+            if strays := [*_strays(status, _own(applied["status"])), *_stray_conditions(new, applied["status"])]:
+                version = applied["metadata"]["resourceVersion"]
+                applied = await services.api.remove(path, strays, resource_version=version)
+        except ApiError as error:
+            if error.is_not_found:
+                return
+            raise
+        services.echoes.wrote(applied["metadata"])
+        record.set_status(status)
     warnings = announcements(before.oauth2, after.oauth2, generation=record.generation)
     await services.events.record(key, record.uid, [*transitions(old, new), *warnings])
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from mailsettings.api import names
 from mailsettings.api.conditions import ConditionType, Reason
+from mailsettings.api.probe import ProbeMode
 from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.api.status import Binding, Effective, MailServerSettingsStatus
 from mailsettings.controller.deliveries import retry_if_refused
@@ -74,6 +75,7 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
     secret_name = _secret_name(record, spec)
     delivered = None
     _tell_relay(services, record, assessment, suspend=suspend)
+    _begin_probe(services, record, assessment, before, suspend=suspend)
     if isinstance(spec, MailServerSettingsSpec):
         if assessment.resolved is not None and not suspend:
             delivered = await _deliver(services, record, spec, assessment.resolved, secret_name)
@@ -355,6 +357,25 @@ def _probe(
         services.probes.forget(record.key)
         return Probing(mails=before.test_mails)
     return probe(services, record, assessment.resolved, before, suspend=suspend)
+
+
+def _begin_probe(
+    services: Services,
+    record: SettingsRecord,
+    assessment: _Assessment,
+    before: MailServerSettingsStatus,
+    *,
+    suspend: bool,
+) -> None:
+    """Has new settings tested while their Secret is written: often the first status then has the result.
+
+    Not where a mail would be sent: it is counted in the status first.
+    """
+    if before.observed_generation == record.generation:
+        return
+    due = _probe(services, record, assessment, before, suspend=suspend).due
+    if due is not None and due.request.mode is not ProbeMode.SEND:
+        services.probes.start(record.key, due)
 
 
 def _effective_status(

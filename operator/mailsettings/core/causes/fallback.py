@@ -1,10 +1,10 @@
 """What codes and stages mean where no rule knows the words: the enhanced code, then the reply code, then the stage."""
 
-import re
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.rule import Rule
+from mailsettings.core.expressions import Expression
 
 _RFC3463: Final = "RFC 3463 §3, with the IANA registry of enhanced status codes"
 _RFC4954: Final = "RFC 4954 §6"
@@ -19,7 +19,7 @@ _SESSION: Final = frozenset({"greeting", "connect", "ehlo"})
 
 
 def _enhanced(pattern: str, cause: Cause, stages: frozenset[str] | None = None, source: str = _RFC3463) -> Rule:
-    return Rule(cause, source, enhanced=re.compile(pattern), stages=stages)
+    return Rule(cause, source, enhanced=Expression(pattern), stages=stages)
 
 
 def _reply(cause: Cause, *codes: int, stages: frozenset[str] | None = None, source: str = _RFC5321) -> Rule:
@@ -35,7 +35,7 @@ BY_ENHANCED_CODE: Final[tuple[Rule, ...]] = (
     Rule(
         Cause.APP_PASSWORD_REQUIRED,
         "Gmail SMTP errors and codes",
-        enhanced=re.compile(r"5\.7\.9"),
+        enhanced=Expression(r"5\.7\.9"),
         providers=frozenset({"google"}),
     ),
     _enhanced(r"5\.7\.9", Cause.AUTH_MECHANISM_UNSUPPORTED, source=_RFC4954),

@@ -1,12 +1,12 @@
 """What a rule of the cause table is."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.clues import Clues
+from mailsettings.core.expressions import Expression
 from mailsettings.core.rules import is_in
 
 BEFORE_LOGIN: Final = frozenset({"dns", "proxy", "connect", "greeting", "tls", "ehlo"})
@@ -21,9 +21,9 @@ class Rule:
     cause: Cause
     source: str
     """Where the wording or the number comes from."""
-    text: re.Pattern[str] | None = None
+    text: Expression | None = None
     """Found in the words."""
-    unless: re.Pattern[str] | None = None
+    unless: Expression | None = None
     """Not found in them."""
     stages: frozenset[str] | None = None
     providers: frozenset[str] | None = None
@@ -31,10 +31,10 @@ class Rule:
     auths: frozenset[str] | None = None
     codes: frozenset[int] | None = None
     """One of them is in the text."""
-    enhanced: re.Pattern[str] | None = None
+    enhanced: Expression | None = None
     """Matches a whole enhanced status code of the text."""
     aadsts: frozenset[int] | None = None
-    mentions: re.Pattern[str] | None = None
+    mentions: Expression | None = None
     """Found in the words, unless stage or login say already that OAuth2 is at work."""
     without_code: bool = False
     """There is no reply code in the text: nothing that a server of mail said."""
@@ -59,9 +59,9 @@ def _is_oauth(clues: Clues) -> bool:
     return clues.stage in OAUTH or clues.auth == "oauth2"
 
 
-def words(*alternatives: str) -> re.Pattern[str]:
+def words(*alternatives: str) -> Expression:
     """One of these expressions, which are in lower case. A gap in one is bounded, so that matching stays linear."""
-    return re.compile("|".join(f"(?:{each})" for each in alternatives))
+    return Expression("|".join(f"(?:{each})" for each in alternatives))
 
 
 def says(

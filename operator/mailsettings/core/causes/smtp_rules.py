@@ -1,10 +1,10 @@
 """What SMTP servers say in their replies, by what it is about: login, sender, limits, mail, recipient."""
 
-import re
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.rule import ENVELOPE, Rule, says
+from mailsettings.core.expressions import Expression
 
 _EXCHANGE: Final = "Exchange Online documentation: SMTP AUTH, NDR and error codes"
 _GMAIL: Final = "Gmail SMTP errors and codes (Google Workspace help)"
@@ -77,7 +77,7 @@ _NDR: Final = "Exchange Online documentation: non-delivery reports, the codes th
 
 
 def _ndr(cause: Cause, codes: str) -> Rule:
-    return Rule(cause, _NDR, enhanced=re.compile(codes))
+    return Rule(cause, _NDR, enhanced=Expression(codes))
 
 
 EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
@@ -90,7 +90,7 @@ EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
     _ndr(Cause.SENDER_NOT_VERIFIED, r"5\.7\.750"),
     _ndr(Cause.SERVER_MISCONFIGURED, r"5\.4\.14"),
     _ndr(Cause.SERVER_TEMPORARY, r"[45]\.4\.(?:300|312|316|317)"),
-    Rule(Cause.SERVER_TEMPORARY, _RFC3463, enhanced=re.compile(r"4\.4\.[12]")),
+    Rule(Cause.SERVER_TEMPORARY, _RFC3463, enhanced=Expression(r"4\.4\.[12]")),
 )
 """Three digits at the end are Microsoft's alone, and say more than the words, which people change."""
 

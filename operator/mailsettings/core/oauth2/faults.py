@@ -20,6 +20,7 @@ from mailsettings.api.identity import Family
 from mailsettings.core.causes.catalog import link
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.causes.reasons import docs_of
+from mailsettings.core.expressions import Expression
 from mailsettings.core.oauth2.request import (
     DEVICE_INTERVAL,
     AuthorizationCode,
@@ -398,7 +399,7 @@ class Rule:
     suberrors: frozenset[str] | None = None
     codes: frozenset[int] | None = None
     """AADSTS numbers, of which one must be there."""
-    text: re.Pattern[str] | None = None
+    text: Expression | None = None
     """Found in the provider's description."""
     is_transient: bool | None = None
     """None: as the reason says."""

@@ -1,9 +1,10 @@
 """Addresses as the envelope has them, strictly. Sources: RFC 5321 §4.1.2, RFC 6531 §3.3."""
 
-import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
+
+from mailsettings.core.expressions import Expression
 
 MAX_LOCAL_OCTETS: Final = 64
 """Source: RFC 5321 §4.5.3.1.1."""
@@ -19,7 +20,7 @@ _QUOTED: Final = rf'"(?:[\x20\x21\x23-\x5b\x5d-\x7e{_WIDE}]|\\[\x20-\x7e])*"'
 _ALNUM: Final = f"[A-Za-z0-9{_WIDE}]"
 _LABEL: Final = f"{_ALNUM}(?:[A-Za-z0-9{_WIDE}-]*{_ALNUM})?"
 _DOMAIN: Final = rf"{_LABEL}(?:\.{_LABEL})*"
-_MAILBOX: Final = re.compile(rf"(?P<local>{_DOT_ATOM}|{_QUOTED})@(?:(?P<domain>{_DOMAIN})|\[(?P<literal>[^\]]+)\])")
+_MAILBOX: Final = Expression(rf"(?P<local>{_DOT_ATOM}|{_QUOTED})@(?:(?P<domain>{_DOMAIN})|\[(?P<literal>[^\]]+)\])")
 
 
 @dataclass(frozen=True, slots=True)

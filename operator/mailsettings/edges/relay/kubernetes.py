@@ -12,7 +12,7 @@ import aiohttp
 from mailsettings.api import names
 from mailsettings.core.relay.bundle import Bundle, BundleError, parse_bundle
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi, core_collection_path
-from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, watch_objects
+from mailsettings.edges.metadata_watch import Changed, Deleted, Listed, watch_objects, whole
 from mailsettings.edges.relay.local import LOGGER, MemoryBundles
 from mailsettings.edges.relay_bundles import BUNDLE_KEY
 
@@ -41,7 +41,8 @@ class SecretBundles(MemoryBundles):
     async def keep_loaded(self) -> None:
         """Follows the changes, until it is cancelled."""
         path = core_collection_path("secrets", self._namespace)
-        async for event in watch_objects(self._api, path, LOGGER, label_selector=names.LABEL_BUNDLE_OF):
+        watching = watch_objects(self._api, path, LOGGER, record=whole, label_selector=names.LABEL_BUNDLE_OF)
+        async for event in watching:
             match event:
                 case Listed(items):
                     self._listed(items)
