@@ -10,6 +10,7 @@ from bench.bare import Request, create
 from bench.benchmark import QUICK_TENANTS, Benchmark, Plan
 from bench.progress import say
 from bench.result import Result
+from bench.waves import WAVE_TIMEOUT_S
 from bench.world import World, Worlds
 
 NAME: Final = "memory"
@@ -50,7 +51,7 @@ async def run(plan: Plan, world: Worlds) -> list[Result]:
 async def _fan_out(place: World) -> None:
     place.audit.forget()
     await place.change_system()
-    await place.audit.settled(bool, timeout_s=300)
+    await place.audit.settled(bool, timeout_s=WAVE_TIMEOUT_S)
 
 
 async def _add_strangers(place: World, count: int) -> list[str]:
