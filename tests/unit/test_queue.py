@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailsettings.controller import queue as module
-from mailsettings.controller.keys import Key, cluster_key, tenant_key
+from mailsettings.controller.keys import Key, cluster_key, mail_test_key, namespace_key, tenant_key
 from mailsettings.controller.queue import (
     FIRST_RETRY_SECONDS,
     LAST_RETRY_SECONDS,
@@ -91,6 +91,89 @@ async def test_many_keys_come_again_when_they_were_being_worked_on() -> None:
         work.gates[A].set()
         await work.until(lambda: len(work.done) == 2)
     assert work.done == [A, A]
+
+
+async def test_what_comes_again_with_many_waits_as_they_do() -> None:
+    work = Work()
+    work.gates[A] = asyncio.Event()
+    async with running(work, workers=1) as queue:
+        queue.add_many([A])
+        await work.until(lambda: A in work.active)
+        queue.add_many([A, B])
+        queue.add(C)
+        work.gates[A].set()
+        await queue.wait_until_idle()
+    assert work.done == [A, C, B, A]
+
+
+MANY = [tenant_key("many", str(number)) for number in range(20)]
+
+
+def busy_with_many(work: Work) -> int:
+    return len({*MANY} & work.active)
+
+
+@pytest.mark.parametrize("awaited", [A, mail_test_key("shop", "test")])
+async def test_while_somebody_waits_few_of_the_many_begin(awaited: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINGER_SECONDS", 0.0)
+    work, most = Work(), 0
+    work.gates |= {key: asyncio.Event() for key in (awaited, *MANY)}
+    async with running(work, workers=8) as queue:
+        queue.add(awaited)
+        queue.add_many(MANY)
+        for done in range(1, 6):
+            await work.until(lambda: busy_with_many(work) == 8 // module.YIELDING_SHARE)
+            most = max(most, busy_with_many(work))
+            work.gates[next(key for key in MANY if key in work.active)].set()
+            await work.until(lambda done=done: len(work.done) == done)  # type: ignore[misc]
+        assert most == 8 // module.YIELDING_SHARE, "and they do not stand still"
+        work.gates[awaited].set()
+        await work.until(lambda: busy_with_many(work) == 8)
+        for gate in work.gates.values():
+            gate.set()
+        await queue.wait_until_idle()
+
+
+async def test_they_yield_a_little_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINGER_SECONDS", 3600.0)
+    work = Work()
+    work.gates |= {key: asyncio.Event() for key in MANY}
+    async with running(work, workers=8) as queue:
+        queue.add(A)
+        await queue.wait_until_idle()
+        queue.add_many(MANY)
+        for gate in work.gates.values():
+            await work.until(lambda: busy_with_many(work))
+            gate.set()
+        await queue.wait_until_idle()
+    assert work.most_active == 8 // module.YIELDING_SHARE
+
+
+async def test_they_do_not_yield_for_longer_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINGER_SECONDS", 0.01)
+    work = Work()
+    work.gates |= {key: asyncio.Event() for key in MANY}
+    async with running(work, workers=8) as queue:
+        queue.add_many(MANY[:1])
+        queue.add(A)
+        queue.add_many(MANY)
+        await work.until(lambda: busy_with_many(work) == 8)
+        for gate in work.gates.values():
+            gate.set()
+        await queue.wait_until_idle()
+
+
+@pytest.mark.parametrize("key", [cluster_key("default"), namespace_key("shop")])
+async def test_for_what_nobody_waits_the_many_do_not_yield(key: Key) -> None:
+    work = Work()
+    work.gates |= {each: asyncio.Event() for each in (key, *MANY)}
+    async with running(work, workers=8) as queue:
+        queue.add(key)
+        queue.add_many(MANY)
+        await work.until(lambda: busy_with_many(work) == 7)
+        for gate in work.gates.values():
+            gate.set()
+        await queue.wait_until_idle()
 
 
 @contextlib.asynccontextmanager

@@ -7,10 +7,11 @@ import itertools
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextvars import Context
 from typing import Final
 
-from mailsettings.controller.keys import Key
+from mailsettings.controller.keys import Key, Kind
 from mailsettings.edges.errors import described
 
 FIRST_RETRY_SECONDS: Final = 0.1
@@ -22,6 +23,17 @@ PATIENT_TURN: Final = 8
 """Every so many keys, one of those that came with many others is taken, however many came alone in the meantime."""
 
 
+YIELDING_SHARE: Final = 4
+"""While somebody waits, keys that came with many others begin only in one of so many places: the fewer requests are
+under way, the faster is each of them."""
+
+LINGER_SECONDS: Final = 0.25
+"""How long they still yield afterwards: whoever has done one thing may do another."""
+
+_AWAITED: Final = frozenset({Kind.TENANT, Kind.TEST})
+"""Of these somebody waits for those that come alone. The others are consequences, or come every second."""
+
+
 class WorkerEndedError(Exception):
     """A worker has ended though nobody wanted it to: what it was to do would wait for ever."""
 
@@ -31,6 +43,8 @@ Reconcile = Callable[[Key], Awaitable[None]]
 
 class WorkQueue:
     """Keys to reconcile, in the order in which they came; those that came alone before those that came with many.
+
+    While one is worked on that came alone and that somebody may wait for, fewer of the many are.
 
     A key that comes while it is worked on is worked on again afterwards. A key that fails comes back after a delay
     that doubles with each failure, and jitters; a success, or any other trigger, does not wait for that.
@@ -45,13 +59,18 @@ class WorkQueue:
         self._queued: dict[Key, deque[Key]] = {}
         """Where each key is. An entry elsewhere is void: the key has been moved ahead, or been taken from there."""
         self._turns = itertools.count(1)
-        self._active: set[Key] = set()
-        self._again: set[Key] = set()
+        self._active: dict[Key, deque[Key]] = {}
+        """With where each was taken from."""
+        self._lingering: asyncio.TimerHandle | None = None
+        """Ends the time in which the many still yield; None: it has ended."""
+        self._group: asyncio.TaskGroup | None = None
+        """Of those that are worked on; None: nothing is to begin."""
+        self._again: dict[Key, deque[Key]] = {}
+        """What came while it was worked on, with where it goes."""
         self._failures: dict[Key, int] = {}
         self._due: dict[Key, float] = {}
         self._timers: list[tuple[float, int, Key]] = []
         self._order = itertools.count()
-        self._available = asyncio.Semaphore(0)
         self._wake_timer = asyncio.Event()
         self._idle = asyncio.Event()
 
@@ -59,7 +78,7 @@ class WorkQueue:
         """Asks for a key to be reconciled as soon as possible."""
         self._due.pop(key, None)
         if key in self._active:
-            self._again.add(key)
+            self._again[key] = self._ready
         elif self._queued.get(key) is not self._ready:
             self._put(key, self._ready)
 
@@ -68,14 +87,14 @@ class WorkQueue:
         for key in keys:
             self._due.pop(key, None)
             if key in self._active:
-                self._again.add(key)
+                self._again.setdefault(key, self._patient)
             elif key not in self._queued:
                 self._put(key, self._patient)
 
     def _put(self, key: Key, where: deque[Key]) -> None:
         self._queued[key] = where
         where.append(key)
-        self._available.release()
+        self._begin()
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Asks for a key to be reconciled after a delay; of several delays for one key the shortest holds."""
@@ -103,42 +122,81 @@ class WorkQueue:
             ExceptionGroup: of WorkerEndedError: a reconciler has ended its worker, as one whose write is fenced does.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._run_timers())
-            for _ in range(self._workers):
-                group.create_task(self._run_worker())
+            self._group = group
+            try:
+                self._begin()
+                await self._run_timers()
+            finally:
+                self._group = None
 
-    async def _run_worker(self) -> None:
-        while True:
-            await self._available.acquire()
+    def _begin(self) -> None:
+        """Has as many keys worked on as there are places."""
+        while self._group is not None and len(self._active) < self._workers:
             key = self._take()
             if key is None:
-                continue
-            self._active.add(key)
-            try:
-                await self._work(key)
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                raise WorkerEndedError(f"{key}: {error}") from error
-            finally:
-                self._active.discard(key)
-            if key in self._again:
-                self._again.discard(key)
-                self.add(key)
-            if not self._queued and not self._active:
-                self._idle.set()
+                return
+            # In a context of its own: not in that of whoever has asked for it.
+            self._group.create_task(self._run(key), context=Context())
+
+    async def _run(self, key: Key) -> None:
+        try:
+            await self._work(key)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._group = None
+            raise WorkerEndedError(f"{key}: {error}") from error
+        finally:
+            where = self._active.pop(key)
+        if where is self._ready and key.kind in _AWAITED:
+            self._linger()
+        again = self._again.pop(key, None)
+        if again is not None:
+            self._due.pop(key, None)
+            self._put(key, again)
+        if not self._queued and not self._active:
+            self._idle.set()
+        self._begin()
+
+    def _linger(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+        self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._linger_no_more)
+
+    def _linger_no_more(self) -> None:
+        self._lingering = None
+        self._begin()
 
     def _take(self) -> Key | None:
-        """The next key; None: its entry is void."""
-        where = self._ready
-        if not self._ready or (self._patient and next(self._turns) % PATIENT_TURN == 0):
-            where = self._patient
-        key = where.popleft()
-        if self._queued.get(key) is not where:
-            return None
-        del self._queued[key]
-        return key
+        """The next key; None: none may begin."""
+        for where in self._lanes():
+            while where:
+                key = where.popleft()
+                if self._queued.get(key) is where:  # else its entry is void
+                    del self._queued[key]
+                    self._active[key] = where
+                    return key
+        return None
+
+    def _lanes(self) -> Iterator[deque[Key]]:
+        """Where the next key is taken from, the best place first."""
+        may_be_patient = self._may_be_patient()
+        if may_be_patient and self._ready and self._patient and next(self._turns) % PATIENT_TURN == 0:
+            yield self._patient
+        yield self._ready
+        if may_be_patient:
+            yield self._patient
+
+    def _may_be_patient(self) -> bool:
+        """Whether a key that came with many others may begin now."""
+        patient = sum(where is self._patient for where in self._active.values())
+        if patient < max(1, self._workers // YIELDING_SHARE):
+            return True
+        if self._lingering is not None:
+            return False
+        awaited = (key.kind in _AWAITED for key, where in self._active.items() if where is self._ready)
+        return not any(awaited)
 
     async def _work(self, key: Key) -> None:
         try:
