@@ -109,5 +109,4 @@ BENCHMARK: Final = Benchmark(
     run=run,
     full=(Plan(1000, rounds=5), Plan(5000, rounds=3)),
     quick=Plan(300, rounds=3),
-    misses_by=6.0,
 )
