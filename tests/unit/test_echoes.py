@@ -146,6 +146,21 @@ def test_news_of_what_is_gone_since_is_not_delivered() -> None:
     assert world.triggers._store.settings(TENANT) is None
 
 
+def test_news_of_what_replaced_an_object_is_delivered_though_the_end_of_the_first_is_told_twice() -> None:
+    world = World()
+    first, second = (document(CLUSTER, version) for version in (8, 10))
+    second["metadata"]["uid"] = "b"
+    world.triggers.settings_changed(settings_record(Kind.CLUSTER, first))
+    with world.echoes.writing(CLUSTER):
+        world.triggers.settings_changed(settings_record(Kind.CLUSTER, first))
+        world.triggers.deleted(Kind.CLUSTER, first)
+        world.triggers.settings_changed(settings_record(Kind.CLUSTER, second))
+        world.triggers.deleted(Kind.CLUSTER, first)
+    record = world.triggers._store.settings(CLUSTER)
+    assert record is not None
+    assert record.uid == "b"
+
+
 def secret(version: int) -> DeliveredSecret:
     return secret_record({**metadata(version), "namespace": "shop", "name": "smtp"})
 

@@ -79,7 +79,7 @@ class Triggers:
 
     def settings_changed(self, record: SettingsRecord) -> None:
         """A settings object was listed, added or modified."""
-        if self._echoes.holds(record.key, partial(self.settings_changed, record)):
+        if self._echoes.holds(record.key, record.uid, partial(self.settings_changed, record)):
             return
         if self._echoes.is_outdated(record.uid, record.version):
             return
@@ -179,7 +179,7 @@ class Triggers:
                 self._secret_gone(record)
 
     def _secret_changed(self, record: DeliveredSecret) -> None:
-        if self._echoes.holds((record.namespace, record.name), partial(self._secret_changed, record)):
+        if self._echoes.holds((record.namespace, record.name), record.uid, partial(self._secret_changed, record)):
             return
         if self._echoes.is_outdated(record.uid, int(record.resource_version)):
             return
