@@ -161,8 +161,8 @@ def test_news_of_what_replaced_an_object_is_delivered_though_the_end_of_the_firs
     assert record.uid == "b"
 
 
-def secret(version: int) -> DeliveredSecret:
-    return secret_record({**metadata(version), "namespace": "shop", "name": "smtp"})
+def secret(version: int, uid: str = "a") -> DeliveredSecret:
+    return secret_record({**metadata(version, uid), "namespace": "shop", "name": "smtp"})
 
 
 def test_news_of_a_secret_waits_for_the_write_too() -> None:
@@ -187,3 +187,16 @@ def test_news_of_a_secret_waits_for_the_write_too() -> None:
         world.triggers.secrets_seen(Changed(secret(14)))
         world.triggers.secrets_seen(Deleted(secret(14)))
     assert store.secret("shop", "smtp") is None
+
+
+def test_a_secret_that_goes_before_the_answer_to_its_write_is_gone_and_another_in_its_place_is_not() -> None:
+    world = World()
+    store = world.triggers._store
+    for news, left in (([], None), ([Changed(secret(12, "b"))], secret(12, "b"))):
+        world.triggers.secrets_seen(Changed(secret(9)))
+        with world.echoes.writing(("shop", "smtp")):
+            for event in (Changed(secret(10)), Deleted(secret(11)), *news):
+                world.triggers.secrets_seen(event)
+            world.echoes.wrote(metadata(10))
+            store.put_secret(secret(10))
+        assert store.secret("shop", "smtp") == left

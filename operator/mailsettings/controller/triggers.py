@@ -200,7 +200,10 @@ class Triggers:
 
     def _secret_gone(self, gone: DeliveredSecret) -> None:
         """Wakes even if the operator removed it itself: others may have waited for its name to be free."""
-        self._echoes.forget((gone.namespace, gone.name), gone.uid)
+        place = (gone.namespace, gone.name)
+        if self._echoes.holds(place, gone.uid, partial(self._secret_gone, gone)):
+            return  # the answer to the write may come after the end, and would bring it back
+        self._echoes.forget(place, gone.uid)
         known = self._store.secret(gone.namespace, gone.name)
         if known is not None and known.uid == gone.uid:  # else it has been made anew
             self._store.drop_secret(gone.namespace, gone.name)
