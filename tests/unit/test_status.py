@@ -15,9 +15,9 @@ from mailsettings.controller.store import SettingsRecord, Store, settings_record
 from mailsettings.core.finding import passed
 
 
-def record(version: int, *, uid: str = "u", labels: dict[str, str] | None = None) -> SettingsRecord:
+def record(version: int, *, uid: str = "u") -> SettingsRecord:
     metadata = {"name": "mail", "namespace": "shop", "uid": uid, "generation": 1, "resourceVersion": str(version)}
-    return settings_record(Kind.TENANT, {"metadata": {**metadata, "labels": labels or {}}, "spec": {}})
+    return settings_record(Kind.TENANT, {"metadata": metadata, "spec": {}})
 
 
 async def written(store: Store, seen: SettingsRecord) -> dict[str, Any]:
@@ -43,7 +43,7 @@ async def written(store: Store, seen: SettingsRecord) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("uid", "is_known"), [("u", True), ("another", False)])
 async def test_what_was_written_is_known_of_what_a_watch_has_delivered_since(*, uid: str, is_known: bool) -> None:
-    store, seen, newer = Store(), record(1), record(5, uid=uid, labels={"a": "b"})
+    store, seen, newer = Store(), record(1), record(5, uid=uid)
     store.put_settings(seen)
     store.put_settings(newer)
 
