@@ -3,7 +3,7 @@
 An echo of the operator's own writing changes nothing in the store and wakes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -155,7 +155,7 @@ class Triggers:
             return
         self._store.namespaces[namespace.name] = namespace
         self._enqueue(namespace_key(namespace.name))
-        self._enqueue_all(tenant.key for tenant in self._store.tenants_in(namespace.name))
+        self._enqueue_all([tenant.key for tenant in self._store.tenants_in(namespace.name)])
         self._recount()
 
     def _namespace_deleted(self, name: str, uid: str) -> None:
@@ -235,7 +235,11 @@ class Triggers:
     def _wake_users(self, kind: ObjectKind, namespace: str, name: str) -> None:
         self._enqueue_all(self._store.users(namespace, ObjectRef(kind, name)))
 
-    def _enqueue_all(self, keys: Iterable[Key]) -> None:
+    def _enqueue_all(self, keys: Collection[Key]) -> None:
+        """Wakes what one change concerns. Somebody may wait for one; of many the others need not wait for all."""
+        if len(keys) > 1:
+            self._enqueue_many(keys)
+            return
         for key in keys:
             self._enqueue(key)
 
