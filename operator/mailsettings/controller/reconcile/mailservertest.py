@@ -258,6 +258,9 @@ class _Test:
             if error.is_not_found:
                 return False
             raise
+        known = self._services.mail_tests.get(self._key)
+        if known is None or known.uid != self._record.uid:
+            return False  # its end was faster than the answer, which would bring it back
         self._services.echoes.wrote(applied["metadata"])
         self._services.mail_tests.put(mail_test_record(applied))
         if finding.status is False:
