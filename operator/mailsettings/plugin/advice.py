@@ -104,7 +104,15 @@ def _of_server(effective: Json) -> dict[str, str]:
     sender = str(effective.get("mailFrom") or "").rpartition("<")[2].removesuffix(">")
     server = {"HOST": effective.get("host") or "", "PORT": effective.get("port") or ""}
     at_once = {"s_client -starttls smtp": "s_client"} if effective.get("tls") == "Implicit" else {}
-    return {**_safe({**server, "FROM": sender, "DOMAIN": sender.partition("@")[2]}), **at_once}
+    known = _safe({**server, "FROM": sender, "DOMAIN": sender.partition("@")[2]})
+    return {**known, **_authority(known), **at_once}
+
+
+def _authority(known: Known) -> dict[str, str]:
+    """Host and port in one: an IPv6 address stands in brackets (RFC 3986 §3.2.2), which a shell takes for a pattern."""
+    if not {"HOST", "PORT"} <= known.keys() or ":" not in known["HOST"]:
+        return {}
+    return {"HOST:PORT": f"'[{known['HOST']}]:{known['PORT']}'"}
 
 
 def _of_auth(auth: Json, namespace: str) -> dict[str, str]:
