@@ -127,6 +127,17 @@ def test_typing_mistakes_get_suggestions(typed: str, meant: str) -> None:
     assert f"    kubectl mailsettings explain {meant}\n" in ended.stderr
 
 
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_programs_get_a_document_for_a_word_that_there_is_not(output: str) -> None:
+    ended = plugin("explain", "SecretNotFund", "-o", output)
+    assert ended.returncode == 1
+    document = yaml.safe_load(ended.stdout)
+    assert document["reason"] == "NotFound"
+    assert document["message"] == "There is no cause, reason or type of condition 'SecretNotFund'."
+    assert document["suggestions"][0] == "SecretNotFound"
+    assert document["message"] in ended.stderr.replace("\n", " ")
+
+
 def test_nonsense_gets_no_suggestion_but_the_way() -> None:
     assert near("q") == []
     ended = plugin("explain", "xyzzy")
