@@ -2,6 +2,7 @@
 
 import base64
 import ssl
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
@@ -13,8 +14,9 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.api.status import MAX_CHAIN, ProbedServer
 from mailsettings.core.clock import format_time
+from mailsettings.core.diagnosis import Fault
 from mailsettings.core.egress import EgressPolicy
-from mailsettings.core.probe import ProbeProgress, ProbeResult, ServerFacts, Stage, freely
+from mailsettings.core.probe import ProbeFailure, ProbeProgress, ProbeRequest, ProbeResult, ServerFacts, Stage, freely
 from mailsettings.core.probing import certificate_warning, probed_server
 from mailsettings.core.server import BearerToken, Proxy
 from mailsettings.edges import smtp
@@ -102,6 +104,20 @@ async def test_the_stages_end_where_the_probe_failed() -> None:
         result = await probe(request(server.port))
     assert result.failure is not None
     assert stages(result)[-1] is result.failure.stage is S.AUTH
+
+
+async def test_what_is_made_of_a_failure_is_no_time_of_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stage has taken longer than the whole."""
+    diagnose = smtp.diagnose
+
+    def slowly(fault: Fault, asked: ProbeRequest) -> ProbeFailure:
+        time.sleep(0.1)
+        return diagnose(fault, asked)
+
+    monkeypatch.setattr(smtp, "diagnose", slowly)
+    async with scripted_server({"AUTH": close}) as server:
+        result = await probe(request(server.port))
+    assert sum((each.duration for each in result.stages), timedelta()) <= result.duration
 
 
 @pytest.mark.parametrize("mode", [TlsMode.START_TLS, TlsMode.IMPLICIT])

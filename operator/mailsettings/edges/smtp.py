@@ -84,12 +84,12 @@ async def probe(
     clock = _Clock(progress)
     dialogue = _Dialogue(request, policy, ehlo_name, clock, permit)
     fault = await _fault_of(dialogue, deadline)
-    duration = clock.elapsed
+    stages, duration = clock.stages, clock.elapsed
     # Servers decide how much there is to be understood, and searched for secrets: not in the event loop.
     return ProbeResult(
         duration,
         None if fault is None else await asyncio.to_thread(diagnose, fault, request),
-        stages=clock.stages,
+        stages=stages,
         server=dialogue.facts,
         message_id=dialogue.message_id,
         hold=dialogue.hold,
