@@ -67,13 +67,25 @@ def _mailbox(address: str) -> str:
     return f"{local.partition('+')[0]}@{domain}"
 
 
+def corrected(counts: Counts, now: datetime) -> Counts:
+    """The counts where no window begins later than now: one that does was written by a clock that was wrong.
+
+    They have to be kept, also where there is no room: else such a window would never end.
+    """
+    now_s = int(now.timestamp())
+    return {name: (min(since_s, now_s), sent) for name, (since_s, sent) in counts.items()}
+
+
 def counted(counts: Counts, account: Account, now: datetime) -> Counts | Hold:
     """The counts with one more mail in them and without windows that are over; or from when on there is room for it.
 
-    A window that has not begun yet was written by a clock that was wrong: it begins now.
+    Args:
+        counts: `corrected`.
+        account: Whose.
+        now: The present time.
     """
     now_s, lasts_s = int(now.timestamp()), int(WINDOW.total_seconds())
-    live = {name: (min(since_s, now_s), sent) for name, (since_s, sent) in counts.items() if now_s < since_s + lasts_s}
+    live = {name: (since_s, sent) for name, (since_s, sent) in counts.items() if now_s < since_s + lasts_s}
     since_s, sent = live.get(account.name, (now_s, 0))
     if sent >= account.limit:
         return Hold(
