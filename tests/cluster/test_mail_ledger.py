@@ -32,7 +32,7 @@ from tests.support.policies import secrets_policy
 from tests.support.smtp_server import PASSWORD, MailServer, Peer, ScriptedServer, hang, say, scripted_server
 
 OF_NAMESPACE: Final = 3
-TO_RECIPIENT: Final = 5
+TO_RECIPIENT: Final = 6
 LIMITS: Final = {
     "MAILSETTINGS_TEST_MAILS_PER_HOUR": str(OF_NAMESPACE),
     "MAILSETTINGS_RECIPIENT_MAILS_PER_HOUR": str(TO_RECIPIENT),
@@ -230,8 +230,8 @@ def test_deleting_tests(
 def test_many_objects_of_many_namespaces_with_one_recipient(
     kube: Kube, new: Callable[[], str], server: MailServer, recipient: str
 ) -> None:
-    namespaces = [new() for _ in range(3)]
-    objects = [(namespace, f"mail-{number}") for namespace in namespaces for number in range(2)]
+    namespaces = [new() for _ in range(4)]
+    objects = [(namespaces[number % 4], f"mail-{number}") for number in range(TO_RECIPIENT + 1)]
     for number, (namespace, name) in enumerate(objects):
         kube.create(SETTINGS, name, namespace, spec=sending(server, recipient.upper() if number % 2 else recipient))
 

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import aiohttp
@@ -207,6 +208,16 @@ async def test_looking_counts_nothing() -> None:
     for _ in range(5):
         assert await ledger(api).look(MAIL) is None
     assert set(api.asked) == {"get"}
+
+
+@pytest.mark.parametrize("namespace", ["", "mailsettings-system"])
+async def test_tenants_cannot_have_the_administrators_mails_wait(namespace: str) -> None:
+    counting = ledger(FaultyApi(), Bounds(of_namespace=2, to_recipient=1))
+    assert await counting.count(MAIL) is None
+    assert await counting.count(MAIL) is not None
+    own = replace(MAIL, origin=replace(MAIL.origin, namespace=namespace))
+    assert [await counting.count(own), await counting.count(own)] == [None, None]
+    assert await counting.look(own) is not None
 
 
 @pytest.mark.parametrize("bounds", [Bounds(1, 9), Bounds(9, 1)], ids=["namespace", "recipient"])

@@ -79,7 +79,7 @@ class MailLedger:
     async def _for_each_account(self, mail: TestMail, step: Callable[[Account], Awaitable[Hold | None]]) -> Hold | None:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                for account in accounts(mail, self._digest, self._bounds):
+                for account in accounts(mail, self._digest, self._bounds, operator_namespace=self._namespace):
                     hold = await step(account)
                     if hold is not None:
                         return hold
