@@ -318,7 +318,8 @@ def test_a_probe_that_was_asked_for_waits_and_says_so_and_goes_on(
 
     settings = kube.wait(waits, "the message")
     message = check_time(settings, "ProbeSucceeded")
-    assert message.startswith("The server accepted a test mail. The next test waits: this namespace's bound of ")
+    assert message.startswith("The next test waits: this namespace's bound of ")
+    assert message.endswith("Z. The server accepted a test mail.")
     assert reason_of(settings, "Ready") == ("True", "Ready"), "it is none the worse for it"
     assert "lastHandledRequest" not in settings["status"]["probe"]
     version = resource_version(settings)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mailsettings.api import names
-from mailsettings.api.conditions import Reason
+from mailsettings.api.conditions import Reason, waiting
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import PROVIDERS, MailboxLimits
 from mailsettings.api.status import (
@@ -354,11 +354,11 @@ def is_held_back(finished: FinishedProbe) -> bool:
 
 
 def held_back(finding: Finding, hold: Hold) -> Finding:
-    """The verdict so far, with why the next test mail waits, and until when."""
-    waits = f"The next test waits: {hold.text}."
+    """Why the next test mail waits, and until when, before the verdict so far."""
+    waits = waiting(hold.text)
     if finding == _PENDING:
         return unknown(Reason.MAIL_LIMIT_REACHED, waits)
-    return replace(finding, message=f"{finding.message} {waits}")
+    return replace(finding, message=f"{waits} {finding.message}")
 
 
 def warned(warnings: Iterable[str] | None) -> str:
