@@ -67,6 +67,8 @@ class ProbeSubject:
     """Whether a person is waiting for it."""
     followed: bool = False
     """Whether its progress is of interest, too."""
+    uncounted: int = 0
+    """How many probes just before it sent no mail since none could be counted."""
 
     @property
     def credential(self) -> tuple[str, str | None]:
@@ -348,16 +350,38 @@ TRIED_AGAIN: Final = (
 
 
 def is_held_back(finished: FinishedProbe) -> bool:
-    """Whether a probe sent no mail because of the bound on them; the settings are neither better nor worse for that."""
-    hold = finished.result.hold
-    return hold is not None and hold.until is not None
+    """Whether a probe sent no mail for the bound on them; the settings are neither better nor worse for that."""
+    return finished.result.hold is not None
+
+
+def held_until(finished: FinishedProbe) -> datetime | None:
+    """Until when a probe waits that sent no mail; None: it does not.
+
+    Where mails cannot be counted it is as after other faults that pass: each time longer, at most the interval.
+    """
+    hold, subject = finished.result.hold, finished.subject
+    if hold is None:
+        return None
+    if hold.until is not None:
+        return hold.until
+    return finished.ended_at + delay_until_next_probe(
+        subject.interval, consecutive_failures=subject.uncounted + 1, needs_person=False, seed=subject.uid
+    )
+
+
+def after_hold(subject: ProbeSubject, held: FinishedProbe | None) -> ProbeSubject:
+    """What is to be tested when a probe that sent no mail has waited long enough; None: there was none."""
+    if held is None or held.result.hold is None or held.result.hold.until is not None:
+        return subject
+    return replace(subject, uncounted=held.subject.uncounted + 1)
 
 
 def held_back(finding: Finding, hold: Hold) -> Finding:
     """Why the next test mail waits, and until when, before the verdict so far."""
-    waits = waiting(hold.text)
+    is_counted = hold.until is not None
+    waits = waiting(hold.text if is_counted else f"its mail could not be counted, since {hold.text}")
     if finding == _PENDING:
-        return unknown(Reason.MAIL_LIMIT_REACHED, waits)
+        return unknown(Reason.MAIL_LIMIT_REACHED if is_counted else Reason.MAIL_NOT_COUNTED, waits)
     return replace(finding, message=f"{waits} {finding.message}")
 
 
