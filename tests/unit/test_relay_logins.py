@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from mailsettings.api.providers import TlsMode
+from mailsettings.api.sending import TenantPolicy
 from mailsettings.controller.keys import RELAY_SWEEP, Key, bundle_key, tenant_key
 from mailsettings.controller.relay import Relay
 from mailsettings.core.relay.bundle import Bundle, BundleServer, BundleTenant
 from mailsettings.core.relay.passwords import hash_password
-from mailsettings.core.relaying import Passwords
+from mailsettings.core.relaying import Asked, Passwords
 from mailsettings.core.server import Source
 from mailsettings.edges import relay_bundles
-from mailsettings.edges.kubernetes import ApiError
+from mailsettings.edges.kubernetes import ApiError, KubernetesApi
 from mailsettings.edges.relay_bundles import KeptBundle, RelayLogin, bundle_name, shard
 
 OWNER = {"apiVersion": "v1", "kind": "Namespace", "name": "acme", "uid": "n1"}
@@ -212,3 +214,24 @@ def test_everybody_is_told_when_the_relay_comes_or_goes(fixture: Fixture) -> Non
     assert len(fixture.now) == 2
     fixture.relay.sweep_soon()
     assert RELAY_SWEEP in fixture.later
+
+
+def test_what_was_asked_for_is_known_after_a_restart() -> None:
+    asked = Asked(mail_from="shop@acme.example", policy=TenantPolicy.model_validate({"rateLimits": "5:1"}))
+    before = [replace(login("acme"), asked=asked), login("older")]
+    whole = bundle().model_copy(update={"tenants": tuple(each.entry for each in before)})
+    document = relay_bundles.manifest("ns", "b1", whole, before, OWNER)
+    document["metadata"]["uid"] = "x"
+
+    class Api:
+        async def list_objects(self, _path: str) -> list[Any]:
+            return [document]
+
+    store = relay_bundles.BundleStore(cast("KubernetesApi", Api()), "ns", logging.getLogger("test"))
+    [kept] = asyncio.run(store.load())
+    assert kept.logins == before
+    assert kept.logins[0].asked is not None
+    assert kept.logins[0].asked.model_dump(exclude_none=True) == {
+        "mail_from": "shop@acme.example",
+        "policy": {"rate_limits": "5:1"},
+    }

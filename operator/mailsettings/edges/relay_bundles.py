@@ -15,7 +15,7 @@ from typing import Final
 
 from mailsettings.api import names
 from mailsettings.core.relay.bundle import Bundle, BundleError, BundleTenant, parse_bundle
-from mailsettings.core.relaying import Passwords
+from mailsettings.core.relaying import Asked, Passwords
 from mailsettings.edges.kubernetes import Json, KubernetesApi, core_collection_path, core_path
 
 BUNDLE_KEY: Final = "bundle.json"
@@ -39,6 +39,8 @@ class RelayLogin:
     owner: str
     """The uid of the settings whose Secret holds it."""
     passwords: Passwords
+    asked: Asked | None = None
+    """What its settings asked for; None: an older operator has written it, and nobody knows."""
 
     @property
     def entry(self) -> BundleTenant:
@@ -90,6 +92,7 @@ def manifest(namespace: str, name: str, bundle: Bundle, logins: list[RelayLogin]
             "owner": login.owner,
             "until": login.passwords.until.isoformat() if login.passwords.until else None,
             "rotation": login.passwords.rotation,
+            "asked": login.asked.model_dump_json(by_alias=True, exclude_none=True) if login.asked else None,
         }
         for login in logins
     }
@@ -185,4 +188,11 @@ def _login(tenant: BundleTenant, credential: str, facts: Mapping[str, str | None
         until=datetime.fromisoformat(until).astimezone(UTC) if until else None,
         rotation=facts["rotation"],
     )
-    return RelayLogin(tenant.model_copy(update={"passwords": ()}), credential, owner, passwords)
+    asked = facts.get("asked")
+    return RelayLogin(
+        tenant.model_copy(update={"passwords": ()}),
+        credential,
+        owner,
+        passwords,
+        Asked.model_validate_json(asked) if asked else None,
+    )
