@@ -1,6 +1,7 @@
 """What the relay has been told, and when it is written."""
 
 import asyncio
+import base64
 import logging
 from dataclasses import replace
 from typing import Any, cast
@@ -178,6 +179,45 @@ def test_what_does_not_fit_is_left_out_and_says_so(fixture: Fixture, monkeypatch
     fixture.write()
     assert fixture.relay.problem("e.mail") == ""
     assert fixture.relay.is_told(login("e"))
+
+
+def test_logins_that_were_told_are_not_pushed_out(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixture.relay.set_upstream(bundle(), OWNER, divided=False)
+    for name in ("y", "z"):
+        fixture.relay.put(login(name), tenant_key(name, "mail"))
+    fixture.write()
+    [body] = fixture.store.secrets.values()
+    octets = sum(len(base64.b64decode(value)) for value in body["data"].values())
+    monkeypatch.setattr(relay_bundles, "MAX_BYTES", octets + 100)
+    fixture.relay.put(login("a"), tenant_key("a", "mail"))
+    fixture.write()
+    assert [bool(fixture.relay.problem(f"{name}.mail")) for name in ("a", "y", "z")] == [True, False, False]
+    assert fixture.relay.is_told(login("z"))
+
+
+def test_a_namespace_has_a_part_and_no_more(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_bundles, "MAX_NAMESPACE_BYTES", 1500)
+    fixture.relay.set_upstream(bundle(), OWNER, divided=False)
+    greedy = [
+        replace(each, tenant=each.tenant.model_copy(update={"username": f"a.m{number}"}))
+        for number, each in enumerate([login("a")] * 20)
+    ]
+    for each in [*greedy, login("z")]:
+        fixture.relay.put(each, tenant_key(each.tenant.namespace, each.tenant.username))
+    fixture.write()
+    left_out = [each for each in greedy if fixture.relay.problem(each.tenant.username)]
+    assert 15 <= len(left_out) < 20
+    assert fixture.relay.problem("z.mail") == ""
+
+
+def test_what_is_written_fits_into_a_secret(fixture: Fixture) -> None:
+    fixture.relay.set_upstream(bundle(), OWNER, divided=False)
+    asked = Asked(policy=TenantPolicy.model_validate({"recipientDomains": [f"d{n}.example" for n in range(64)]}))
+    for number in range(2000):
+        fixture.relay.put(replace(login(f"ns-{number}"), asked=asked), tenant_key(f"ns-{number}", "mail"))
+    fixture.write()
+    [body] = fixture.store.secrets.values()
+    assert 800_000 < sum(map(len, body["data"].values())) < 1_000_000
 
 
 def test_a_secret_that_somebody_else_wrote_is_written_again(fixture: Fixture) -> None:
