@@ -340,6 +340,24 @@ def test_provision_always_gives_logins_and_the_tenants_own_object_takes_over(
     assert verify_password(password, login.passwords)
 
 
+def test_bounds_hold_for_provided_logins_of_suspended_settings(
+    kube: Kube, new_namespace: Callable[..., str], cluster_settings: Callable[..., str]
+) -> None:
+    label = {"relay-test": secrets.token_hex(4)}
+    namespace = new_namespace(label)
+    tenants = {"provision": "Always", "delivery": "Relay", "namespaceSelector": {"matchLabels": label}}
+    cluster_settings("default", tenants=tenants)
+    kube.wait_values("default-smtp", namespace, username=f"{namespace}.default")
+    spec = {"suspend": True, "tenants": {"policy": {"sending": "Blocked"}}}
+    kube.patch("ClusterMailServerSettings", "default", spec=spec)
+
+    def is_blocked() -> bool:
+        login = told(kube, uid_of(kube, "default"), f"{namespace}.default")
+        return login is not None and login.sending == "Blocked"
+
+    kube.wait(is_blocked, "the login to be blocked")
+
+
 def test_own_settings_with_oauth2_deliver_a_password_and_the_relay_gets_access_tokens_only(
     kube: Kube, namespace: str, provider: IdentityProvider, mail_server_of: Callable[[IdentityProvider], MailServer]
 ) -> None:
