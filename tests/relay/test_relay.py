@@ -15,8 +15,10 @@ from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.relay.audit import Outcome
 from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.passwords import hash_password, new_password
+from mailsettings.core.relay.replies import Reply
 from mailsettings.core.relay.session import Limits
 from mailsettings.edges.relay.server import Bounds, Options, Patience
+from mailsettings.edges.relay.upstream import Connection
 from tests.support.proxies import PROXY_LOGIN, real_proxy
 from tests.support.relay import (
     ACCOUNT,
@@ -444,6 +446,24 @@ class TestLoss:
                 assert await client.reply() == ""
             await server.left.wait()
             assert "." not in server.lines
+
+    async def test_a_mistake_at_a_messages_end_leaves_room_for_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def broken(_connection: Connection, _rest: bytes) -> Reply:
+            raise RuntimeError
+
+        given = {"limits": {"connections": 1, "messagesPerMinute": 600}}
+        options = Options(upstream_wait_s=5)
+        async with scripted_server() as server, running(bundle(server.port, **given), options=options) as relay:
+            with monkeypatch.context() as patched:
+                patched.setattr(Connection, "end_data", broken)
+                async with RawClient.to(relay) as client:
+                    await client.log_in()
+                    await client.begin()
+                    await client.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
+                    assert await client.reply() == ""
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("250")
 
 
 class TestRules:

@@ -484,8 +484,9 @@ class _Client:
             await self._transaction.piece(data)
 
     async def _finish(self) -> None:
-        transaction, self._transaction = self._transaction, None
+        transaction = self._transaction
         reply = await transaction.finish() if transaction else REPLIES[RelayFault.INTERNAL]
+        self._transaction = None  # not before: whatever goes wrong in between, it is abandoned
         self._session.answer(reply)
 
     def _abandon(self, fault: RelayFault | None) -> None:
