@@ -14,6 +14,7 @@ import pytest
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.relay.audit import Outcome
 from mailsettings.core.relay.bundle import Bundle
+from mailsettings.core.relay.faults import RelayFault
 from mailsettings.core.relay.passwords import hash_password, new_password
 from mailsettings.core.relay.replies import Reply
 from mailsettings.core.relay.session import Limits
@@ -344,6 +345,11 @@ def _poke(client: RawClient) -> bool:
     return False
 
 
+def _is_heard(relay: RunningRelay) -> bool:
+    """Whether a client's connection stands, as far as the relay knows."""
+    return any(client.channel.is_open for client in relay.relay._clients.values())
+
+
 class TestLoss:
     @pytest.mark.parametrize("orderly", [True, False])
     async def test_a_message_whose_client_has_vanished_is_never_ended(self, *, orderly: bool) -> None:
@@ -358,6 +364,62 @@ class TestLoss:
             await server.left.wait()
             assert "." not in server.lines
             assert [record.outcome for record in relay.sink.records] == [Outcome.ABANDONED]
+
+    async def test_nor_is_one_whose_client_vanished_while_the_mail_server_was_slow(self) -> None:
+        asked, released = asyncio.Event(), asyncio.Event()
+        heard = bytearray()
+
+        async def slowly(peer: Peer) -> None:
+            asked.set()
+            await released.wait()
+            await peer.say(b"354 go\r\n")
+            while data := await peer.reader.read(4096):
+                heard.extend(data)
+
+        options = Options(patience=Patience(close_s=0.1))
+        async with (
+            scripted_server({"DATA": slowly}) as server,
+            running(bundle(server.port), options=options) as relay,
+        ):
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                await client.begin()
+                await client.send(b"From: no-reply@acme.example\r\n\r\nhello\r\n.\r\n")
+                await asked.wait()
+            await eventually(lambda: not _is_heard(relay))
+            released.set()
+            await eventually(lambda: relay.sink.records or heard)
+            assert heard == b""
+            [record] = relay.sink.records
+            assert (record.outcome, record.fault) == (Outcome.ABANDONED, RelayFault.CLIENT_GONE)
+
+    async def test_nor_one_whose_client_vanished_while_the_mail_server_did_not_read(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blocked, released = asyncio.Event(), asyncio.Event()
+        write = Connection.write
+
+        async def slowly(connection: Connection, data: bytes) -> None:
+            await write(connection, data)
+            blocked.set()
+            await released.wait()
+
+        monkeypatch.setattr(Connection, "write", slowly)
+        async with scripted_server() as server, running(bundle(server.port)) as relay:
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                await client.begin()
+                await client.send(b"From: no-reply@acme.example\r\n\r\nhello\r\n")
+                await eventually(lambda: "DATA" in server.lines)
+                await client.send(b"hello again\r\n")
+                await blocked.wait()
+                await client.send(b"and again\r\n.\r\n")
+            await eventually(lambda: not _is_heard(relay))
+            released.set()
+            await eventually(lambda: relay.sink.records)
+            assert "." not in server.lines
+            [record] = relay.sink.records
+            assert (record.outcome, record.fault) == (Outcome.ABANDONED, RelayFault.CLIENT_GONE)
 
     async def test_nothing_is_added_to_a_message_that_is_not_ended(self) -> None:
         heard = bytearray()

@@ -12,6 +12,7 @@ from mailsettings.core.relay.faults import REPLIES, RelayFault
 from mailsettings.core.relay.message import MessageWriter
 from mailsettings.core.relay.policy import MessageGate, RefusedError, check_mail, check_rcpt, rate_refusal
 from mailsettings.core.relay.replies import Reply
+from mailsettings.edges.relay.channel import PeerGoneError
 from mailsettings.edges.relay.interfaces import Account, Rates, Sink
 from mailsettings.edges.relay.upstream import Connection, Pool, Pools, RefusedEarlyError, UpstreamError
 
@@ -41,17 +42,19 @@ class Transaction:
     not go through it, and never with a message in it that the client has not ended.
     """
 
-    def __init__(self, account: Account, mail: Mail, ways: Ways) -> None:
+    def __init__(self, account: Account, mail: Mail, ways: Ways, client_there: Callable[[], bool]) -> None:
         """Nothing is done yet.
 
         Args:
             account: Whose message it is.
             mail: What the client said.
             ways: What it needs.
+            client_there: Whether the client seems to wait for what becomes of it.
         """
         self._account = account
         self._mail = mail
         self._ways = ways
+        self._client_there = client_there
         self._gate = MessageGate(account.policy, ways.max_octets)
         self._writer: MessageWriter | None = None  # while the message goes to the mail server
         self._held = b""
@@ -133,7 +136,11 @@ class Transaction:
             await self._guarded(self._gate.feed, data)
 
     async def finish(self) -> Reply:
-        """The client has ended the message: what became of it."""
+        """The client has ended the message: what became of it.
+
+        Raises:
+            PeerGoneError: The client has vanished, and the message is not ended.
+        """
         if self._verdict is None:
             await self._guarded(lambda _nothing: self._gate.end(), b"")
         if self._verdict is None:
@@ -174,6 +181,8 @@ class Transaction:
         if connection is None:
             self._verdict = self._failed(RelayFault.UNREACHABLE)
             return
+        if not self._client_there():  # while the mail server was slow: it would send the message once more
+            raise PeerGoneError
         began_s = self._time()
         try:
             self._verdict = await connection.end_data(self._held)
