@@ -509,6 +509,25 @@ class TestLoss:
             await server.left.wait()
             assert "." not in server.lines
 
+    async def test_what_nobody_knows_at_the_end_is_said(self) -> None:
+        asked = asyncio.Event()
+
+        async def never(peer: Peer) -> None:
+            asked.set()
+            await peer.gone()
+
+        options = Options(patience=Patience(close_s=0.05))
+        async with scripted_server({".": never}) as server, running(bundle(server.port), options=options) as relay:
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                await client.begin()
+                await client.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
+                await asked.wait()
+                await relay.relay.close()
+                assert (await client.reply()).startswith("451 4.4.2")
+            [record] = relay.sink.records
+            assert (record.outcome, record.code) == (Outcome.UNKNOWN, 451)
+
     async def test_a_mistake_at_a_messages_end_leaves_room_for_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async def broken(_connection: Connection, _rest: bytes) -> Reply:
             raise RuntimeError
@@ -522,7 +541,7 @@ class TestLoss:
                     await client.log_in()
                     await client.begin()
                     await client.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
-                    assert await client.reply() == ""
+                    assert (await client.reply()).startswith("451 4.4.2")
             async with RawClient.to(relay) as client:
                 await client.log_in()
                 assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("250")

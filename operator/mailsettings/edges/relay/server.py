@@ -491,5 +491,6 @@ class _Client:
 
     def _abandon(self, fault: RelayFault | None) -> None:
         transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            transaction.abandon(fault)
+        reply = transaction.abandon(fault) if transaction is not None else None
+        if reply is not None:
+            self.channel.write(reply.encode())

@@ -68,6 +68,7 @@ class Transaction:
         self._began_s = self._time()
         self._upstream_s = 0.0
         self._recorded = False
+        self._ended = False  # whether the mail server was sent the message's end
 
     async def begin(self) -> Reply:
         """Judges the sender and asks the mail server."""
@@ -184,6 +185,7 @@ class Transaction:
         if not self._client_there():  # while the mail server was slow: it would send the message once more
             raise PeerGoneError
         began_s = self._time()
+        self._ended = True
         try:
             self._verdict = await connection.end_data(self._held)
         except UpstreamError as error:
@@ -195,13 +197,18 @@ class Transaction:
         self._upstream_s = self._time() - began_s
         self._give_back(clean=True)
 
-    def abandon(self, fault: RelayFault | None) -> None:
-        """The client does not go on with the message. What is in the mail server's connection is never ended.
+    def abandon(self, fault: RelayFault | None) -> Reply | None:
+        """Nobody goes on with the message. What is in the mail server's connection is never ended.
 
         Args:
-            fault: Why; None: it said so.
+            fault: Why; None: the client said so.
+
+        Returns:
+            What the client is to be told of a message whose end was sent, and nobody knows what became of it.
         """
         self._give_back(clean=False)
+        if self._ended and self._verdict is None:
+            return self._end(self._failed(RelayFault.OUTCOME_UNKNOWN))
         if self._verdict is not None:
             self._record(self._outcome(self._verdict), self._verdict)
         elif self._recipient_refusal is not None and not self._recipients:
@@ -210,6 +217,7 @@ class Transaction:
         else:
             self._fault = fault or ""
             self._record(Outcome.ABANDONED, Reply(0, ""))
+        return None
 
     def _give_back(self, *, clean: bool) -> None:
         connection, self._connection = self._connection, None
