@@ -244,7 +244,20 @@ async def test_rates_follow_the_settings() -> None:
     assert await rates.take(account("")) is None
     assert await rates.take(account("1:3600")) is None
     assert str(await rates.take(account("1:3600"))) == "1:3600"
-    assert await rates.take(account("2:3600")) is None
+    assert await rates.take(account("")) is None
+
+
+async def test_a_change_of_one_rate_fills_none() -> None:
+    rates = LocalRates()
+
+    def account(limits: str) -> Account:
+        given = bundle(9, tenant={"rateLimits": limits})
+        return Account(given.tenants[0], given, given.tenants[0].policy)
+
+    for own in ("100:3600", "101:3600"):
+        assert await rates.take(account(f"2:86400,{own}")) is None
+    for changed in ("2:86400,102:3600", "2:86400", "4:86400"):
+        assert await rates.take(account(changed)) is not None
 
 
 async def test_replicas_share_the_rates_of_the_settings() -> None:
