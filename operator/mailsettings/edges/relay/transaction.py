@@ -1,12 +1,11 @@
 """One message: from the client's MAIL to the mail server's word about it."""
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mailsettings.core.relay.audit import AuditRecord, Outcome
+from mailsettings.core.relay.audit import AuditRecord, Outcome, without_addresses
 from mailsettings.core.relay.commands import Mail, Rcpt, mail_line, rcpt_line
 from mailsettings.core.relay.faults import REPLIES, RelayFault
 from mailsettings.core.relay.message import MessageWriter
@@ -18,10 +17,6 @@ from mailsettings.edges.relay.upstream import Connection, Pool, Pools, RefusedEa
 
 PIECE_OCTETS: Final = 64 * 1024
 """Of what is written at once."""
-
-_ADDRESS: Final = re.compile(r"[^\s<>\"]+@[^\s<>\"]+")
-_HIDDEN: Final = "(address)"
-"""Stands in the audit record for what a mail server repeats of addresses, where recipients are not to be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +257,7 @@ class Transaction:
                 outcome=outcome,
                 code=reply.code,
                 enhanced=reply.enhanced,
-                text=reply.text if tenant.audit_recipients else _ADDRESS.sub(_HIDDEN, reply.text),
+                text=reply.text if tenant.audit_recipients else without_addresses(reply.text),
                 rule=self._rule if outcome is Outcome.DENIED else "",
                 fault=self._fault,
                 duration_s=self._time() - self._began_s,
