@@ -88,6 +88,19 @@ class TestRepetition:
         assert not Repetition(["secret-token-0815"]).within("Ok: queued as 4XyZabcdEFGh")
         assert not Repetition(["", "secret-token-0815"]).within("")
 
+    def test_a_long_reply_costs_one_look_for_each_piece(self) -> None:
+        looked: list[str] = []
+
+        class Pieces(frozenset[str]):
+            def __contains__(self, piece: object) -> bool:
+                looked.append(str(piece))
+                return super().__contains__(piece)
+
+        repetition = Repetition([f"secret-token-{number}" for number in range(20)])
+        repetition._pieces = Pieces(repetition._pieces)
+        assert not repetition.within("x" * 7680)
+        assert len(looked) == 7680 - 11
+
 
 class TestFolder:
     def folder(self, tmp_path: Path) -> FolderBundles:

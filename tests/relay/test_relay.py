@@ -4,7 +4,7 @@ import asyncio
 import base64
 import smtplib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,12 +12,14 @@ import aiosmtplib
 import pytest
 
 from mailsettings.core.egress import EgressPolicy
+from mailsettings.core.redact import redact
 from mailsettings.core.relay.audit import Outcome
 from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.faults import RelayFault
 from mailsettings.core.relay.passwords import hash_password, new_password
-from mailsettings.core.relay.replies import Reply
+from mailsettings.core.relay.replies import MAX_LINES, Reply
 from mailsettings.core.relay.session import Limits
+from mailsettings.edges.relay import upstream
 from mailsettings.edges.relay.server import Bounds, Options, Patience
 from mailsettings.edges.relay.upstream import Connection
 from tests.support.proxies import PROXY_LOGIN, real_proxy
@@ -239,6 +241,24 @@ class TestUpstream:
             assert any(each.startswith(reply.partition("\n")[0]) for each in said), said
             assert (await client.say(b"NOOP")).startswith("250")
             assert server.lines.count(".") <= 1
+
+    async def test_what_is_not_passed_on_of_a_reply_is_not_looked_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lines: list[int] = []
+
+        def counted(text: str, secrets: Iterable[str], *, tokens: Iterable[str]) -> str:
+            lines.append(text.count("\n") + 1)
+            return redact(text, secrets, tokens=tokens)
+
+        monkeypatch.setattr(upstream, "redact", counted)
+        long = "\n".join(["550-5.1.1 no"] * 500 + ["550 5.1.1 no"])
+        async with (
+            scripted_server({"MAIL": say(long)}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("550-5.1.1 no")
+        assert max(lines) == MAX_LINES
 
     async def test_where_it_may_not_connect_to(self) -> None:
         async with scripted_server() as server:
