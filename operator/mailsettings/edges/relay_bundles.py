@@ -43,7 +43,7 @@ class RelayLogin:
     @property
     def entry(self) -> BundleTenant:
         """With its passwords."""
-        return self.tenant.model_copy(update={"passwords": self.passwords.hashes})
+        return self.tenant.model_copy(update={"passwords": self.passwords.hashes, "until": self.passwords.until})
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,4 +185,4 @@ def _login(tenant: BundleTenant, credential: str, facts: Mapping[str, str | None
         until=datetime.fromisoformat(until).astimezone(UTC) if until else None,
         rotation=facts["rotation"],
     )
-    return RelayLogin(tenant.model_copy(update={"passwords": ()}), credential, owner, passwords)
+    return RelayLogin(tenant.model_copy(update={"passwords": (), "until": None}), credential, owner, passwords)
