@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -70,6 +71,14 @@ class TestPasswords:
         assert await judge(Presented(ACCOUNT, old), "a") is ACCEPTED
         assert await judge(Presented(ACCOUNT, new), "a") is ACCEPTED
         assert await judge(Presented(ACCOUNT, new_password()), "a") is REFUSED
+
+    @pytest.mark.parametrize(("passed", "judgement"), [(timedelta(seconds=-1), ACCEPTED), (timedelta(), REFUSED)])
+    async def test_the_old_one_ends_at_its_time(self, passed: timedelta, judgement: Judgement) -> None:
+        old, new, until = new_password(), new_password(), datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+        given = bundle(9, tenant={"passwords": [hash_password(new), hash_password(old)], "until": until})
+        judge = Authenticator(MemoryBundles([given]), NoReviewer(), Recorder(), now=lambda: until + passed).judge
+        assert await judge(Presented(ACCOUNT, new), "a") is ACCEPTED
+        assert await judge(Presented(ACCOUNT, old), "a") is judgement
 
     async def test_a_password_is_no_token(self) -> None:
         assert await authenticator().judge(Presented(ACCOUNT, SECRET, is_token=True), "a") is REFUSED

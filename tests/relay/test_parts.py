@@ -88,6 +88,19 @@ class TestRepetition:
         assert not Repetition(["secret-token-0815"]).within("Ok: queued as 4XyZabcdEFGh")
         assert not Repetition(["", "secret-token-0815"]).within("")
 
+    def test_a_long_reply_costs_one_look_for_each_piece(self) -> None:
+        looked: list[str] = []
+
+        class Pieces(frozenset[str]):
+            def __contains__(self, piece: object) -> bool:
+                looked.append(str(piece))
+                return super().__contains__(piece)
+
+        repetition = Repetition([f"secret-token-{number}" for number in range(20)])
+        repetition._pieces = Pieces(repetition._pieces)
+        assert not repetition.within("x" * 7680)
+        assert len(looked) == 7680 - 11
+
 
 class TestFolder:
     def folder(self, tmp_path: Path) -> FolderBundles:
@@ -244,7 +257,20 @@ async def test_rates_follow_the_settings() -> None:
     assert await rates.take(account("")) is None
     assert await rates.take(account("1:3600")) is None
     assert str(await rates.take(account("1:3600"))) == "1:3600"
-    assert await rates.take(account("2:3600")) is None
+    assert await rates.take(account("")) is None
+
+
+async def test_a_change_of_one_rate_fills_none() -> None:
+    rates = LocalRates()
+
+    def account(limits: str) -> Account:
+        given = bundle(9, tenant={"rateLimits": limits})
+        return Account(given.tenants[0], given, given.tenants[0].policy)
+
+    for own in ("100:3600", "101:3600"):
+        assert await rates.take(account(f"2:86400,{own}")) is None
+    for changed in ("2:86400,102:3600", "2:86400", "4:86400"):
+        assert await rates.take(account(changed)) is not None
 
 
 async def test_replicas_share_the_rates_of_the_settings() -> None:

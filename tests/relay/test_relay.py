@@ -4,7 +4,7 @@ import asyncio
 import base64
 import smtplib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,11 +12,16 @@ import aiosmtplib
 import pytest
 
 from mailsettings.core.egress import EgressPolicy
+from mailsettings.core.redact import redact
 from mailsettings.core.relay.audit import Outcome
 from mailsettings.core.relay.bundle import Bundle
+from mailsettings.core.relay.faults import RelayFault
 from mailsettings.core.relay.passwords import hash_password, new_password
+from mailsettings.core.relay.replies import MAX_LINES, Reply
 from mailsettings.core.relay.session import Limits
+from mailsettings.edges.relay import upstream
 from mailsettings.edges.relay.server import Bounds, Options, Patience
+from mailsettings.edges.relay.upstream import Connection
 from tests.support.proxies import PROXY_LOGIN, real_proxy
 from tests.support.relay import (
     ACCOUNT,
@@ -237,6 +242,24 @@ class TestUpstream:
             assert (await client.say(b"NOOP")).startswith("250")
             assert server.lines.count(".") <= 1
 
+    async def test_what_is_not_passed_on_of_a_reply_is_not_looked_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lines: list[int] = []
+
+        def counted(text: str, secrets: Iterable[str], *, tokens: Iterable[str]) -> str:
+            lines.append(text.count("\n") + 1)
+            return redact(text, secrets, tokens=tokens)
+
+        monkeypatch.setattr(upstream, "redact", counted)
+        long = "\n".join(["550-5.1.1 no"] * 500 + ["550 5.1.1 no"])
+        async with (
+            scripted_server({"MAIL": say(long)}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("550-5.1.1 no")
+        assert max(lines) == MAX_LINES
+
     async def test_where_it_may_not_connect_to(self) -> None:
         async with scripted_server() as server:
             given = bundle(server.port, level="Tenant")
@@ -342,6 +365,11 @@ def _poke(client: RawClient) -> bool:
     return False
 
 
+def _is_heard(relay: RunningRelay) -> bool:
+    """Whether a client's connection stands, as far as the relay knows."""
+    return any(client.channel.is_open for client in relay.relay._clients.values())
+
+
 class TestLoss:
     @pytest.mark.parametrize("orderly", [True, False])
     async def test_a_message_whose_client_has_vanished_is_never_ended(self, *, orderly: bool) -> None:
@@ -356,6 +384,62 @@ class TestLoss:
             await server.left.wait()
             assert "." not in server.lines
             assert [record.outcome for record in relay.sink.records] == [Outcome.ABANDONED]
+
+    async def test_nor_is_one_whose_client_vanished_while_the_mail_server_was_slow(self) -> None:
+        asked, released = asyncio.Event(), asyncio.Event()
+        heard = bytearray()
+
+        async def slowly(peer: Peer) -> None:
+            asked.set()
+            await released.wait()
+            await peer.say(b"354 go\r\n")
+            while data := await peer.reader.read(4096):
+                heard.extend(data)
+
+        options = Options(patience=Patience(close_s=0.1))
+        async with (
+            scripted_server({"DATA": slowly}) as server,
+            running(bundle(server.port), options=options) as relay,
+        ):
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                await client.begin()
+                await client.send(b"From: no-reply@acme.example\r\n\r\nhello\r\n.\r\n")
+                await asked.wait()
+            await eventually(lambda: not _is_heard(relay))
+            released.set()
+            await eventually(lambda: relay.sink.records or heard)
+            assert heard == b""
+            [record] = relay.sink.records
+            assert (record.outcome, record.fault) == (Outcome.ABANDONED, RelayFault.CLIENT_GONE)
+
+    async def test_nor_one_whose_client_vanished_while_the_mail_server_did_not_read(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blocked, released = asyncio.Event(), asyncio.Event()
+        write = Connection.write
+
+        async def slowly(connection: Connection, data: bytes) -> None:
+            await write(connection, data)
+            blocked.set()
+            await released.wait()
+
+        monkeypatch.setattr(Connection, "write", slowly)
+        async with scripted_server() as server, running(bundle(server.port)) as relay:
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                await client.begin()
+                await client.send(b"From: no-reply@acme.example\r\n\r\nhello\r\n")
+                await eventually(lambda: "DATA" in server.lines)
+                await client.send(b"hello again\r\n")
+                await blocked.wait()
+                await client.send(b"and again\r\n.\r\n")
+            await eventually(lambda: not _is_heard(relay))
+            released.set()
+            await eventually(lambda: relay.sink.records)
+            assert "." not in server.lines
+            [record] = relay.sink.records
+            assert (record.outcome, record.fault) == (Outcome.ABANDONED, RelayFault.CLIENT_GONE)
 
     async def test_nothing_is_added_to_a_message_that_is_not_ended(self) -> None:
         heard = bytearray()
@@ -444,6 +528,43 @@ class TestLoss:
                 assert await client.reply() == ""
             await server.left.wait()
             assert "." not in server.lines
+
+    async def test_what_nobody_knows_at_the_end_is_said(self) -> None:
+        asked = asyncio.Event()
+
+        async def never(peer: Peer) -> None:
+            asked.set()
+            await peer.gone()
+
+        options = Options(patience=Patience(close_s=0.05))
+        async with scripted_server({".": never}) as server, running(bundle(server.port), options=options) as relay:
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                await client.begin()
+                await client.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
+                await asked.wait()
+                await relay.relay.close()
+                assert (await client.reply()).startswith("451 4.4.2")
+            [record] = relay.sink.records
+            assert (record.outcome, record.code) == (Outcome.UNKNOWN, 451)
+
+    async def test_a_mistake_at_a_messages_end_leaves_room_for_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def broken(_connection: Connection, _rest: bytes) -> Reply:
+            raise RuntimeError
+
+        given = {"limits": {"connections": 1, "messagesPerMinute": 600}}
+        options = Options(upstream_wait_s=5)
+        async with scripted_server() as server, running(bundle(server.port, **given), options=options) as relay:
+            with monkeypatch.context() as patched:
+                patched.setattr(Connection, "end_data", broken)
+                async with RawClient.to(relay) as client:
+                    await client.log_in()
+                    await client.begin()
+                    await client.send(b"From: no-reply@acme.example\r\n\r\n.\r\n")
+                    assert (await client.reply()).startswith("451 4.4.2")
+            async with RawClient.to(relay) as client:
+                await client.log_in()
+                assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("250")
 
 
 class TestRules:

@@ -46,11 +46,13 @@ class TestCounting:
 
     def test_a_report_says_nothing_of_whom_mail_is_from_or_to(self) -> None:
         counting = Counting(NOW)
-        counting.note(denied(addresses=("hidden@acme.example",)), NOW)
+        text = 'no "john hidden"@acme.example or <"a\\"b hidden"@acme.example>, hidden@acme.example here'
+        counting.note(denied(addresses=("hidden@acme.example",), text=text), NOW)
         document = counting.report.model_dump_json(by_alias=True, exclude_defaults=True)
         assert parse_report(document) == counting.report
         assert "secret@" not in document
-        assert "hidden@" not in document
+        assert "hidden" not in document
+        assert "no (address) or <(address)>, (address) here" in document
 
     def test_it_is_bounded_and_plain(self, monkeypatch: pytest.MonkeyPatch) -> None:
         counting = Counting(NOW)

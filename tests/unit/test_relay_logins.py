@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -12,13 +13,13 @@ from mailsettings.api.providers import TlsMode
 from mailsettings.api.sending import TenantPolicy
 from mailsettings.controller.keys import RELAY_SWEEP, Key, bundle_key, tenant_key
 from mailsettings.controller.relay import Relay
-from mailsettings.core.relay.bundle import Bundle, BundleServer, BundleTenant
+from mailsettings.core.relay.bundle import Bundle, BundleServer, BundleTenant, parse_bundle
 from mailsettings.core.relay.passwords import hash_password
 from mailsettings.core.relaying import Asked, Passwords
 from mailsettings.core.server import Source
 from mailsettings.edges import relay_bundles
 from mailsettings.edges.kubernetes import ApiError, KubernetesApi
-from mailsettings.edges.relay_bundles import KeptBundle, RelayLogin, bundle_name, shard
+from mailsettings.edges.relay_bundles import BundleStore, KeptBundle, RelayLogin, bundle_name, shard
 
 OWNER = {"apiVersion": "v1", "kind": "Namespace", "name": "acme", "uid": "n1"}
 
@@ -133,6 +134,21 @@ def test_what_a_former_run_told_is_known_and_stays_until_it_is_known_to_be_gone(
     assert fixture.relay.login("gone.mail") is None
     assert fixture.relay.login("acme.mail") == login("acme")
     assert [*fixture.store.secrets] == [bundle_name("c1", None)]
+
+
+def test_the_relay_is_told_when_the_old_password_ends(fixture: Fixture) -> None:
+    until = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+    rotated = replace(login("acme"), passwords=Passwords((hash_password("new"), hash_password("old")), until))
+    fixture.relay.set_upstream(bundle(), OWNER, divided=False)
+    fixture.relay.put(rotated, tenant_key("acme", "mail"))
+    fixture.write()
+    [body] = fixture.store.secrets.values()
+    document = base64.b64decode(body["data"][relay_bundles.BUNDLE_KEY])
+    assert [each.until for each in parse_bundle(document).tenants] == [until]
+    body["metadata"]["uid"] = "b1"
+    kept = BundleStore(cast("Any", None), "mailsettings-relay", logging.getLogger("test"))._kept(body)
+    assert kept is not None
+    assert kept.logins == [rotated]
 
 
 def test_the_last_login_takes_the_bundle_with_it(fixture: Fixture) -> None:

@@ -49,7 +49,7 @@ class RelayLogin:
     @property
     def entry(self) -> BundleTenant:
         """With its passwords."""
-        return self.tenant.model_copy(update={"passwords": self.passwords.hashes})
+        return self.tenant.model_copy(update={"passwords": self.passwords.hashes, "until": self.passwords.until})
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ def _login(tenant: BundleTenant, credential: str, facts: Mapping[str, str | None
     )
     asked = facts.get("asked")
     return RelayLogin(
-        tenant.model_copy(update={"passwords": ()}),
+        tenant.model_copy(update={"passwords": (), "until": None}),
         credential,
         owner,
         passwords,

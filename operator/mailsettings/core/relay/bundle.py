@@ -6,7 +6,7 @@ A bundle is a JSON document for one login at one mail server, with the tenants t
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -85,6 +85,8 @@ class BundleTenant(_Model):
     """The name of the settings object."""
     passwords: Annotated[tuple[_Hash, ...], Field(max_length=MAX_HASHES, repr=False)] = ()
     """What is kept of the passwords that hold at present; none: only tokens do."""
+    until: AwareDatetime | None = None
+    """When every password but the first ends; None: whoever wrote the bundle takes it out."""
     tokens: bool = False
     """Whether tokens of the namespace's ServiceAccounts are taken too."""
     sending: Literal["Allowed", "Blocked"] = "Allowed"
@@ -95,6 +97,10 @@ class BundleTenant(_Model):
     max_message_octets: Annotated[int, Field(ge=1)] | None = None
     rate_limits: Annotated[str, Field(pattern=f"^$|{RATE_LIMITS_PATTERN}")] = ""
     audit_recipients: bool = False
+
+    def passwords_at(self, now: datetime) -> tuple[str, ...]:
+        """What is kept of the passwords that hold at a time."""
+        return self.passwords if self.until is None or now < self.until else self.passwords[:1]
 
     @property
     def policy(self) -> policy.Policy:

@@ -60,14 +60,36 @@ class Buckets:
             replicas: How many count for themselves: each has that part of every limit. Even a part that is less than
                 one message lets one through, only less often.
         """
-        for limit, bucket in zip(self.limits, self._buckets, strict=True):
-            part = limit.capacity / replicas
-            gained = max(0.0, now_s - bucket.at_s) * part / limit.period_s
-            bucket.level = min(max(1.0, part), bucket.level + gained)
-            bucket.at_s = now_s
+        self._fill(now_s, replicas)
         for limit, bucket in zip(self.limits, self._buckets, strict=True):
             if bucket.level < 1:
                 return limit
         for bucket in self._buckets:
             bucket.level -= 1
         return None
+
+    def followed_by(self, limits: Sequence[RateLimit], now_s: float, *, replicas: int = 1) -> "Buckets":
+        """What is left of other limits that hold from now on: whoever changes one of several fills none of them.
+
+        A limit that stays keeps its level; a new one is as full as the emptiest of those that it takes the place of.
+
+        Args:
+            limits: Which hold together.
+            now_s: The present time.
+            replicas: How many count for themselves.
+        """
+        self._fill(now_s, replicas)
+        kept = {limit: bucket.level for limit, bucket in zip(self.limits, self._buckets, strict=True)}
+        ended = [level / limit.capacity for limit, level in kept.items() if limit not in limits]
+        fraction = min(ended, default=1.0)
+        following = Buckets(limits, now_s)
+        for limit, bucket in zip(following.limits, following._buckets, strict=True):
+            bucket.level = kept.get(limit, limit.capacity * fraction)
+        return following
+
+    def _fill(self, now_s: float, replicas: int) -> None:
+        for limit, bucket in zip(self.limits, self._buckets, strict=True):
+            part = limit.capacity / replicas
+            gained = max(0.0, now_s - bucket.at_s) * part / limit.period_s
+            bucket.level = min(max(1.0, part), bucket.level + gained)
+            bucket.at_s = now_s

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,6 +117,11 @@ class ReplyReader:
         return found[2] != b"-"
 
 
+def without_rest(message: str) -> str:
+    """The lines of a mail server's reply that may be passed on: nothing else of it is worth looking at."""
+    return "\n".join(message.split("\n")[:MAX_LINES])
+
+
 _PIECE: Final = 12
 """So many consecutive characters of a secret give it away."""
 
@@ -131,16 +136,22 @@ class Repetition:
             secrets: Passwords, tokens, and the responses that carried them.
         """
         self._short: list[str] = []
-        self._long: list[str] = []
+        pieces: set[str] = set()
         for secret in filter(None, secrets):
             encoded = base64.b64encode(secret.encode("utf-8", "surrogatepass")).decode("ascii")
-            for form in (secret, encoded):
-                (self._long if len(form) >= _PIECE else self._short).append(form.casefold())
+            for form in map(str.casefold, (secret, encoded)):
+                if len(form) < _PIECE:
+                    self._short.append(form)
+                pieces.update(_pieces(form))
+        self._pieces = frozenset(pieces)
 
     def within(self, text: str) -> bool:
         """Whether the text holds a secret, or a piece of a long one."""
         folded = text.casefold()
         if any(secret in folded for secret in self._short):
             return True
-        pieces = [folded[at : at + _PIECE] for at in range(len(folded) - _PIECE + 1)]
-        return any(piece in secret for secret in self._long for piece in pieces)
+        return any(piece in self._pieces for piece in _pieces(folded))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    return (text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1))

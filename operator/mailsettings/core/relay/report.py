@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from mailsettings.api import names
 from mailsettings.api.status import RelayMessages, RelayRefusal, RelayStatus
 from mailsettings.core.clock import format_time, parse_time
-from mailsettings.core.relay.audit import AuditRecord, Outcome
+from mailsettings.core.relay.audit import AuditRecord, Outcome, without_addresses
 
 MAX_OCTETS: Final = 900_000
 """Of the tenants in a report, which are those whose mail came last. A ConfigMap holds 1 MiB."""
@@ -69,7 +69,7 @@ class Counts(_Model):
                 outcome=record.outcome,
                 code=record.code,
                 enhanced=record.enhanced,
-                text=_plain(record.text),
+                text=_plain(without_addresses(record.text)),
                 rule=record.rule,
                 fault=record.fault,
             )

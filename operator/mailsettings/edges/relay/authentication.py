@@ -5,6 +5,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Final
 
@@ -68,6 +69,7 @@ class Authenticator:
         sink: Sink,
         *,
         time: Callable[[], float] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Nobody has tried yet.
@@ -77,9 +79,11 @@ class Authenticator:
             reviewer: Who knows tokens.
             sink: Is told of logins.
             time: The present time, in seconds by a clock that does not go back; None: the event loop's.
+            now: The present time, by which passwords end.
             sleep: Waits so many seconds.
         """
         self._time = time or asyncio.get_running_loop().time
+        self._now = now
         self._sleep = sleep
         self._bundles = bundles
         self._reviewer = reviewer
@@ -115,7 +119,7 @@ class Authenticator:
         account = self._bundles.find(presented.username)
         if looks_like_token(presented.secret, AUDIENCE):
             return await self._review(presented.secret, account, source)
-        hashes = account.tenant.passwords if account and not presented.is_token else ()
+        hashes = account.tenant.passwords_at(self._now()) if account and not presented.is_token else ()
         return Judgement.ACCEPTED if verify_password(presented.secret, hashes) else Judgement.REFUSED
 
     async def _review(self, token: str, account: Account | None, source: str) -> Judgement:

@@ -164,12 +164,15 @@ class LocalRates:
         now = asyncio.get_running_loop().time()
         name = account.tenant.username
         buckets = self._buckets.pop(name, None)
-        if buckets is None or buckets.limits != limits:
+        replicas = max(1, self._replicas())
+        if buckets is None:
             buckets = Buckets(limits, now)
+        elif buckets.limits != limits:
+            buckets = buckets.followed_by(limits, now, replicas=replicas)
         self._buckets[name] = buckets
         if len(self._buckets) > MAX_RATES:
             self._buckets.popitem(last=False)
-        return buckets.take(now, replicas=max(1, self._replicas()))
+        return buckets.take(now, replicas=replicas)
 
 
 class Sinks:

@@ -303,9 +303,9 @@ class Relay:
         """The account of a user name, as it is at present."""
         return self._parts.bundles.find(username)
 
-    def transaction(self, account: Account, mail: Mail) -> Transaction:
+    def transaction(self, account: Account, mail: Mail, client_there: Callable[[], bool]) -> Transaction:
         """A new message."""
-        return Transaction(account, mail, self._ways)
+        return Transaction(account, mail, self._ways, client_there)
 
 
 class _Announce(Protocol):
@@ -470,7 +470,7 @@ class _Client:
             return
         self._envelope_waited_s = self._body_waited_s = 0.0
         self._octets = 0
-        self._transaction = self._relay.transaction(account, mail)
+        self._transaction = self._relay.transaction(account, mail, lambda: self.channel.is_open)
         reply = await self._transaction.begin()
         if not reply.is_positive:
             self._transaction = None
@@ -484,11 +484,13 @@ class _Client:
             await self._transaction.piece(data)
 
     async def _finish(self) -> None:
-        transaction, self._transaction = self._transaction, None
+        transaction = self._transaction
         reply = await transaction.finish() if transaction else REPLIES[RelayFault.INTERNAL]
+        self._transaction = None  # not before: whatever goes wrong in between, it is abandoned
         self._session.answer(reply)
 
     def _abandon(self, fault: RelayFault | None) -> None:
         transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            transaction.abandon(fault)
+        reply = transaction.abandon(fault) if transaction is not None else None
+        if reply is not None:
+            self.channel.write(reply.encode())

@@ -1,26 +1,22 @@
 """One message: from the client's MAIL to the mail server's word about it."""
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mailsettings.core.relay.audit import AuditRecord, Outcome
+from mailsettings.core.relay.audit import AuditRecord, Outcome, without_addresses
 from mailsettings.core.relay.commands import Mail, Rcpt, mail_line, rcpt_line
 from mailsettings.core.relay.faults import REPLIES, RelayFault
 from mailsettings.core.relay.message import MessageWriter
 from mailsettings.core.relay.policy import MessageGate, RefusedError, check_mail, check_rcpt, rate_refusal
 from mailsettings.core.relay.replies import Reply
+from mailsettings.edges.relay.channel import PeerGoneError
 from mailsettings.edges.relay.interfaces import Account, Rates, Sink
 from mailsettings.edges.relay.upstream import Connection, Pool, Pools, RefusedEarlyError, UpstreamError
 
 PIECE_OCTETS: Final = 64 * 1024
 """Of what is written at once."""
-
-_ADDRESS: Final = re.compile(r"[^\s<>\"]+@[^\s<>\"]+")
-_HIDDEN: Final = "(address)"
-"""Stands in the audit record for what a mail server repeats of addresses, where recipients are not to be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +37,19 @@ class Transaction:
     not go through it, and never with a message in it that the client has not ended.
     """
 
-    def __init__(self, account: Account, mail: Mail, ways: Ways) -> None:
+    def __init__(self, account: Account, mail: Mail, ways: Ways, client_there: Callable[[], bool]) -> None:
         """Nothing is done yet.
 
         Args:
             account: Whose message it is.
             mail: What the client said.
             ways: What it needs.
+            client_there: Whether the client seems to wait for what becomes of it.
         """
         self._account = account
         self._mail = mail
         self._ways = ways
+        self._client_there = client_there
         self._gate = MessageGate(account.policy, ways.max_octets)
         self._writer: MessageWriter | None = None  # while the message goes to the mail server
         self._held = b""
@@ -65,6 +63,7 @@ class Transaction:
         self._began_s = self._time()
         self._upstream_s = 0.0
         self._recorded = False
+        self._ended = False  # whether the mail server was sent the message's end
 
     async def begin(self) -> Reply:
         """Judges the sender and asks the mail server."""
@@ -133,7 +132,11 @@ class Transaction:
             await self._guarded(self._gate.feed, data)
 
     async def finish(self) -> Reply:
-        """The client has ended the message: what became of it."""
+        """The client has ended the message: what became of it.
+
+        Raises:
+            PeerGoneError: The client has vanished, and the message is not ended.
+        """
         if self._verdict is None:
             await self._guarded(lambda _nothing: self._gate.end(), b"")
         if self._verdict is None:
@@ -174,7 +177,10 @@ class Transaction:
         if connection is None:
             self._verdict = self._failed(RelayFault.UNREACHABLE)
             return
+        if not self._client_there():  # while the mail server was slow: it would send the message once more
+            raise PeerGoneError
         began_s = self._time()
+        self._ended = True
         try:
             self._verdict = await connection.end_data(self._held)
         except UpstreamError as error:
@@ -186,13 +192,18 @@ class Transaction:
         self._upstream_s = self._time() - began_s
         self._give_back(clean=True)
 
-    def abandon(self, fault: RelayFault | None) -> None:
-        """The client does not go on with the message. What is in the mail server's connection is never ended.
+    def abandon(self, fault: RelayFault | None) -> Reply | None:
+        """Nobody goes on with the message. What is in the mail server's connection is never ended.
 
         Args:
-            fault: Why; None: it said so.
+            fault: Why; None: the client said so.
+
+        Returns:
+            What the client is to be told of a message whose end was sent, and nobody knows what became of it.
         """
         self._give_back(clean=False)
+        if self._ended and self._verdict is None:
+            return self._end(self._failed(RelayFault.OUTCOME_UNKNOWN))
         if self._verdict is not None:
             self._record(self._outcome(self._verdict), self._verdict)
         elif self._recipient_refusal is not None and not self._recipients:
@@ -201,6 +212,7 @@ class Transaction:
         else:
             self._fault = fault or ""
             self._record(Outcome.ABANDONED, Reply(0, ""))
+        return None
 
     def _give_back(self, *, clean: bool) -> None:
         connection, self._connection = self._connection, None
@@ -245,7 +257,7 @@ class Transaction:
                 outcome=outcome,
                 code=reply.code,
                 enhanced=reply.enhanced,
-                text=reply.text if tenant.audit_recipients else _ADDRESS.sub(_HIDDEN, reply.text),
+                text=reply.text if tenant.audit_recipients else without_addresses(reply.text),
                 rule=self._rule if outcome is Outcome.DENIED else "",
                 fault=self._fault,
                 duration_s=self._time() - self._began_s,

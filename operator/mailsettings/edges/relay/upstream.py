@@ -18,7 +18,7 @@ from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.fairness import FairQueue
 from mailsettings.core.relay.faults import RelayFault, judged
 from mailsettings.core.relay.message import END
-from mailsettings.core.relay.replies import Repetition, Reply, ReplyError, ReplyReader
+from mailsettings.core.relay.replies import Repetition, Reply, ReplyError, ReplyReader, without_rest
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
 from mailsettings.core.slots import LOOK_S
 from mailsettings.edges.relay.channel import Channel, PeerGoneError
@@ -237,6 +237,7 @@ class Connection:
     def _judged(self, code: int, text: str) -> Reply:
         if code == _UNAVAILABLE:
             self.abort()
+        text = without_rest(text)
         found = judged(code, redact(text, self._secrets, tokens=self._tokens) if code >= 400 else text)
         if isinstance(found, RelayFault):
             self.abort()
