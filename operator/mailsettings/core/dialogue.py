@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from mailsettings.core.probe import Line, ProbeRequest, Speaker
-from mailsettings.core.redact import MARK, redact
+from mailsettings.core.redact import MARK, Redactor
 from mailsettings.core.sasl import Mechanism, initial_response
 from mailsettings.core.server import BearerToken
 
@@ -130,33 +130,31 @@ class _Secrets:
         """
         login = request.credentials
         values = list(request.server.proxy.secrets) if request.server.proxy else []
-        self._tokens: list[str] = []
+        tokens: list[str] = []
         if isinstance(login, BearerToken):
             values += [login.username, login.access_token]
             responses = [initial_response(each, login, request.server).decode("ascii") for each in Mechanism]
             values += responses
-            self._tokens += [login.access_token, *responses]
+            tokens += [login.access_token, *responses]
         elif login is not None:
             values += [login.username, login.password, f"\0{login.username}\0{login.password}"]
         for payload in filter(None, payloads):
             if payload not in _KNOWN_PAYLOADS:
                 values += [payload, *_decoded(payload)]
-                self._tokens.append(payload)
-        self._values = [form for value in values for form in (value, _legible(value), _together(value))]
+                tokens.append(payload)
+        forms = (form for value in values for form in (value, _legible(value), _together(value)))
+        self._redactor = Redactor(forms, tokens=tokens)
 
     def without(self, text: str) -> str:
         """The text without them, legible, whatever lines and blanks the server has put into them."""
-        plain = self._redacted(text)
-        found = self._redacted("\n".join(_legible(line) for line in plain.splitlines()))
+        plain = self._redactor.redact(text)
+        found = self._redactor.redact("\n".join(_legible(line) for line in plain.splitlines()))
         # Before it is legible, too: what stands in the place of a tab or of another control character is no blank.
         return MARK if any(self._is_spread(each) for each in (plain, found)) else found
 
     def _is_spread(self, text: str) -> bool:
         together = _together(text.replace(MARK, "\n"))
-        return self._redacted(together) != together
-
-    def _redacted(self, text: str) -> str:
-        return redact(text, self._values, tokens=self._tokens)
+        return self._redactor.redact(together) != together
 
 
 _ECHO: Final = 24

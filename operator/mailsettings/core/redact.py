@@ -38,16 +38,34 @@ def redact(text: str, secrets: Iterable[str], *, tokens: Iterable[str] = ()) -> 
         tokens: Secrets so long that a server cuts or wraps them when it repeats them: each run of their characters that
             holds a piece of one is taken out.
     """
-    hidden = list(dict.fromkeys(filter(None, secrets)))
-    encoded = [_Encoded(secret) for secret in hidden]
-    # All are looked for in the original text: taking one out first could cut another in two and leave a half.
-    pieces = {piece for token in tokens for piece in _pieces(token)}
-    spans = [
-        *(span for secret in hidden for span in _plain_spans(text, secret)),
-        *(run.span() for run in _BASE64_RUN.finditer(text) if any(e.within(run[0]) for e in encoded)),
-        *(run.span() for run in _TOKEN_RUN.finditer(text) if not pieces.isdisjoint(_pieces(run[0]))),
-    ]
-    return _without(text, _merged(spans))
+    return Redactor(secrets, tokens=tokens).redact(text)
+
+
+class Redactor:
+    """`redact` for several texts: what the secrets look like is worked out once."""
+
+    def __init__(self, secrets: Iterable[str], *, tokens: Iterable[str] = ()) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            secrets: As those of `redact`.
+            tokens: Likewise.
+        """
+        hidden = list(dict.fromkeys(filter(None, secrets)))
+        self._plain = [_Plain(form, is_short=len(secret) < _SHORT) for secret in hidden for form in {*_forms(secret)}]
+        self._encoded = _Encoded(hidden)
+        self._pieces = {piece for token in tokens for piece in _pieces(token)}
+
+    def redact(self, text: str) -> str:
+        """The text without the secrets."""
+        # All are looked for in the original text: taking one out first could cut another in two and leave a half.
+        lowered = text.lower() if text.isascii() else None
+        spans = [
+            *(span for form in self._plain for span in form.spans(text, lowered)),
+            *(run.span() for run in _BASE64_RUN.finditer(text) if self._encoded.is_in(run[0])),
+            *(run.span() for run in _TOKEN_RUN.finditer(text) if not self._pieces.isdisjoint(_pieces(run[0]))),
+        ]
+        return _without(text, _merged(spans))
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -73,15 +91,31 @@ def _merged(spans: Iterable[_Span]) -> list[_Span]:
     return merged
 
 
-def _plain_spans(text: str, secret: str) -> Iterator[_Span]:
-    before, after = (r"(?<!\w)", r"(?!\w)") if len(secret) < _SHORT else ("", "")
-    for form in {*_plain_forms(secret)}:
+class _Plain:
+    """One of the forms of a secret that is not in base64."""
+
+    def __init__(self, form: str, *, is_short: bool) -> None:
+        self._form = form
+        self._is_short = is_short
+        self._lowered = form.lower() if form.isascii() else None
+
+    def spans(self, text: str, lowered: str | None) -> Iterator[_Span]:
+        """Where it is.
+
+        Args:
+            text: What a server said.
+            lowered: The same in lower case, if it is ASCII: then most forms are found not to be there for next to
+                nothing, and no expression is compiled. Beyond ASCII letters have cases that only expressions know.
+        """
+        if lowered is not None and self._lowered is not None and self._lowered not in lowered:
+            return
+        before, after = (r"(?<!\w)", r"(?!\w)") if self._is_short else ("", "")
         # Inside a look-ahead, so that occurrences which overlap are all found.
-        for match in re.finditer(rf"{before}(?=({re.escape(form)}){after})", text, re.IGNORECASE):
+        for match in re.finditer(rf"{before}(?=({re.escape(self._form)}){after})", text, re.IGNORECASE):
             yield match.span(1)
 
 
-def _plain_forms(secret: str) -> Iterator[str]:
+def _forms(secret: str) -> Iterator[str]:
     yield secret
     data = secret.encode("utf-8", "surrogateescape")
     yield quote(data, safe="")
@@ -98,17 +132,21 @@ def _plain_forms(secret: str) -> Iterator[str]:
 
 
 class _Encoded:
-    """A value's base64 forms."""
+    """The base64 forms of values."""
 
-    def __init__(self, value: str) -> None:
-        data = value.encode("utf-8", "surrogateescape")
-        self._whole = _unpadded(data)
-        self._cores = () if len(value) < _SHORT else tuple(_core(data, shift) for shift in range(3))
+    def __init__(self, values: Iterable[str]) -> None:
+        octets = [(value, value.encode("utf-8", "surrogateescape")) for value in values]
+        self._wholes = frozenset(_unpadded(data) for _, data in octets)
+        long = [data for value, data in octets if len(value) >= _SHORT]
+        self._cores = tuple({_core(data, shift) for data in long for shift in range(3)})
+        self._shortest = min(map(len, self._cores), default=0)
 
-    def within(self, run: str) -> bool:
-        """Whether a run of base64 characters is this value or holds it."""
+    def is_in(self, run: str) -> bool:
+        """Whether a run of base64 characters is one of these values or holds one."""
         folded = run.rstrip("=").replace("-", "+").replace("_", "/").casefold()
-        return folded == self._whole or any(core in folded for core in self._cores)
+        if folded in self._wholes:
+            return True
+        return len(folded) >= self._shortest and any(core in folded for core in self._cores)
 
 
 def _core(data: bytes, shift: int) -> str:
