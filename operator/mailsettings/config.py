@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from mailsettings.api import names
 from mailsettings.api.identity import Cloud
@@ -80,8 +80,8 @@ class Config(BaseModel):
     """How many of those probes may be MailServerTests; of one namespace two at most."""
     test_mails_per_hour: Annotated[int, Field(ge=1, le=1000)] = 20
     """How many test mails may be sent in an hour for the objects of one namespace: probes and MailServerTests."""
-    recipient_mails_per_hour: Annotated[int, Field(ge=1, le=1000)] = 60
-    """How many test mails may be sent in an hour to one address, from all namespaces together."""
+    recipient_mails_per_hour: Annotated[int, Field(ge=2, le=2000, validate_default=True)] = 60
+    """How many may be sent in an hour to one address, for all tenants together; at least twice those of a namespace."""
     oauth2_ca_file: Annotated[str, AfterValidator(_readable)] = ""
     """A file of PEM certificates that identity providers are trusted by, beside the public authorities."""
     oauth2_token_file: Annotated[str, AfterValidator(_readable)] = ""
@@ -122,6 +122,17 @@ class Config(BaseModel):
     """How many objects are reconciled at a time."""
     log_level: Annotated[str, BeforeValidator(str.upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
+
+    @field_validator("recipient_mails_per_hour")
+    @classmethod
+    def _no_namespace_uses_it_up(cls, value: int, info: ValidationInfo) -> int:
+        """In an hour that begins with any mail, one namespace sends fewer than twice as many as its own bound says."""
+        if value < 2 * info.data.get("test_mails_per_hour", 0):
+            raise ValueError(
+                f"must be at least twice {PREFIX}TEST_MAILS_PER_HOUR, or one namespace alone could keep test mails "
+                "from an address"
+            )
+        return value
 
     @property
     def probe_deadline(self) -> timedelta:

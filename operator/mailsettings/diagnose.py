@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,7 @@ examples:
   # many failures, for a program
   {program} diagnose --output json --json-lines
 
-exit status: 0 all were diagnosed; 1 a line could not be read; 2 usage"""
+exit status: 0 all were diagnosed; 1 some could not be read; 2 usage"""
 
 _DETECT_LINES: Final = 20
 """So many lines are looked at to tell a stream of records from one failure."""
@@ -40,10 +41,10 @@ _MAX_TEXT: Final = 65_536
 _MAX_DOCUMENTS: Final = 16_777_216
 """Of JSON that is read as a whole, in characters."""
 _COLUMNS: Final = 80
-_REMEDY: Final = (
-    "Every other failure was diagnosed. What is wanted is one JSON object a line, as\n"
-    "`jq -c .` writes it, or an array of them."
-)
+_WANTED: Final = "What is wanted is one JSON object a line, as\n`jq -c .` writes it, or an array of them."
+_REMEDY: Final = f"Every other failure was diagnosed. {_WANTED}"
+_OPENS_OBJECT: Final = re.compile(r"\s*\[?\s*\{")
+_RAW: Final = re.compile(r'"raw"\s*:')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,14 +108,13 @@ def run(options: argparse.Namespace) -> int:
 def diagnose(options: argparse.Namespace, streams: Streams) -> int:
     """The same with streams that are given."""
     if options.text is not None:
-        _one(options, options.text, streams.result)
-        return 0
+        return _whole(options, options.text, streams)
     if streams.source.isatty():
         streams.complaints.write("Type or paste the failure, then press Ctrl-D in a new line:\n")
         streams.complaints.flush()
     opening = _opening(streams.source)
     if _opens_document(opening):
-        return _documents(options, opening + streams.source.read(_MAX_DOCUMENTS), streams)
+        return _documents(options, opening, streams)
     _pass_over(streams.source, opening)
     lines = chain(io.StringIO(opening), _lines(streams.source))
     head = _head(lines)
@@ -134,24 +134,26 @@ def _opening(stream: TextIO) -> str:
 
 
 def _opens_document(opening: str) -> bool:
-    """Whether it begins an array, or an object that goes on in the next line."""
+    """Whether it begins an array, or an object that goes on in the next line or that another one follows at once."""
     text = opening.strip()
     if not text.startswith("{"):
         return text.startswith("[")
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        return error.pos >= len(text)
+        return text[error.pos : error.pos + 1] in ("", "{")
     except (RecursionError, ValueError):
         return False
     return False
 
 
-def _documents(options: argparse.Namespace, text: str, streams: Streams) -> int:
+def _documents(options: argparse.Namespace, opening: str, streams: Streams) -> int:
     """JSON as `jq` prints it, or an array; or what only looks like that."""
     from mailsettings.core.causes.records import is_record, items_of  # noqa: PLC0415
 
-    items = items_of(text)
+    text = opening + streams.source.read(_MAX_DOCUMENTS)
+    is_cut = len(text) >= len(opening) + _MAX_DOCUMENTS
+    items = [] if is_cut else items_of(text)
     if any(is_record(item) for _, item in items):
         return _many(options, items, streams)
     if items and text.lstrip().startswith("["):
@@ -160,6 +162,10 @@ def _documents(options: argparse.Namespace, text: str, streams: Streams) -> int:
     lines = [*io.StringIO(text)]  # `splitlines` also splits where JSON does not
     if options.json_lines or any(map(is_record, lines)):
         return _many(options, enumerate(chain(lines, _lines(streams.source)), start=1), streams)
+    if not items and _OPENS_OBJECT.match(text) and _RAW.search(text):
+        why = f"JSON over {_MAX_DOCUMENTS} characters is not read as a whole" if is_cut else "this JSON is broken"
+        streams.complaints.write(f"No failure was diagnosed: {why}.\n{_WANTED}\n")
+        return 1
     return _whole(options, text[:_MAX_TEXT], streams)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import urllib.error
@@ -493,7 +494,8 @@ def test_operator_that_does_not_run_is_told(
         asyncio.run(authorize(options, Terminal(said, said, {}), patience))
     assert caught.value.reason == "OperatorSilent"
     assert "it does not seem to run" in said.getvalue().replace("\n", " ")
-    assert f"\n    kubectl get pods -n {NAMESPACE}\n" in said.getvalue()
+    program = f"kubectl --kubeconfig={shlex.quote(str(someone.kubeconfig))}"
+    assert f"\n    {program} get pods -n {NAMESPACE}\n" in said.getvalue()
     assert own_secrets(kube, namespace) == []
 
 

@@ -222,6 +222,8 @@ def test_administrator_bounds_the_recipients_of_inherited_settings(
     if permitted:
         test = wait_ended(kube, namespace, name, "True", "TestPassed")
         assert test["status"]["effective"]["source"] == "System"
+        assert {"stages", "messageID"} <= test["status"].keys()
+        assert not {"server", "dialogue"} & test["status"].keys(), "they are the administrators'"
         assert len(smtp.mails) == 1
     else:
         wait_ended(kube, namespace, name, "False", "RecipientNotAllowed")

@@ -216,6 +216,48 @@ def test_the_login_goes_when_the_tenant_may_not_use_the_system(kube: Kube, names
     kube.wait(lambda: not bundle_secrets(kube, uid_of(kube, system)), "the bundle to go")
 
 
+@pytest.mark.parametrize("held_back", ["suspended", "not accepted"])
+def test_bounds_hold_while_changes_are_held_back(kube: Kube, namespace: str, system: str, held_back: str) -> None:
+    inherit(kube, namespace, system, policy={"rateLimits": "5:1"})
+    before = delivered(kube, namespace)
+    spec = {"suspend": True} if held_back == "suspended" else {"mailFrom": "boss@other.example"}
+    kube.patch(KIND, "mail", namespace, spec={**spec, "policy": {"rateLimits": "7:1"}})
+    if held_back == "suspended":
+        kube.wait_condition("mail", namespace, "Delivered", "True", "Suspended")
+    else:
+        kube.wait_condition("mail", namespace, "Accepted", "False", "SenderNotAllowed")
+    uid = uid_of(kube, system)
+
+    def has(sending: str, rate_limits: str) -> bool:
+        login = told(kube, uid, f"{namespace}.mail")
+        return login is not None and (login.sending, login.rate_limits) == (sending, rate_limits)
+
+    assert has("Allowed", "5:1")
+    policy = {"sending": "Blocked", "rateLimits": "100:60"}
+    kube.patch("ClusterMailServerSettings", system, spec={"tenants": {"policy": policy}})
+    kube.wait(lambda: has("Blocked", "100:60,5:1"), "the new bounds")
+    kube.patch("ClusterMailServerSettings", system, spec={"tenants": {"policy": {"sending": "Allowed"}}})
+    kube.wait(lambda: has("Allowed", "100:60,5:1"), "the bounds to be wider again")
+    assert kube.secret_data("mail-smtp", namespace) == before
+
+
+def test_a_sender_that_is_permitted_no_more_is_blocked(
+    kube: Kube, namespace: str, cluster_settings: Callable[..., str]
+) -> None:
+    tenants = {"delivery": "Relay", "namespaces": [namespace], "allowedFrom": ["*@acme.example"]}
+    system = cluster_settings(tenants=tenants)
+    inherit(kube, namespace, system, mailFrom="shop@acme.example")
+    delivered(kube, namespace)
+    kube.patch("ClusterMailServerSettings", system, spec={"tenants": {"allowedFrom": ["news@acme.example"]}})
+    kube.wait_condition("mail", namespace, "Accepted", "False", "SenderNotAllowed")
+
+    def is_blocked() -> bool:
+        login = told(kube, uid_of(kube, system), f"{namespace}.mail")
+        return login is not None and login.sending == "Blocked"
+
+    kube.wait(is_blocked, "the login to be blocked")
+
+
 def test_policies_of_both_levels_hold_together(
     kube: Kube, namespace: str, cluster_settings: Callable[..., str]
 ) -> None:
@@ -296,6 +338,24 @@ def test_provision_always_gives_logins_and_the_tenants_own_object_takes_over(
     login = told(kube, uid_of(kube, "default"), f"{namespace}.default")
     assert login is not None
     assert verify_password(password, login.passwords)
+
+
+def test_bounds_hold_for_provided_logins_of_suspended_settings(
+    kube: Kube, new_namespace: Callable[..., str], cluster_settings: Callable[..., str]
+) -> None:
+    label = {"relay-test": secrets.token_hex(4)}
+    namespace = new_namespace(label)
+    tenants = {"provision": "Always", "delivery": "Relay", "namespaceSelector": {"matchLabels": label}}
+    cluster_settings("default", tenants=tenants)
+    kube.wait_values("default-smtp", namespace, username=f"{namespace}.default")
+    spec = {"suspend": True, "tenants": {"policy": {"sending": "Blocked"}}}
+    kube.patch("ClusterMailServerSettings", "default", spec=spec)
+
+    def is_blocked() -> bool:
+        login = told(kube, uid_of(kube, "default"), f"{namespace}.default")
+        return login is not None and login.sending == "Blocked"
+
+    kube.wait(is_blocked, "the login to be blocked")
 
 
 def test_own_settings_with_oauth2_deliver_a_password_and_the_relay_gets_access_tokens_only(

@@ -108,6 +108,12 @@ def test_every_other_remedy_has_its_commands_at_its_end(remedy: str) -> None:
             "openssl s_client -starttls smtp -connect HOST:PORT",
             "openssl s_client -starttls smtp -connect smtp.acme.example:587",
         ),
+        (
+            tenant(host="2001:db8::1"),
+            "openssl s_client -starttls smtp -connect HOST:PORT",
+            "openssl s_client -connect '[2001:db8::1]:465'",
+        ),
+        (tenant(host="2001:db8::1"), "nslookup HOST", "nslookup 2001:db8::1"),
         (tenant(), "dig DOMAIN _dmarc.DOMAIN", "dig acme.example _dmarc.acme.example"),
         (tenant(), "Set-CASMailbox -Identity MAILBOX $false", "Set-CASMailbox -Identity box@acme.example $false"),
         (

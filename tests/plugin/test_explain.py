@@ -92,6 +92,18 @@ def test_a_reason_without_a_cause() -> None:
     assert "More: docs/security.md#egress-policy\n" in said("EgressDenied")
 
 
+@pytest.mark.parametrize("reason", Reason)
+def test_who_is_told_to_wait_is_not_told_that_waiting_does_not_help(reason: Reason) -> None:
+    for term in find(reason):
+        told = "\n".join(paragraphs(term))
+        assert "What to do: Wait" not in told or "Waiting does not help." not in told
+
+
+@pytest.mark.parametrize("reason", [Reason.TOO_MANY_TESTS, Reason.MAIL_LIMIT_REACHED])
+def test_a_reason_that_passes_says_that_a_test_is_not_repeated(reason: Reason) -> None:
+    assert "\nA test is not repeated by itself.\n" in said(reason)
+
+
 def test_a_word_with_two_meanings_has_both() -> None:
     assert said("Accepted").count("\nAccepted, a type of condition: ") == 1
     both = json.loads(said("Accepted", "-o", "json"))
@@ -113,6 +125,17 @@ def test_typing_mistakes_get_suggestions(typed: str, meant: str) -> None:
     ended = plugin("explain", typed)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert f"    kubectl mailsettings explain {meant}\n" in ended.stderr
+
+
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_programs_get_a_document_for_a_word_that_there_is_not(output: str) -> None:
+    ended = plugin("explain", "SecretNotFund", "-o", output)
+    assert ended.returncode == 1
+    document = yaml.safe_load(ended.stdout)
+    assert document["reason"] == "NotFound"
+    assert document["message"] == "There is no cause, reason or type of condition 'SecretNotFund'."
+    assert document["suggestions"][0] == "SecretNotFound"
+    assert document["message"] in ended.stderr.replace("\n", " ")
 
 
 def test_nonsense_gets_no_suggestion_but_the_way() -> None:

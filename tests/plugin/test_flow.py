@@ -140,6 +140,7 @@ class Scene:
                 Terminal(self.said, self.said, {}),
                 patience=patience,
                 operator_namespace="mailsettings-system",
+                known={},
             )
             result = await attempt.run()
             await asyncio.gather(*visits)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from mailsettings.api import names
+from mailsettings.api.conditions import EXPLAIN
 from mailsettings.plugin.status.chain import (
     Chain,
     Seen,
@@ -162,6 +163,30 @@ def test_a_failure_that_the_condition_does_not_speak_of_is_not_told() -> None:
     assert (other.failing[1].message, other.failing[1].remedy) == (REFUSED, "")
     pending = own(*GOOD[:2], condition("ProbeSucceeded", "Unknown", "BadCredentials"), FAILING[1], probe=PROBE)
     assert {link.remedy for link in pending.last.links} == {""}
+
+
+WAITS: Final = "The next test waits: the bound is reached; there is room again at 2026-11-22T12:20:00Z."
+
+
+def test_a_test_that_waits_is_told_before_a_failure() -> None:
+    refused = f"{WAITS} {REFUSED} See {FAILURE['docs']} or `{EXPLAIN} BadCredentials`."
+    failing = condition("ProbeSucceeded", "False", "BadCredentials", refused)
+    chain = own(*GOOD[:2], failing, FAILING[1], probe=PROBE)
+    assert chain.failing is not None
+    link = chain.failing[1]
+    assert (link.message, link.remedy, link.docs) == (
+        f"{WAITS} {FAILURE['message']}",
+        FAILURE["remedy"],
+        FAILURE["docs"],
+    )
+
+
+@pytest.mark.parametrize("warning", ["", " Warning: it ends soon."])
+def test_a_test_that_waits_is_told_of_settings_that_work(warning: str) -> None:
+    good = condition("ProbeSucceeded", "True", "ProbePassed", f"{WAITS} The server accepted a test mail.{warning}")
+    chain = own(*GOOD[:2], good, *GOOD[3:])
+    assert chain.state is State.GOOD
+    assert {link.name: link.message for link in chain.last.links if link.message} == {"probe": f"{WAITS}{warning}"}
 
 
 def test_a_token_that_could_not_be_got_says_what_to_do() -> None:

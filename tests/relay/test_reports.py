@@ -55,9 +55,11 @@ class TestCounting:
         assert "no (address) or <(address)>, (address) here" in document
 
     def test_it_is_bounded_and_plain(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(report, "MAX_TENANTS", 2)
         counting = Counting(NOW)
-        for name in ("a", "b", "a", "c"):
+        counting.note(denied(settings="a", text="é\n\0" * 500), NOW)
+        octets = len(report.document(counting.report.tenants["acme.a"])) + len('"acme.a":,')
+        monkeypatch.setattr(report, "MAX_OCTETS", 2 * octets)
+        for name in ("b", "a", "c"):
             counting.note(denied(settings=name, text="é\n\0" * 500), NOW)
         assert set(counting.report.tenants) == {"acme.a", "acme.c"}
         last = counting.report.tenants["acme.a"].last
@@ -66,6 +68,19 @@ class TestCounting:
         assert last.text.isascii()
         assert last.text.isprintable()
         parse_report(counting.report.model_dump_json(by_alias=True))
+
+    def test_however_much_tenants_are_refused_it_stays_small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(report, "MAX_OCTETS", 20_000)
+        counting = Counting(NOW)
+        for number in range(200):
+            name = f"{number:0253}"
+            outcomes = [outcome for outcome in Outcome if outcome is not Outcome.ABANDONED]
+            for outcome in outcomes:
+                long = {"text": '"' * 500, "rule": "r" * report.MAX_WORD, "fault": "f" * report.MAX_WORD}
+                counting.note(message(outcome, settings=name, enhanced="5.7.123", **long), NOW)
+        document = report.document(counting.report)
+        assert 15_000 < len(document) < 20_100
+        assert parse_report(document) == counting.report
 
     @pytest.mark.parametrize(
         "document",
@@ -127,7 +142,7 @@ class Api:
         self.broken = False
 
     async def apply(self, path: str, body: dict[str, Any], *, force: bool) -> dict[str, Any]:
-        assert (path.rpartition("/namespaces/")[2], force) == ("relays/configmaps/report-pod-1", True)
+        assert (path.rpartition("/namespaces/")[2], force) == (f"relays/configmaps/{body['metadata']['name']}", True)
         if self.broken:
             raise ApiError(500, "", "down")
         self.applied.append(body)
@@ -177,12 +192,15 @@ class TestReporter:
         await eventually(lambda: api.applied)
         reporter.message(message())
         reporter.token_refused("uid", checksum("token"))
-        await eventually(lambda: len(api.applied) == 2)
-        assert parse_refused_tokens(api.applied[1]["data"][TOKENS_KEY]) == {"uid": checksum("token")}
-        assert "token" not in api.applied[1]["data"][TOKENS_KEY].replace("tokens", "")
+        await eventually(lambda: len(api.applied) == 3)
+        # In one of its own: that of the counts can be too large, or be refused for another reason.
+        assert [body["metadata"]["name"] for body in api.applied[1:]] == ["report-tokens-pod-1", "report-pod-1"]
+        [(key, text)] = api.applied[1]["data"].items()
+        assert (key, parse_refused_tokens(text)) == (TOKENS_KEY, {"uid": checksum("token")})
+        assert "token" not in text.replace("tokens", "")
         reporter.token_refused("uid", checksum("token"))
         await asyncio.sleep(0.01)
-        assert len(api.applied) == 2
+        assert len(api.applied) == 3
         await self.end(task)
 
 

@@ -2,19 +2,24 @@
 
 import base64
 import ssl
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 import pytest
 import trustme
+from cryptography import x509
 
+from mailsettings.api.conditions import Reason
 from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.api.status import MAX_CHAIN, ProbedServer
 from mailsettings.core.clock import format_time
+from mailsettings.core.diagnosis import Fault, diagnose
 from mailsettings.core.egress import EgressPolicy
-from mailsettings.core.probe import ProbeProgress, ProbeResult, ServerFacts, Stage, freely
+from mailsettings.core.probe import ProbeFailure, ProbeProgress, ProbeRequest, ProbeResult, ServerFacts, Stage, freely
 from mailsettings.core.probing import certificate_warning, probed_server
 from mailsettings.core.server import BearerToken, Proxy
 from mailsettings.edges import smtp
@@ -27,6 +32,7 @@ from tests.support.smtp_server import (
     USERNAME,
     Certificate,
     Peer,
+    another_authority_pem,
     certificate,
     chained_certificate,
     close,
@@ -36,6 +42,8 @@ from tests.support.smtp_server import (
     say,
     say_bytes,
     scripted_server,
+    self_signed_certificate,
+    upgrade,
 )
 
 S = Stage
@@ -104,6 +112,19 @@ async def test_the_stages_end_where_the_probe_failed() -> None:
     assert stages(result)[-1] is result.failure.stage is S.AUTH
 
 
+async def test_what_is_made_of_a_failure_is_no_time_of_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stage has taken longer than the whole."""
+
+    def slowly(fault: Fault, asked: ProbeRequest) -> ProbeFailure:
+        time.sleep(0.1)
+        return diagnose(fault, asked)
+
+    monkeypatch.setattr(smtp, "diagnose", slowly)
+    async with scripted_server({"AUTH": close}) as server:
+        result = await probe(request(server.port))
+    assert sum((each.duration for each in result.stages), timedelta()) <= result.duration
+
+
 @pytest.mark.parametrize("mode", [TlsMode.START_TLS, TlsMode.IMPLICIT])
 async def test_the_servers_certificate_and_cipher_are_kept(mode: TlsMode) -> None:
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=9)
@@ -167,6 +188,42 @@ async def test_without_verification_all_that_was_sent_counts() -> None:
     assert told is not None
     assert told.certificate is not None
     assert told.certificate.expires_at == format_time(SOON)
+
+
+PAST: Final = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+
+
+@pytest.mark.parametrize("mode", [TlsMode.START_TLS, TlsMode.IMPLICIT])
+@pytest.mark.parametrize(
+    ("make", "trusts", "reason"),
+    [
+        (self_signed_certificate, another_authority_pem, Reason.CERTIFICATE_UNTRUSTED),
+        (lambda: chained_certificate(LOOPBACK), another_authority_pem, Reason.CERTIFICATE_UNTRUSTED),
+        (lambda: expired_certificate(LOOPBACK), None, Reason.CERTIFICATE_EXPIRED),
+        (lambda: chained_certificate(LOOPBACK, intermediate_until=PAST), None, Reason.CERTIFICATE_EXPIRED),
+        (lambda: certificate("other.example"), None, Reason.CERTIFICATE_NAME_MISMATCH),
+    ],
+    ids=["self-signed", "unknown authority", "expired", "intermediate expired", "another name"],
+)
+async def test_certificates_that_are_refused_are_told(
+    mode: TlsMode, make: Callable[[], Certificate], trusts: Callable[[], str] | None, reason: Reason
+) -> None:
+    its = make()
+    script = {"EHLO": say("250-mail\n250 STARTTLS"), "STARTTLS": upgrade(its.context)}
+    implicit = its.context if mode is TlsMode.IMPLICIT else None
+    async with scripted_server(script, implicit_tls=implicit) as server:
+        result = await probe(request(server.port, tls_mode=mode, ca_bundle=trusts() if trusts else its.ca_pem))
+    assert result.failure is not None
+    assert result.failure.reason is reason
+    sent = [
+        (each.subject.rfc4514_string(), each.issuer.rfc4514_string(), format_time(each.not_valid_after_utc))
+        for each in x509.load_pem_x509_certificates(its.chain_pem.encode())
+    ]
+    told = probed_server(result.server)
+    assert told is not None
+    assert [(each.subject, each.issuer, each.expires_at) for each in told.chain or ()] == sent
+    assert told.certificate is not None
+    assert told.certificate.expires_at == min(expires_at for _, _, expires_at in sent)
 
 
 async def test_a_chain_without_end_is_cut() -> None:

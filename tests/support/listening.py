@@ -11,6 +11,9 @@ from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
 
+ADMISSION_TURNS: Final = 3
+"""Of the loop, within which a connection that has been accepted has its transport and its protocol."""
+
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """What a server does with one connection. It closes nothing; that the client has left is no error of it."""
 
@@ -70,6 +73,8 @@ async def listening(
         yield listener.sockets[0].getsockname()[1]
     finally:
         listener.close()
+        for _ in range(ADMISSION_TURNS):
+            await asyncio.sleep(0)
         for transport in admitted:
             transport.abort()
         await asyncio.sleep(0)  # asyncio closes the sockets of aborted connections in the loop's next turn

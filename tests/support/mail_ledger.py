@@ -15,13 +15,14 @@ SHARDS: Final = "0123456789abcdef"
 
 
 def counted(kube: Kube, namespace: str, recipient: str) -> tuple[int, int]:
-    """How many mails are counted against a namespace, and how many against a recipient."""
+    """How many mails are counted against a tenant's namespace, and how many against a recipient."""
     key = kube.get("Secret", names.OPERATOR_KEY_NAME, NAMESPACE)
     assert key is not None
     digest = Digester(base64.b64decode(key["data"]["key"]))
     mail = TestMail("", recipient, Origin("", namespace))
     of_namespace, to_recipient = (
-        _counts(kube, account.shard).get(account.name, (0, 0))[1] for account in accounts(mail, digest, Bounds(1, 1))
+        _counts(kube, account.shard).get(account.name, (0, 0))[1]
+        for account in accounts(mail, digest, Bounds(1, 1), operator_namespace=NAMESPACE)
     )
     return of_namespace, to_recipient
 

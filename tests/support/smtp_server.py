@@ -69,7 +69,8 @@ def self_signed_certificate() -> Certificate:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with ca.private_key_pem.tempfile() as key, ca.cert_pem.tempfile() as cert:
         context.load_cert_chain(cert, key)
-    return Certificate(context, ca.cert_pem.bytes().decode())
+    own = ca.cert_pem.bytes().decode()
+    return Certificate(context, own, own)
 
 
 def chained_certificate(
@@ -92,7 +93,8 @@ def chained_certificate(
     whole = trustme.Blob(b"".join(each.bytes() for each in (issued.private_key_pem, *sent)))
     with whole.tempfile() as path:
         context.load_cert_chain(path)
-    return Certificate(context, root.cert_pem.bytes().decode())
+    chain_pem = b"".join(each.bytes() for each in sent).decode()
+    return Certificate(context, root.cert_pem.bytes().decode(), chain_pem)
 
 
 def ended_authority() -> trustme.CA:

@@ -75,6 +75,23 @@ def test_the_command_names_the_variable_and_ends_with_2(
     assert name.removesuffix("_ALLOW") in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("of_namespace", "to_recipient"), [("20", "39"), ("31", ""), ("", "39"), ("1000", "1000")])
+def test_one_namespace_cannot_use_a_recipients_bound_up(
+    of_namespace: str, to_recipient: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAILSETTINGS_TEST_MAILS_PER_HOUR", of_namespace)
+    monkeypatch.setenv("MAILSETTINGS_RECIPIENT_MAILS_PER_HOUR", to_recipient)
+    assert main(["run"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("MAILSETTINGS_RECIPIENT_MAILS_PER_HOUR: ")
+    assert "must be at least twice MAILSETTINGS_TEST_MAILS_PER_HOUR" in said
+
+
+def test_bounds_on_mails_may_be_as_far_apart_as_need_be() -> None:
+    bounds = {"MAILSETTINGS_TEST_MAILS_PER_HOUR": "1000", "MAILSETTINGS_RECIPIENT_MAILS_PER_HOUR": "2000"}
+    assert Config.from_environment(bounds).recipient_mails_per_hour == 2000
+
+
 def test_help_lists_every_variable_and_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["run", "--help"])

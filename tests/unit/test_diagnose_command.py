@@ -11,6 +11,7 @@ import pytest
 
 from mailsettings import __main__ as operator
 from mailsettings import diagnose
+from mailsettings.core.causes import records
 from mailsettings.core.causes.records import MAX_LINE
 from mailsettings.plugin import __main__ as plugin
 
@@ -154,8 +155,19 @@ def answers(text: str) -> list[str]:
         f"{PRETTY}\n{B}",
         f"[{A}]\n[{B}]",
         f"{A},\n{B}",
+        f"{A} {B}",
     ],
-    ids=["array", "blank lines", "a line each", "pretty array", "jq", "jq, then a line", "two arrays", "comma"],
+    ids=[
+        "array",
+        "blank lines",
+        "a line each",
+        "pretty array",
+        "jq",
+        "jq, then a line",
+        "two arrays",
+        "comma",
+        "blank",
+    ],
 )
 @pytest.mark.parametrize("flags", [[], ["--json-lines"]], ids=["found out", "said"])
 def test_other_forms_of_json_lose_nothing(
@@ -215,6 +227,53 @@ def test_array_without_a_failure_is_refused(say: Callable[[str], None], capsys: 
     said = capsys.readouterr()
     assert said.out == ""
     assert "needs a field raw" in said.err
+
+
+@PROGRAM
+@pytest.mark.parametrize("flags", [[], ["-o", "json"]], ids=["text", "json"])
+@pytest.mark.parametrize(
+    "broken",
+    [f"[{A},{B}] hunter2", f"[{A},{B}", f" [ {A} {B}]", f"[\n{PRETTY},\n", f"{PRETTY}\n{PRETTY[:-1]}", f"{A[:-1]}"],
+    ids=["trailing", "no end", "no comma", "pretty array", "jq", "one"],
+)
+def test_broken_json_is_not_taken_for_one_failure(
+    program: Program,
+    broken: str,
+    flags: list[str],
+    say: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say(broken)
+    assert program(["diagnose", *flags]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("No failure was diagnosed: this JSON is broken.")
+    assert "hunter2" not in said.err
+
+
+@pytest.mark.parametrize("text", ["[{0},{0},{0}]", "[{1},{1}]", "{1}\n{1}\n"], ids=["array", "pretty array", "jq"])
+def test_json_that_is_too_big_is_not_taken_for_less(
+    text: str,
+    say: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diagnose, "_MAX_DOCUMENTS", len(PRETTY) + 2)
+    monkeypatch.setattr(records, "MAX_LINE", 40)
+    say(text.replace("{0}", A).replace("{1}", PRETTY))
+    assert operator.main(["diagnose", "-o", "json"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "is not read as a whole" in said.err
+
+
+@PROGRAM
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_text_is_no_failure(program: Program, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program(["diagnose", text]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "There is no failure" in said.err
 
 
 @pytest.mark.parametrize("text", ["[Errno 111] Connection refused", "[SSL: X] a\nb", "[" * 100_000, '{\n"a"', "{ no"])

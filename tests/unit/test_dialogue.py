@@ -138,7 +138,7 @@ ECHOES: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
     ),
     ("in base64 and wrapped", lambda secret: "\n".join(encoded(secret)[at : at + 9] for at in range(0, 2000, 9))),
     ("with blanks lost", lambda secret: secret.replace(" ", "")),
-    ("with an invisible character", lambda secret: f"{secret[:5]}\u200b{secret[5:]}" if len(secret) < 3 else secret),
+    ("with an invisible character", lambda secret: f"{secret[:5]}\u200b{secret[5:]}"),
 )
 
 
@@ -164,6 +164,15 @@ def test_no_echo_of_the_server_is_shown(name: str, echo: Callable[[str], str]) -
         # Nor a long piece of it.
         for at in range(len(secret) - 16):
             assert secret[at : at + 16].casefold() not in found.casefold()
+
+
+@pytest.mark.parametrize("between", ["\t", "\x01", "\u200b", "\t\n\t", "\udc80"])
+def test_what_cannot_be_seen_does_not_hide_a_secret(between: str) -> None:
+    """What is shown in its place would have a person read on."""
+    request = replace(BY_PASSWORD, credentials=Credentials(USER, "hunter22"))
+    assert texts(server(535, f"you said hunter{between}22"), request=request) == [f"S: 535 {MARK}"]
+    (line,) = texts(server(535, f"you said{between}something"), request=request)[:1]
+    assert "you said" in line
 
 
 def test_the_proxys_login_is_not_shown() -> None:

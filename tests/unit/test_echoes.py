@@ -146,8 +146,23 @@ def test_news_of_what_is_gone_since_is_not_delivered() -> None:
     assert world.triggers._store.settings(TENANT) is None
 
 
-def secret(version: int) -> DeliveredSecret:
-    return secret_record({**metadata(version), "namespace": "shop", "name": "smtp"})
+def test_news_of_what_replaced_an_object_is_delivered_though_the_end_of_the_first_is_told_twice() -> None:
+    world = World()
+    first, second = (document(CLUSTER, version) for version in (8, 10))
+    second["metadata"]["uid"] = "b"
+    world.triggers.settings_changed(settings_record(Kind.CLUSTER, first))
+    with world.echoes.writing(CLUSTER):
+        world.triggers.settings_changed(settings_record(Kind.CLUSTER, first))
+        world.triggers.deleted(Kind.CLUSTER, first)
+        world.triggers.settings_changed(settings_record(Kind.CLUSTER, second))
+        world.triggers.deleted(Kind.CLUSTER, first)
+    record = world.triggers._store.settings(CLUSTER)
+    assert record is not None
+    assert record.uid == "b"
+
+
+def secret(version: int, uid: str = "a") -> DeliveredSecret:
+    return secret_record({**metadata(version, uid), "namespace": "shop", "name": "smtp"})
 
 
 def test_news_of_a_secret_waits_for_the_write_too() -> None:
@@ -172,3 +187,19 @@ def test_news_of_a_secret_waits_for_the_write_too() -> None:
         world.triggers.secrets_seen(Changed(secret(14)))
         world.triggers.secrets_seen(Deleted(secret(14)))
     assert store.secret("shop", "smtp") is None
+
+
+def test_a_secret_that_goes_before_the_answer_to_its_write_is_gone_and_another_in_its_place_is_not() -> None:
+    world = World()
+    store = world.triggers._store
+    replaced = Changed(secret(12, "b"))
+    for news, left in (([], None), ([replaced], replaced.item)):
+        world.triggers.secrets_seen(Changed(secret(9)))
+        with world.echoes.writing(("shop", "smtp")):
+            world.triggers.secrets_seen(Changed(secret(10)))
+            world.triggers.secrets_seen(Deleted(secret(11)))
+            for event in news:
+                world.triggers.secrets_seen(event)
+            world.echoes.wrote(metadata(10))
+            store.put_secret(secret(10))
+        assert store.secret("shop", "smtp") == left

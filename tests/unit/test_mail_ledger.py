@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import aiohttp
@@ -171,11 +172,52 @@ async def test_ledger_that_cannot_be_read_is_not_begun_anew(
     assert api.asked[asked:] == ["get", "get"]
 
 
+def moved(api: FaultyApi, seconds: int) -> None:
+    """Has all windows begin so much later."""
+    for secret in api.kept.values():
+        counts = json.loads(base64.b64decode(secret["data"][DATA_KEY]))
+        moved = {name: (since_s + seconds, sent) for name, (since_s, sent) in counts.items()}
+        secret["data"] = {DATA_KEY: base64.b64encode(json.dumps(moved).encode()).decode()}
+
+
+@pytest.mark.parametrize("looks", [True, False], ids=["looked at", "counted"])
+async def test_full_window_that_a_fast_clock_wrote_ends_an_hour_after_it_is_seen(looks: bool) -> None:
+    api, bounds = FaultyApi(), Bounds(of_namespace=9, to_recipient=1)
+    await ledger(api, bounds).count(MAIL)
+    moved(api, 30 * 86400)
+    counting = ledger(api, bounds)
+    for _ in range(2):
+        hold = await (counting.look(MAIL) if looks else counting.count(MAIL))
+        assert hold is not None
+        assert hold.why.startswith("this recipient's")
+    moved(api, -3600)
+    assert await counting.look(MAIL) is None
+
+
+async def test_a_window_that_is_right_is_not_written_where_there_is_no_room() -> None:
+    api, bounds = FaultyApi(), Bounds(of_namespace=1, to_recipient=9)
+    await ledger(api, bounds).count(MAIL)
+    asked = len(api.asked)
+    assert await ledger(api, bounds).look(MAIL) is not None
+    assert await ledger(api, bounds).count(MAIL) is not None
+    assert api.asked[asked:] == ["get", "get"]
+
+
 async def test_looking_counts_nothing() -> None:
     api = FaultyApi()
     for _ in range(5):
         assert await ledger(api).look(MAIL) is None
     assert set(api.asked) == {"get"}
+
+
+@pytest.mark.parametrize("namespace", ["", "mailsettings-system"])
+async def test_tenants_cannot_have_the_administrators_mails_wait(namespace: str) -> None:
+    counting = ledger(FaultyApi(), Bounds(of_namespace=2, to_recipient=1))
+    assert await counting.count(MAIL) is None
+    assert await counting.count(MAIL) is not None
+    own = replace(MAIL, origin=replace(MAIL.origin, namespace=namespace))
+    assert [await counting.count(own), await counting.count(own)] == [None, None]
+    assert await counting.look(own) is not None
 
 
 @pytest.mark.parametrize("bounds", [Bounds(1, 9), Bounds(9, 1)], ids=["namespace", "recipient"])

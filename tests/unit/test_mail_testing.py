@@ -184,6 +184,8 @@ def test_end_is_reported_within_the_bounds_of_the_schema() -> None:
     assert status["messageID"] == "<1@acme.example>"
     assert len(status["dialogue"]) == MAX_DIALOGUE_LINES
     assert {len(line) for line in status["dialogue"]} == {MAX_LINE}
+    kept = reported(before, result, inherited=True).document()
+    assert kept == {name: value for name, value in status.items() if name not in ("server", "dialogue")}
     said = "No. Do. See docs/a.md#b or `kubectl mailsettings explain BadCredentials`."
     assert verdict(ProbeMode.SEND, result, now=NOW) == failed(Reason.BAD_CREDENTIALS, said, remedy="Do.")
 

@@ -1,19 +1,23 @@
 """What the operator remembers of MailServerTests: whose turn it is."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from types import SimpleNamespace
+from typing import Any, Final, cast
 
 import pytest
 
 from mailsettings.controller.echoes import Echoes
 from mailsettings.controller.keys import Key, mail_test_key
 from mailsettings.controller.mail_tests import MailTests, mail_test_record
+from mailsettings.controller.reconcile.mailservertest import reconcile_mail_test
+from mailsettings.controller.reconcile.services import Services
 from mailsettings.controller.store import Store
 from mailsettings.controller.triggers import Triggers, Wake
 from mailsettings.core.clock import format_time
 from mailsettings.core.mail_testing import Turn
 from mailsettings.core.probe import ProbeRequest
 from mailsettings.core.probing import ProbeSubject
+from mailsettings.core.tenancy import Namespace
 from tests.support.smtp_probe import request
 from tests.unit.builders import LIMITS
 
@@ -152,3 +156,26 @@ def test_news_of_a_test_wakes_it_and_echoes_do_not() -> None:
     triggers.deleted(key("a").kind, again)
     assert tests.get(key("a")) is None
     assert awake == [key("a")] * 3
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_a_test_that_goes_before_the_answer_to_its_write_is_not_brought_back(
+    *, is_replaced: bool, tests: MailTests
+) -> None:
+    put(tests, body("a", startTime=format_time(NOW)), body("b", startTime=format_time(NOW)), body("c"))
+    another = body("c")
+    another["metadata"]["uid"] = "another"
+
+    async def apply(_path: str, written: dict[str, Any], *, force: bool) -> dict[str, Any]:
+        assert force
+        tests.drop(key("c"))
+        if is_replaced:
+            put(tests, another)
+        return body("c", **written["status"])
+
+    store = Store()
+    store.namespaces["shop"] = Namespace("shop", {}, terminating=False, uid="n", version=1)
+    services = SimpleNamespace(mail_tests=tests, store=store, echoes=Echoes(), api=SimpleNamespace(apply=apply))
+    await reconcile_mail_test(cast("Services", services), key("c"))
+
+    assert tests.get(key("c")) == (mail_test_record(another) if is_replaced else None)

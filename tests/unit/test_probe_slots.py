@@ -100,3 +100,15 @@ async def test_a_mail_counts_and_waits_for_the_budget() -> None:
     result, held = await probed(slots, replace(REQUEST, mode=ProbeMode.SEND), wait_s=0.02)
     assert (held, slots.freed) == ([], 2)
     assert result.failure is not None
+
+
+async def test_a_slot_is_freed_when_the_probe_is_cancelled_while_it_waits_for_the_budget() -> None:
+    slots = Slots(1, Budget(1, spent=1, now_s=asyncio.get_running_loop().time()))
+    probing = asyncio.create_task(probed(slots, replace(REQUEST, mode=ProbeMode.SEND)))
+    async with asyncio.timeout(20):
+        while slots.asked == 0:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+    probing.cancel()
+    await asyncio.wait([probing])
+    assert probing.cancelled()
+    assert slots.freed == 1

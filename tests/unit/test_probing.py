@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mailsettings.api.conditions import Reason
+from mailsettings.api.conditions import Reason, waiting_in
 from mailsettings.api.status import ProbeStatus
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.digest import Digester
@@ -290,11 +290,11 @@ def test_a_forged_date_is_not_believed() -> None:
 HOLD = Hold("this namespace's bound is reached", NOW + timedelta(minutes=20))
 
 
-def test_a_probe_that_sent_no_mail_for_the_bound_tells_nothing_of_the_settings() -> None:
+def test_a_probe_that_could_send_no_mail_tells_nothing_of_the_settings() -> None:
     tested = subject(probe={"mode": "Send", "recipient": "ops@acme.example"})
     assert is_held_back(replace(finished(tested), result=ProbeResult(timedelta(), BAD, hold=HOLD)))
     uncounted = replace(HOLD, until=None)
-    assert not is_held_back(replace(finished(tested), result=ProbeResult(timedelta(), BAD, hold=uncounted)))
+    assert is_held_back(replace(finished(tested), result=ProbeResult(timedelta(), BAD, hold=uncounted)))
     assert not is_held_back(finished(tested, BAD))
 
 
@@ -305,10 +305,12 @@ def test_what_waits_for_the_bound_says_so_and_until_when() -> None:
     assert (never.status, never.reason, never.message) == (None, Reason.MAIL_LIMIT_REACHED, waits)
     good = held_back(found(tested, passed_status(tested)), HOLD)
     assert (good.status, good.reason) == (True, Reason.PROBE_PASSED)
-    assert good.message == f"The server was reached and accepted the login. {waits}"
+    assert good.message == f"{waits} The server was reached and accepted the login."
     bad = held_back(found(tested, record(finished(tested, BAD), None)), HOLD)
     assert (bad.status, bad.reason) == (False, Reason.BAD_CREDENTIALS)
-    assert bad.message.endswith(waits)
+    assert bad.message == f"{waits} {BAD.explained}", "the plugin looks for links and commands at its end"
+    assert [waiting_in(each.message) for each in (never, good, bad)] == [waits] * 3
+    assert waiting_in(BAD.explained) == ""
 
 
 def test_whose_account_a_mail_is_on_is_no_part_of_what_is_tested() -> None:

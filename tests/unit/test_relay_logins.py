@@ -10,14 +10,15 @@ from typing import Any, cast
 import pytest
 
 from mailsettings.api.providers import TlsMode
+from mailsettings.api.sending import TenantPolicy
 from mailsettings.controller.keys import RELAY_SWEEP, Key, bundle_key, tenant_key
 from mailsettings.controller.relay import Relay
 from mailsettings.core.relay.bundle import Bundle, BundleServer, BundleTenant, parse_bundle
 from mailsettings.core.relay.passwords import hash_password
-from mailsettings.core.relaying import Passwords
+from mailsettings.core.relaying import Asked, Passwords
 from mailsettings.core.server import Source
 from mailsettings.edges import relay_bundles
-from mailsettings.edges.kubernetes import ApiError
+from mailsettings.edges.kubernetes import ApiError, KubernetesApi
 from mailsettings.edges.relay_bundles import BundleStore, KeptBundle, RelayLogin, bundle_name, shard
 
 OWNER = {"apiVersion": "v1", "kind": "Namespace", "name": "acme", "uid": "n1"}
@@ -196,6 +197,45 @@ def test_what_does_not_fit_is_left_out_and_says_so(fixture: Fixture, monkeypatch
     assert fixture.relay.is_told(login("e"))
 
 
+def test_logins_that_were_told_are_not_pushed_out(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixture.relay.set_upstream(bundle(), OWNER, divided=False)
+    for name in ("y", "z"):
+        fixture.relay.put(login(name), tenant_key(name, "mail"))
+    fixture.write()
+    [body] = fixture.store.secrets.values()
+    octets = sum(len(base64.b64decode(value)) for value in body["data"].values())
+    monkeypatch.setattr(relay_bundles, "MAX_BYTES", octets + 100)
+    fixture.relay.put(login("a"), tenant_key("a", "mail"))
+    fixture.write()
+    assert [bool(fixture.relay.problem(f"{name}.mail")) for name in ("a", "y", "z")] == [True, False, False]
+    assert fixture.relay.is_told(login("z"))
+
+
+def test_a_namespace_has_a_part_and_no_more(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_bundles, "MAX_NAMESPACE_BYTES", 1500)
+    fixture.relay.set_upstream(bundle(), OWNER, divided=False)
+    greedy = [
+        replace(each, tenant=each.tenant.model_copy(update={"username": f"a.m{number}"}))
+        for number, each in enumerate([login("a")] * 20)
+    ]
+    for each in [*greedy, login("z")]:
+        fixture.relay.put(each, tenant_key(each.tenant.namespace, each.tenant.username))
+    fixture.write()
+    left_out = [each for each in greedy if fixture.relay.problem(each.tenant.username)]
+    assert 15 <= len(left_out) < 20
+    assert fixture.relay.problem("z.mail") == ""
+
+
+def test_what_is_written_fits_into_a_secret(fixture: Fixture) -> None:
+    fixture.relay.set_upstream(bundle(), OWNER, divided=False)
+    asked = Asked(policy=TenantPolicy.model_validate({"recipientDomains": [f"d{n}.example" for n in range(64)]}))
+    for number in range(2000):
+        fixture.relay.put(replace(login(f"ns-{number}"), asked=asked), tenant_key(f"ns-{number}", "mail"))
+    fixture.write()
+    [body] = fixture.store.secrets.values()
+    assert 800_000 < sum(map(len, body["data"].values())) < 1_000_000
+
+
 def test_a_secret_that_somebody_else_wrote_is_written_again(fixture: Fixture) -> None:
     fixture.relay.set_upstream(bundle(), OWNER, divided=False)
     fixture.relay.put(login("acme"), tenant_key("acme", "mail"))
@@ -230,3 +270,24 @@ def test_everybody_is_told_when_the_relay_comes_or_goes(fixture: Fixture) -> Non
     assert len(fixture.now) == 2
     fixture.relay.sweep_soon()
     assert RELAY_SWEEP in fixture.later
+
+
+def test_what_was_asked_for_is_known_after_a_restart() -> None:
+    asked = Asked(mail_from="shop@acme.example", policy=TenantPolicy.model_validate({"rateLimits": "5:1"}))
+    before = [replace(login("acme"), asked=asked), login("older")]
+    whole = bundle().model_copy(update={"tenants": tuple(each.entry for each in before)})
+    document = relay_bundles.manifest("ns", "b1", whole, before, OWNER)
+    document["metadata"]["uid"] = "x"
+
+    class Api:
+        async def list_objects(self, _path: str) -> list[Any]:
+            return [document]
+
+    store = relay_bundles.BundleStore(cast("KubernetesApi", Api()), "ns", logging.getLogger("test"))
+    [kept] = asyncio.run(store.load())
+    assert kept.logins == before
+    assert kept.logins[0].asked is not None
+    assert kept.logins[0].asked.model_dump(exclude_none=True) == {
+        "mail_from": "shop@acme.example",
+        "policy": {"rate_limits": "5:1"},
+    }

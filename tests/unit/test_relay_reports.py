@@ -146,8 +146,8 @@ class TestStatus:
 
 
 class TestRefusedTokens:
-    def refused(self, asked: Asked, token: str) -> bool:
-        return asked.reports.is_refused(cast("SettingsRecord", Record(SYSTEM, "system")), token)
+    def refused(self, asked: Asked, token: str, serial: str = "1") -> bool:
+        return asked.reports.is_refused(cast("SettingsRecord", Record(SYSTEM, "system")), token, serial)
 
     async def test_the_present_token_is_renewed_and_no_other(self, asked: Asked) -> None:
         asked.seen(0, system=checksum("before"))
@@ -160,6 +160,7 @@ class TestRefusedTokens:
 
     async def test_not_again_and_again(self, asked: Asked, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
         asked.seen(0, system=checksum("first"))
+        assert self.refused(asked, "first")
         known.token = "second"
         asked.now.clear()
         asked.later.clear()
@@ -171,6 +172,16 @@ class TestRefusedTokens:
         await asyncio.sleep(0)
         asked.seen(0, system=checksum("second"))
         assert asked.now == [SYSTEM]
+
+    async def test_a_provider_that_gives_the_same_token_again_is_not_asked_on_and_on(self, asked: Asked) -> None:
+        asked.seen(0, system=checksum("first"))
+        assert self.refused(asked, "first", "1")
+        asked.now.clear()
+        asked.later.clear()
+        asked.seen(0, system=checksum("first"))
+        assert not self.refused(asked, "first", "2")
+        assert asked.now == []
+        assert all(key == SYSTEM and 0 < after_s <= RENEWAL_PAUSE_S for key, after_s in asked.later)
 
     async def test_other_settings_are_left_alone(self, asked: Asked) -> None:
         asked.seen(0, unknown=checksum("first"), tenant=checksum("first"))

@@ -13,6 +13,7 @@ from mailsettings.api.output import OutputTemplate
 from mailsettings.api.providers import TlsMode
 from mailsettings.api.sending import SendingPolicy, TenantPolicy
 from mailsettings.api.template import Preset
+from mailsettings.api.tenants import Tenants
 from mailsettings.core.credentials import TokenFacts
 from mailsettings.core.delivery import Owner, desired_secret, secret_data
 from mailsettings.core.digest import Digester
@@ -21,9 +22,11 @@ from mailsettings.core.relay.bundle import parse_bundle
 from mailsettings.core.relay.passwords import hash_password, new_password, verify_password
 from mailsettings.core.relaying import (
     OVERLAP,
+    Asked,
     Passwords,
     RelayAddress,
     as_delivered,
+    bounded,
     bundle_tenant,
     next_passwords,
     upstream_bundle,
@@ -39,7 +42,7 @@ ADDRESS: Final = RelayAddress("mailsettings-relay.mailsettings-relay.svc", 587, 
 
 def tenant(bounds: dict[str, Any] | None, own: dict[str, Any] | None) -> Any:
     return bundle_tenant(
-        effective(),
+        effective().mail_from,
         SendingPolicy.model_validate(bounds) if bounds is not None else None,
         TenantPolicy.model_validate(own) if own is not None else None,
         namespace="acme",
@@ -110,6 +113,38 @@ def test_own_sender_is_permitted_beside_the_patterns() -> None:
     assert policy.permits_sender("no-reply@acme.example")
     assert policy.permits_sender("news@acme.example")
     assert not tenant(None, None).policy.permits_sender("news@acme.example")
+
+
+class TestBounded:
+    """Of a login that stays as it was delivered."""
+
+    def now(self, tenants: dict[str, Any], **asked: Any) -> Any:
+        wanted = Asked.model_validate(asked)
+        told = bundle_tenant(
+            wanted.mail_from or effective().mail_from, None, wanted.policy, namespace="acme", settings_name="mail"
+        )
+        return bounded(
+            told, wanted, Tenants.model_validate({"delivery": "Relay", **tenants}), system_from=effective().mail_from
+        )
+
+    def test_what_is_permitted_now_and_what_was_asked_for_hold_together(self) -> None:
+        own = {"recipientDomains": ["acme.example", "b.test"], "rateLimits": "5:1"}
+        found = self.now({"policy": {"recipientDomains": ["*.test"], "rateLimits": "1:1"}}, policy=own)
+        assert (found.recipient_domains, found.rate_limits, found.sending) == (("b.test",), "1:1,5:1", "Allowed")
+        assert self.now({"policy": {"sending": "Blocked"}}).sending == "Blocked"
+
+    @pytest.mark.parametrize(
+        ("asked", "sending"),
+        [
+            ({}, "Allowed"),
+            ({"mail_from": "shop@acme.example"}, "Allowed"),
+            ({"mail_from": "shop@other.example"}, "Blocked"),
+            ({"policy": {"allowedFrom": ["*@acme.example"]}}, "Allowed"),
+            ({"policy": {"allowedFrom": ["*@acme.example", "*@other.example"]}}, "Blocked"),
+        ],
+    )
+    def test_a_sender_that_is_permitted_no_more_blocks_it(self, asked: dict[str, Any], sending: str) -> None:
+        assert self.now({"allowedFrom": ["*@acme.example"]}, **asked).sending == sending
 
 
 _PIECE: Final = st.text("ab*", max_size=4)

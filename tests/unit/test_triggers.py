@@ -1,7 +1,10 @@
 """What the watches tell, when it comes late or when the operator has been faster itself."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from mailsettings.api import names
 from mailsettings.controller.echoes import Echoes
@@ -10,6 +13,7 @@ from mailsettings.controller.mail_tests import MailTests
 from mailsettings.controller.store import Store, secret_record, settings_record
 from mailsettings.controller.triggers import Triggers, Wake
 from mailsettings.core.credentials import ObjectRef
+from mailsettings.core.tenancy import Namespace
 from mailsettings.edges.metadata_watch import Changed, Deleted, Listed
 from tests.unit.builders import LIMITS
 
@@ -24,6 +28,8 @@ class World:
 
     store: Store = field(default_factory=Store)
     woken: list[Key] = field(default_factory=list)
+    together: list[Key] = field(default_factory=list)
+    """Those of the woken that came with others."""
     later: list[Key] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -31,9 +37,14 @@ class World:
             self.store,
             MailTests(LIMITS),
             Echoes(),
-            Wake(self.woken.append, self.woken.extend, lambda key, _: self.later.append(key)),
+            Wake(self.woken.append, self._wake_together, lambda key, _: self.later.append(key)),
             operator_namespace="mailsettings-system",
         )
+
+    def _wake_together(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.woken.append(key)
+            self.together.append(key)
 
 
 def secret(name: str = "mail-smtp", *, uid: str = "s1", owner: str | None = "u1") -> dict[str, Any]:
@@ -133,3 +144,27 @@ def test_settings_that_were_replaced_unwatched_are_those_of_the_new_listing() ->
     known = world.store.settings(MAIL)
     assert known is not None
     assert known.uid == "u2"
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap", "relisted", "Namespace"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_many_that_one_change_concerns_let_others_pass_and_one_does_not(kind: str, count: int) -> None:
+    world = World()
+    keys = [tenant_key(NAMESPACE, f"user-{number}") for number in range(count)]
+    for key in keys:
+        world.triggers.settings_changed(settings_record(Kind.TENANT, settings(key.name, uid=key.name)))
+        world.store.set_uses(key, NAMESPACE, [ObjectRef("Secret", "shared"), ObjectRef("ConfigMap", "shared")])
+    world.woken.clear()
+
+    match kind:
+        case "Secret":
+            world.triggers.secrets_seen(Changed(secret_record(secret("shared", owner=None))))
+        case "ConfigMap":
+            world.triggers.config_maps_seen(Changed({"namespace": NAMESPACE, "name": "shared"}))
+        case "relisted":
+            world.triggers.config_maps_seen(Listed([]))
+        case _:
+            world.triggers.namespaces_seen(Changed(Namespace(NAMESPACE, {})))
+
+    assert {*world.woken} - {namespace_key(NAMESPACE)} == {*keys}
+    assert {*world.together} == ({*keys} if count > 1 else set())

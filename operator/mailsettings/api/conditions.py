@@ -3,6 +3,7 @@
 Reasons are stable API: people and tools match on them. A message explains one case; a reason never changes its meaning.
 """
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -394,6 +395,24 @@ class Reason(StrEnum):
 
 EXPLAIN: Final = "kubectl mailsettings explain"
 """The command that tells of a reason, whether or not the documentation is published anywhere."""
+
+
+def waiting(why: str) -> str:
+    """How a condition's message begins while the next test waits, whatever it says of the last one.
+
+    Args:
+        why: Without a full stop, and without one before a blank.
+    """
+    return f"The next test waits: {why}."
+
+
+_WAITING: Final = re.compile(r"The next test waits: .*?\.(?=\s|$)")
+
+
+def waiting_in(message: str) -> str:
+    """What a condition's message says of the next test that waits; empty: nothing."""
+    found = _WAITING.match(message)
+    return found[0] if found else ""
 
 
 def explained(happened: str, remedy: str | None, docs: str | None, reason: str) -> str:

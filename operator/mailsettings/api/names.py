@@ -115,6 +115,7 @@ LABEL_REPORT: Final = f"{GROUP}/relay-report"
 """On a ConfigMap in the relay's namespace: `"true"` where it is what a replica reports."""
 
 REPORT_PREFIX: Final = "report-"
+REFUSED_TOKENS_PREFIX: Final = "report-tokens-"
 
 RELAY_TLS_NAME: Final = "mailsettings-relay-tls"
 """The Secret, in the relay's namespace, with the relay's certificate."""

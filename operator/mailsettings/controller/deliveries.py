@@ -169,7 +169,9 @@ class Deliveries:
         """
         self._logger.info("removing the Secret %s/%s", secret.namespace, secret.name)
         await self._api.delete(core_path("secrets", secret.namespace, secret.name), uid=secret.uid)
-        self._store.drop_secret(secret.namespace, secret.name)
+        known = self._store.secret(secret.namespace, secret.name)
+        if known is not None and known.uid == secret.uid:  # else it has been made anew
+            self._store.drop_secret(secret.namespace, secret.name)
 
     def _may_write(self, existing: DeliveredSecret, owner: Owner) -> bool:
         """Whether a Secret is this owner's, or was that of one that gives way.

@@ -15,7 +15,8 @@ class Echoes:
 
     def __init__(self) -> None:
         self._written: dict[str, int] = {}
-        self._held: dict[Hashable, Callable[[], None] | None] = {}
+        self._held: dict[Hashable, dict[str, Callable[[], None]]] = {}
+        """Of what is being written: by uid, the news to deliver afterwards. Another object may replace it meanwhile."""
 
     @contextmanager
     def writing(self, what: Hashable) -> Iterator[None]:
@@ -24,19 +25,22 @@ class Echoes:
         Args:
             what: The object, as `holds` is told it. Nobody else writes it meanwhile.
         """
-        self._held[what] = None
+        self._held[what] = {}
         try:
             yield
         finally:
-            deliver = self._held.pop(what)
-            if deliver is not None:
+            for deliver in self._held.pop(what).values():
                 deliver()
 
-    def holds(self, what: Hashable, deliver: Callable[[], None]) -> bool:
-        """Whether news of an object has to wait for the end of a write; then the latest is delivered."""
-        if what not in self._held:
+    def holds(self, what: Hashable, uid: str, deliver: Callable[[], None]) -> bool:
+        """Whether news of an object has to wait for the end of a write; then the latest of each uid is delivered.
+
+        Those of several uids are delivered in the order in which the uids came.
+        """
+        held = self._held.get(what)
+        if held is None:
             return False
-        self._held[what] = deliver
+        held[uid] = deliver
         return True
 
     def wrote(self, metadata: Mapping[str, Any]) -> None:
@@ -44,10 +48,9 @@ class Echoes:
         self._written[metadata["uid"]] = int(metadata["resourceVersion"])
 
     def forget(self, what: Hashable, uid: str) -> None:
-        """Expects no echo any more: the object is gone."""
+        """Expects no echo any more: the object is gone. What may have replaced it is still news."""
         self._written.pop(uid, None)
-        if what in self._held:
-            self._held[what] = None
+        self._held.get(what, {}).pop(uid, None)
 
     def is_outdated(self, uid: str, version: int) -> bool:
         """Whether what a watch delivers is older than what was written.

@@ -48,19 +48,18 @@ async def with_slot(
     time = asyncio.get_running_loop().time
     began_s, slot = time(), None
     try:
-        async with asyncio.timeout(wait_s):
-            slot = await _taken(slots, credential, limits)
-            if request.mode is ProbeMode.SEND:
-                await asyncio.sleep(slot.budget.pause_s(time()))
-                slot.budget.begin(time())
-    except TimeoutError:
-        if slot is not None:
-            slot.free()
-        return ProbeResult(timedelta(seconds=time() - began_s), _REFUSED)
-    try:
+        try:
+            async with asyncio.timeout(wait_s):
+                slot = await _taken(slots, credential, limits)
+                if request.mode is ProbeMode.SEND:
+                    await asyncio.sleep(slot.budget.pause_s(time()))
+                    slot.budget.begin(time())
+        except TimeoutError:
+            return ProbeResult(timedelta(seconds=time() - began_s), _REFUSED)
         return await probe()
     finally:
-        slot.free()
+        if slot is not None:
+            slot.free()
 
 
 async def _taken(slots: LeasedSlots, credential: str, limits: MailboxLimits) -> HeldSlot:

@@ -27,7 +27,10 @@ from mailsettings.edges.relay_bundles import (
     shard,
 )
 
-FULL: Final = "the relay's bundle for this mail server is full; use several cluster objects, or fewer tenants"
+FULL: Final = (
+    "the relay's bundle for this mail server is full, or the namespace's part of it; use several cluster objects, or "
+    "fewer settings"
+)
 
 
 @dataclass(slots=True)
@@ -276,22 +279,24 @@ class Relay:
             self._wake(logins)
 
     async def _write_part(self, upstream: _Upstream, name: str, logins: list[RelayLogin]) -> None:
-        bundle, left_out = fitting(upstream.bundle, logins)
-        kept = logins[: len(logins) - len(left_out)]
+        kept, bundle = fitting(upstream.bundle, logins, self._told)
         body = manifest(self.bundles.namespace, name, bundle, kept, upstream.owner)
         digest = checksum(body)
         if self._written.get(name, ("", ""))[0] != digest:
             self._written[name] = (digest, await self.bundles.write(body))
-        for login in left_out:
-            if login.tenant.username not in self._left_out:
-                self._left_out.add(login.tenant.username)
+        told = {login.tenant.username for login in kept}
+        for login in logins:
+            username = login.tenant.username
+            if username not in told and username not in self._left_out:
+                self._left_out.add(username)
+                self._told.pop(username, None)
                 self._wake([login])
         for login in kept:
             username = login.tenant.username
             self._left_out.discard(username)
-            told = self._told.get(username)
+            before = self._told.get(username)
             self._told[username] = login.passwords.hashes
-            if told != login.passwords.hashes or username in self._pending:
+            if before != login.passwords.hashes or username in self._pending:
                 self._wake([login])
 
     async def _remove_others(self, credential: str, parts: dict[str, list[RelayLogin]]) -> None:

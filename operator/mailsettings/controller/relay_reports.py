@@ -33,8 +33,8 @@ class RelayReports:
     _reports: Reports = field(default_factory=lambda: Reports({}, {}))
     _written_s: dict[str, float] = field(default_factory=dict)
     """By uid: when `status.relay` was last changed."""
-    _renewed: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """By uid: the digest of the token whose renewal the relay asked for last, and when."""
+    _renewed: dict[str, tuple[tuple[str, str], float]] = field(default_factory=dict)
+    """By uid: the digest and the serial of the token whose renewal the relay asked for last, and when."""
 
     def seen(self, reports: Reports) -> None:
         """Has those objects reconciled that something new is reported of."""
@@ -53,8 +53,15 @@ class RelayReports:
             record = self.store.settings_by_uid(credential)
             known = self.relay.upstream(credential)
             token = known.login.access_token if known is not None and known.login is not None else None
-            if record is not None and token is not None and self.is_refused(record, token):
-                self.enqueue(record.key)
+            if record is not None and token is not None and self._is_reported(credential, checksum(token)):
+                self._reconcile_refused(record)
+
+    def _reconcile_refused(self, record: SettingsRecord) -> None:
+        pause_s = self._renewal_pause_s(record.uid)
+        if pause_s > 0:
+            self.enqueue_after(record.key, pause_s)
+        else:
+            self.enqueue(record.key)
 
     def status(self, record: SettingsRecord, before: RelayStatus | None) -> RelayStatus | None:
         """What `status.relay` is to say; None: the relay does not send with the settings.
@@ -100,18 +107,33 @@ class RelayReports:
         written_s = self._written_s.get(uid)
         return 0.0 if written_s is None else written_s + STATUS_PAUSE_S - asyncio.get_running_loop().time()
 
-    def is_refused(self, record: SettingsRecord, token: str) -> bool:
-        """Whether the relay was refused this access token and another one may be got for that now."""
-        digest, now_s = checksum(token), asyncio.get_running_loop().time()
-        if not any(tokens.get(record.uid) == digest for tokens in self._reports.refused_tokens.values()):
+    def is_refused(self, record: SettingsRecord, token: str, serial: str) -> bool:
+        """Whether the relay was refused this access token and another one may be got for that now.
+
+        Args:
+            record: The settings.
+            token: The access token that is held.
+            serial: Of its renewal: a provider may give the same token again, and is not asked on and on for that.
+        """
+        renewal = (checksum(token), serial)
+        if not self._is_reported(record.uid, renewal[0]):
             return False
         before = self._renewed.get(record.uid)
-        if before is not None and before[0] != digest and now_s - before[1] < RENEWAL_PAUSE_S:
-            self.enqueue_after(record.key, before[1] + RENEWAL_PAUSE_S - now_s)
+        if before is not None and before[0] == renewal:
+            return True
+        pause_s = self._renewal_pause_s(record.uid)
+        if pause_s > 0:
+            self.enqueue_after(record.key, pause_s)
             return False
-        if before is None or before[0] != digest:
-            self._renewed[record.uid] = (digest, now_s)
+        self._renewed[record.uid] = (renewal, asyncio.get_running_loop().time())
         return True
+
+    def _is_reported(self, uid: str, digest: str) -> bool:
+        return any(tokens.get(uid) == digest for tokens in self._reports.refused_tokens.values())
+
+    def _renewal_pause_s(self, uid: str) -> float:
+        before = self._renewed.get(uid)
+        return 0.0 if before is None else before[1] + RENEWAL_PAUSE_S - asyncio.get_running_loop().time()
 
 
 def _changed(before: Reports, after: Reports) -> set[str]:

@@ -3,7 +3,7 @@
 An echo of the operator's own writing changes nothing in the store and wakes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -79,7 +79,7 @@ class Triggers:
 
     def settings_changed(self, record: SettingsRecord) -> None:
         """A settings object was listed, added or modified."""
-        if self._echoes.holds(record.key, partial(self.settings_changed, record)):
+        if self._echoes.holds(record.key, record.uid, partial(self.settings_changed, record)):
             return
         if self._echoes.is_outdated(record.uid, record.version):
             return
@@ -155,7 +155,7 @@ class Triggers:
             return
         self._store.namespaces[namespace.name] = namespace
         self._enqueue(namespace_key(namespace.name))
-        self._enqueue_all(tenant.key for tenant in self._store.tenants_in(namespace.name))
+        self._enqueue_all([tenant.key for tenant in self._store.tenants_in(namespace.name)])
         self._recount()
 
     def _namespace_deleted(self, name: str, uid: str) -> None:
@@ -179,7 +179,7 @@ class Triggers:
                 self._secret_gone(record)
 
     def _secret_changed(self, record: DeliveredSecret) -> None:
-        if self._echoes.holds((record.namespace, record.name), partial(self._secret_changed, record)):
+        if self._echoes.holds((record.namespace, record.name), record.uid, partial(self._secret_changed, record)):
             return
         if self._echoes.is_outdated(record.uid, int(record.resource_version)):
             return
@@ -200,7 +200,10 @@ class Triggers:
 
     def _secret_gone(self, gone: DeliveredSecret) -> None:
         """Wakes even if the operator removed it itself: others may have waited for its name to be free."""
-        self._echoes.forget((gone.namespace, gone.name), gone.uid)
+        place = (gone.namespace, gone.name)
+        if self._echoes.holds(place, gone.uid, partial(self._secret_gone, gone)):
+            return  # the answer to the write may come after the end, and would bring it back
+        self._echoes.forget(place, gone.uid)
         known = self._store.secret(gone.namespace, gone.name)
         if known is not None and known.uid == gone.uid:  # else it has been made anew
             self._store.drop_secret(gone.namespace, gone.name)
@@ -232,7 +235,11 @@ class Triggers:
     def _wake_users(self, kind: ObjectKind, namespace: str, name: str) -> None:
         self._enqueue_all(self._store.users(namespace, ObjectRef(kind, name)))
 
-    def _enqueue_all(self, keys: Iterable[Key]) -> None:
+    def _enqueue_all(self, keys: Collection[Key]) -> None:
+        """Wakes what one change concerns. Somebody may wait for one; of many the others need not wait for all."""
+        if len(keys) > 1:
+            self._enqueue_many(keys)
+            return
         for key in keys:
             self._enqueue(key)
 

@@ -146,9 +146,14 @@ class _Secrets:
 
     def without(self, text: str) -> str:
         """The text without them, legible, whatever lines and blanks the server has put into them."""
-        found = self._redacted("\n".join(_legible(line) for line in self._redacted(text).splitlines()))
-        together = _together(found.replace(MARK, "\n"))
-        return found if self._redacted(together) == together else MARK
+        plain = self._redacted(text)
+        found = self._redacted("\n".join(_legible(line) for line in plain.splitlines()))
+        # Before it is legible, too: what stands in the place of a tab or of another control character is no blank.
+        return MARK if any(self._is_spread(each) for each in (plain, found)) else found
+
+    def _is_spread(self, text: str) -> bool:
+        together = _together(text.replace(MARK, "\n"))
+        return self._redacted(together) != together
 
     def _redacted(self, text: str) -> str:
         return redact(text, self._values, tokens=self._tokens)
@@ -183,7 +188,7 @@ _ENHANCED: Final = re.compile(r"(?m)^[245]\.[0-9]{1,3}\.[0-9]{1,3}[ ]")
 
 def _together(text: str) -> str:
     """Without what a server may put into a long word to wrap it."""
-    return re.sub(r"\s", "", _ENHANCED.sub("", text))
+    return "".join(char for char in _ENHANCED.sub("", text) if not (char.isspace() or _is_hidden(char)))
 
 
 _KNOWN_PAYLOADS: Final = frozenset({"=", "*", base64.b64encode(b"\x01").decode("ascii")})
@@ -205,7 +210,11 @@ _DIGEST: Final = re.compile(r"(?<= )[0-9a-f]{32}$")
 
 def _legible(text: str) -> str:
     """Without what could hide or reorder what a person reads."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(char)[0] == "C" else char for char in text)
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_hidden(char) else char for char in text)
+
+
+def _is_hidden(char: str) -> bool:
+    return unicodedata.category(char)[0] == "C"
 
 
 def _shortened(text: str) -> str:

@@ -164,18 +164,24 @@ def under_way(before: MailServerTestStatus, progress: ProbeProgress) -> MailServ
     return before.model_copy(update={"stage": str(progress.stage), "stages": progress_statuses(progress)})
 
 
-def reported(before: MailServerTestStatus, result: ProbeResult) -> MailServerTestStatus:
-    """The status with what the dialogue has shown."""
+def reported(before: MailServerTestStatus, result: ProbeResult, *, inherited: bool = False) -> MailServerTestStatus:
+    """The status with what the dialogue has shown.
+
+    Args:
+        before: the status so far.
+        result: of the dialogue.
+        inherited: whether the server is the system's, whose dialogue and certificates are not for tenants.
+    """
     return before.model_copy(
         update={
             "duration": milliseconds(result.duration),
             "failure": failure_status(result.failure) if result.failure is not None else None,
             "stage": None,
             "stages": stage_statuses(result),
-            "server": probed_server(result.server),
+            "server": None if inherited else probed_server(result.server),
             "message_id": result.message_id,
             "warnings": list(result.warnings) or None,
-            "dialogue": dialogue_texts(result.dialogue),
+            "dialogue": None if inherited else dialogue_texts(result.dialogue),
         }
     )
 

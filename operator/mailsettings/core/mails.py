@@ -1,8 +1,8 @@
 """The bound on test mails: whatever goes wrong elsewhere, no mailbox is flooded. Pure.
 
-Each mail is counted twice before it is sent, against its recipient and against its namespace, in a ledger that outlives
-the operator and the objects for which mails are sent. A window is an hour that begins with the first mail counted in
-it: so in any hour at all fewer than twice as many mails begin as the bound says.
+A tenant's mail is counted twice before it is sent, against its namespace and against its recipient, in a ledger that
+outlives the operator and the objects for which mails are sent. A window is an hour that begins with the first mail
+counted in it: so in any hour at all fewer than twice as many mails begin as the bound says.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Bounds:
     of_namespace: int
     """For the objects of one namespace; those of the cluster count as one."""
     to_recipient: int
-    """To one address, from all namespaces together."""
+    """To one address, from all namespaces of tenants together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,17 @@ class Account:
         return self.name[0]
 
 
-def accounts(mail: TestMail, digest: Digester, bounds: Bounds) -> tuple[Account, ...]:
-    """What a mail is counted against."""
+def accounts(mail: TestMail, digest: Digester, bounds: Bounds, *, operator_namespace: str) -> tuple[Account, ...]:
+    """What a mail is counted against.
+
+    The administrators' own mails only against their namespace: whatever tenants send to an address, those still go.
+    """
+    whose = mail.origin.namespace
+    of_namespace = Account(digest(["namespace", whose]), bounds.of_namespace, "this namespace's")
+    if whose in ("", operator_namespace):
+        return (of_namespace,)
     return (
-        Account(digest(["namespace", mail.origin.namespace]), bounds.of_namespace, "this namespace's"),
+        of_namespace,
         Account(digest(["recipient", _mailbox(mail.recipient)]), bounds.to_recipient, "this recipient's"),
     )
 
@@ -67,13 +74,25 @@ def _mailbox(address: str) -> str:
     return f"{local.partition('+')[0]}@{domain}"
 
 
+def corrected(counts: Counts, now: datetime) -> Counts:
+    """The counts where no window begins later than now: one that does was written by a clock that was wrong.
+
+    They have to be kept, also where there is no room: else such a window would never end.
+    """
+    now_s = int(now.timestamp())
+    return {name: (min(since_s, now_s), sent) for name, (since_s, sent) in counts.items()}
+
+
 def counted(counts: Counts, account: Account, now: datetime) -> Counts | Hold:
     """The counts with one more mail in them and without windows that are over; or from when on there is room for it.
 
-    A window that has not begun yet was written by a clock that was wrong: it begins now.
+    Args:
+        counts: `corrected`.
+        account: Whose.
+        now: The present time.
     """
     now_s, lasts_s = int(now.timestamp()), int(WINDOW.total_seconds())
-    live = {name: (min(since_s, now_s), sent) for name, (since_s, sent) in counts.items() if now_s < since_s + lasts_s}
+    live = {name: (since_s, sent) for name, (since_s, sent) in counts.items() if now_s < since_s + lasts_s}
     since_s, sent = live.get(account.name, (now_s, 0))
     if sent >= account.limit:
         return Hold(

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mailsettings.api import names
-from mailsettings.api.conditions import Reason
+from mailsettings.api.conditions import Reason, waiting
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import PROVIDERS, MailboxLimits
 from mailsettings.api.status import (
@@ -67,6 +67,8 @@ class ProbeSubject:
     """Whether a person is waiting for it."""
     followed: bool = False
     """Whether its progress is of interest, too."""
+    uncounted: int = 0
+    """How many probes just before it sent no mail since none could be counted."""
 
     @property
     def credential(self) -> tuple[str, str | None]:
@@ -348,17 +350,39 @@ TRIED_AGAIN: Final = (
 
 
 def is_held_back(finished: FinishedProbe) -> bool:
-    """Whether a probe sent no mail because of the bound on them; the settings are neither better nor worse for that."""
-    hold = finished.result.hold
-    return hold is not None and hold.until is not None
+    """Whether a probe sent no mail for the bound on them; the settings are neither better nor worse for that."""
+    return finished.result.hold is not None
+
+
+def held_until(finished: FinishedProbe) -> datetime | None:
+    """Until when a probe waits that sent no mail; None: it does not.
+
+    Where mails cannot be counted it is as after other faults that pass: each time longer, at most the interval.
+    """
+    hold, subject = finished.result.hold, finished.subject
+    if hold is None:
+        return None
+    if hold.until is not None:
+        return hold.until
+    return finished.ended_at + delay_until_next_probe(
+        subject.interval, consecutive_failures=subject.uncounted + 1, needs_person=False, seed=subject.uid
+    )
+
+
+def after_hold(subject: ProbeSubject, held: FinishedProbe | None) -> ProbeSubject:
+    """What is to be tested when a probe that sent no mail has waited long enough; None: there was none."""
+    if held is None or held.result.hold is None or held.result.hold.until is not None:
+        return subject
+    return replace(subject, uncounted=held.subject.uncounted + 1)
 
 
 def held_back(finding: Finding, hold: Hold) -> Finding:
-    """The verdict so far, with why the next test mail waits, and until when."""
-    waits = f"The next test waits: {hold.text}."
+    """Why the next test mail waits, and until when, before the verdict so far."""
+    is_counted = hold.until is not None
+    waits = waiting(hold.text if is_counted else f"its mail could not be counted, since {hold.text}")
     if finding == _PENDING:
-        return unknown(Reason.MAIL_LIMIT_REACHED, waits)
-    return replace(finding, message=f"{finding.message} {waits}")
+        return unknown(Reason.MAIL_LIMIT_REACHED if is_counted else Reason.MAIL_NOT_COUNTED, waits)
+    return replace(finding, message=f"{waits} {finding.message}")
 
 
 def warned(warnings: Iterable[str] | None) -> str:

@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
 from mailsettings.api import names
 from mailsettings.api.conditions import Reason
 from mailsettings.api.delivery import Delivery
 from mailsettings.api.providers import CUSTOM, PROVIDERS, TlsMode, provider_of
-from mailsettings.api.scalars import lower_ascii
+from mailsettings.api.scalars import Mailbox, lower_ascii
 from mailsettings.api.sending import ForeignSender, Sending, SendingPolicy, TenantPolicy, parse_size
 from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.api.tenants import Tenants
@@ -78,8 +81,44 @@ def _permitted(pattern: str, bounds: list[str] | None, system_from: str, namespa
     return any(pattern_within(pattern, bound, namespace) for bound in bounds)
 
 
+class Asked(BaseModel):
+    """What a tenant's settings asked for when its login was last delivered; it stays while changes are held back."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+    mail_from: Mailbox | None = None
+    """None: the sender is the system's."""
+    policy: TenantPolicy | None = None
+
+
+def bounded(told: BundleTenant, asked: Asked, tenants: Tenants | None, *, system_from: str) -> BundleTenant:
+    """A login that stays as it was delivered, within what the system's settings permit now.
+
+    Args:
+        told: What the relay was told of it.
+        asked: What its settings asked for then.
+        tenants: Those of the system's settings now.
+        system_from: The sender of the system's settings now.
+    """
+    bounds = tenants.allowed_from if tenants is not None else None
+    patterns = (asked.policy.allowed_from if asked.policy is not None else None) or ()
+    is_permitted = asked.mail_from is None or sender_permitted(
+        asked.mail_from, patterns=bounds, system_from=system_from, namespace=told.namespace
+    )
+    is_permitted = is_permitted and all(_permitted(each, bounds, system_from, told.namespace) for each in patterns)
+    tenant = bundle_tenant(
+        told.mail_from,
+        tenants.policy if tenants is not None else None,
+        asked.policy,
+        namespace=told.namespace,
+        settings_name=told.settings,
+        audit_recipients=told.audit_recipients,
+    )
+    return tenant if is_permitted else tenant.model_copy(update={"sending": "Blocked"})
+
+
 def bundle_tenant(
-    effective: EffectiveSettings,
+    mail_from: str,
     bounds: SendingPolicy | None,
     own: TenantPolicy | None,
     *,
@@ -90,7 +129,7 @@ def bundle_tenant(
     """What the relay is told of a tenant, without its passwords.
 
     Args:
-        effective: Its settings in force.
+        mail_from: Its sender.
         bounds: What the system's settings permit; None: anything, or the server is the tenant's own.
         own: What the tenant's settings permit of that.
         namespace: The tenant's.
@@ -98,7 +137,7 @@ def bundle_tenant(
         audit_recipients: Whether the relay's audit lines name recipients in full.
     """
     both: list[SendingPolicy] = [policy for policy in (bounds, own) if policy is not None]
-    own_address = parse_mailbox(effective.mail_from).addr_spec
+    own_address = parse_mailbox(mail_from).addr_spec
     patterns = own.allowed_from if own is not None else None
     sizes = [parse_size(policy.max_message_size) for policy in both if policy.max_message_size]
     return BundleTenant(
@@ -107,7 +146,7 @@ def bundle_tenant(
         settings=settings_name,
         tokens=True,
         sending="Blocked" if any(policy.sending is Sending.BLOCKED for policy in both) else "Allowed",
-        mail_from=effective.mail_from,
+        mail_from=mail_from,
         allowed_from=(own_address, *patterns) if patterns else None,
         foreign_sender=_foreign_sender(both),
         recipient_domains=_common_domains([policy.recipient_domains for policy in both]),

@@ -15,7 +15,7 @@ from typing import Final
 
 from mailsettings.api import names
 from mailsettings.core.digest import Digester
-from mailsettings.core.mails import Account, Bounds, Counts, accounts, counted, read_counts, written_counts
+from mailsettings.core.mails import Account, Bounds, Counts, accounts, corrected, counted, read_counts, written_counts
 from mailsettings.core.probe import Hold, TestMail
 from mailsettings.edges.errors import described
 from mailsettings.edges.kubernetes import (
@@ -79,7 +79,7 @@ class MailLedger:
     async def _for_each_account(self, mail: TestMail, step: Callable[[Account], Awaitable[Hold | None]]) -> Hold | None:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                for account in accounts(mail, self._digest, self._bounds):
+                for account in accounts(mail, self._digest, self._bounds, operator_namespace=self._namespace):
                     hold = await step(account)
                     if hold is not None:
                         return hold
@@ -96,34 +96,53 @@ class MailLedger:
         return Hold(why, None)
 
     async def _look(self, account: Account) -> Hold | None:
-        found = counted(_counts(await self._api.get(self._path(account))), account, datetime.now(UTC))
-        return found if isinstance(found, Hold) else None
+        return await self._tried(account, self._try_to_look)
 
     async def _count(self, account: Account) -> Hold | None:
+        return await self._tried(account, self._try_to_count)
+
+    async def _tried(self, account: Account, step: Callable[[Account], Awaitable[Hold | None]]) -> Hold | None:
         pause_s = FIRST_PAUSE_S
         async with self._turns[account.shard]:
             for _ in range(ATTEMPTS - 1):
                 try:
-                    return await self._try_to_count(account)
+                    return await step(account)
                 except (ApiError, *_UNANSWERED) as error:
                     if not _may_pass(error):
                         raise
                 await asyncio.sleep(pause_s)
                 pause_s *= 2
-            return await self._try_to_count(account)
+            return await step(account)
+
+    async def _try_to_look(self, account: Account) -> Hold | None:
+        document = await self._api.get(self._path(account))
+        found = await self._counted(document, account)
+        return found if isinstance(found, Hold) else None
 
     async def _try_to_count(self, account: Account) -> Hold | None:
         document = await self._api.get(self._path(account))
-        counts = counted(_counts(document), account, datetime.now(UTC))
-        if isinstance(counts, Hold):
-            return counts
+        found = await self._counted(document, account)
+        if isinstance(found, Hold):
+            return found
+        await self._keep(document, account, found)
+        return None
+
+    async def _counted(self, document: Json | None, account: Account) -> Counts | Hold:
+        """As `mails.counted`; what a wrong clock wrote is mended, if it is in the way."""
+        now, counts = datetime.now(UTC), _counts(document)
+        right = corrected(counts, now)
+        found = counted(right, account, now)
+        if isinstance(found, Hold) and right != counts:
+            await self._keep(document, account, right)
+        return found
+
+    async def _keep(self, document: Json | None, account: Account, counts: Counts) -> None:
         data = {DATA_KEY: base64.b64encode(written_counts(counts).encode()).decode("ascii")}
         if document is None:
             await self._api.create(core_collection_path("secrets", self._namespace), self._manifest(account, data))
-        else:
-            version = {"resourceVersion": document["metadata"]["resourceVersion"]}
-            await self._api.merge(self._path(account), {"metadata": version, "data": data})
-        return None
+            return
+        version = {"resourceVersion": document["metadata"]["resourceVersion"]}
+        await self._api.merge(self._path(account), {"metadata": version, "data": data})
 
     def _manifest(self, account: Account, data: dict[str, str]) -> Json:
         return {

@@ -19,7 +19,8 @@ Metadata = dict[str, Any]
 T = TypeVar("T")
 
 FIRST_RETRY_SECONDS: Final = 0.2
-LAST_RETRY_SECONDS: Final = 30.0
+LAST_RETRY_SECONDS: Final = 5.0
+"""As kopf does: so long at most does a change wait after the API server has come back."""
 GONE: Final = 410
 """The version to watch from is no longer kept: list again."""
 

@@ -7,7 +7,8 @@ import base64
 import binascii
 import json
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,7 +16,7 @@ from typing import Final
 
 from mailsettings.api import names
 from mailsettings.core.relay.bundle import Bundle, BundleError, BundleTenant, parse_bundle
-from mailsettings.core.relaying import Passwords
+from mailsettings.core.relaying import Asked, Passwords
 from mailsettings.edges.kubernetes import Json, KubernetesApi, core_collection_path, core_path
 
 BUNDLE_KEY: Final = "bundle.json"
@@ -26,6 +27,9 @@ SHARDS: Final = 16
 
 MAX_BYTES: Final = 700_000
 """Of a bundle: in base64 it has to fit into a Secret, which the API server takes up to 1 MiB. Source: Secrets."""
+
+MAX_NAMESPACE_BYTES: Final = 140_000
+"""Of that, how much the logins of one namespace take: its people make as many settings as they like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class RelayLogin:
     owner: str
     """The uid of the settings whose Secret holds it."""
     passwords: Passwords
+    asked: Asked | None = None
+    """What its settings asked for; None: an older operator has written it, and nobody knows."""
 
     @property
     def entry(self) -> BundleTenant:
@@ -69,14 +75,32 @@ def bundle_name(credential: str, number: int | None) -> str:
     return f"{names.BUNDLE_PREFIX}{credential}" if number is None else f"{names.BUNDLE_PREFIX}{credential}-{number}"
 
 
-def fitting(bundle: Bundle, logins: list[RelayLogin]) -> tuple[Bundle, list[RelayLogin]]:
-    """The bundle with as many logins as there is room for, and those that are left out."""
-    room = MAX_BYTES - len(bundle.model_dump_json(by_alias=True))
-    for index, login in enumerate(logins):
-        room -= len(login.entry.model_dump_json(by_alias=True)) + 1
-        if room < 0:
-            return _with(bundle, logins[:index]), logins[index:]
-    return _with(bundle, logins), []
+def fitting(bundle: Bundle, logins: list[RelayLogin], told: Collection[str]) -> tuple[list[RelayLogin], Bundle]:
+    """The logins that there is room for, in their order, and the bundle with them.
+
+    Args:
+        bundle: Without tenants.
+        logins: All that should be in it.
+        told: The user names that are in it already: nobody else's login takes their room.
+    """
+    room = MAX_BYTES - len(bundle.model_dump_json(by_alias=True, exclude_none=True).encode())
+    shares: Counter[str] = Counter()
+    kept = set()
+    for login in sorted(logins, key=lambda each: each.tenant.username not in told):
+        namespace, octets = login.tenant.namespace, _octets(login)
+        if octets > room or shares[namespace] + octets > MAX_NAMESPACE_BYTES:
+            continue
+        room -= octets
+        shares[namespace] += octets
+        kept.add(login.tenant.username)
+    fit = [login for login in logins if login.tenant.username in kept]
+    return fit, _with(bundle, fit)
+
+
+def _octets(login: RelayLogin) -> int:
+    """Of all that a Secret holds of it."""
+    entry, facts = login.entry.model_dump_json(by_alias=True, exclude_none=True), json.dumps(_facts(login))
+    return len(entry.encode()) + len(facts) + len(login.tenant.username) + len('"": , ,')
 
 
 def _with(bundle: Bundle, logins: list[RelayLogin]) -> Bundle:
@@ -85,14 +109,7 @@ def _with(bundle: Bundle, logins: list[RelayLogin]) -> Bundle:
 
 def manifest(namespace: str, name: str, bundle: Bundle, logins: list[RelayLogin], owner: Json) -> Json:
     """The Secret of a bundle, whose tenants are those of the logins."""
-    facts = {
-        login.tenant.username: {
-            "owner": login.owner,
-            "until": login.passwords.until.isoformat() if login.passwords.until else None,
-            "rotation": login.passwords.rotation,
-        }
-        for login in logins
-    }
+    facts = {login.tenant.username: _facts(login) for login in logins}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -107,6 +124,15 @@ def manifest(namespace: str, name: str, bundle: Bundle, logins: list[RelayLogin]
             BUNDLE_KEY: _encoded(bundle.model_dump_json(by_alias=True, exclude_none=True)),
             LOGINS_KEY: _encoded(json.dumps(facts, sort_keys=True)),
         },
+    }
+
+
+def _facts(login: RelayLogin) -> dict[str, str | None]:
+    return {
+        "owner": login.owner,
+        "until": login.passwords.until.isoformat() if login.passwords.until else None,
+        "rotation": login.passwords.rotation,
+        "asked": login.asked.model_dump_json(by_alias=True, exclude_none=True) if login.asked else None,
     }
 
 
@@ -185,4 +211,11 @@ def _login(tenant: BundleTenant, credential: str, facts: Mapping[str, str | None
         until=datetime.fromisoformat(until).astimezone(UTC) if until else None,
         rotation=facts["rotation"],
     )
-    return RelayLogin(tenant.model_copy(update={"passwords": (), "until": None}), credential, owner, passwords)
+    asked = facts.get("asked")
+    return RelayLogin(
+        tenant.model_copy(update={"passwords": (), "until": None}),
+        credential,
+        owner,
+        passwords,
+        Asked.model_validate_json(asked) if asked else None,
+    )

@@ -1,4 +1,4 @@
-"""Reports of the relay's replicas: each keeps a ConfigMap in the relay's namespace, which the operator follows."""
+"""Reports of the relay's replicas: each keeps two ConfigMaps in the relay's namespace, which the operator follows."""
 
 import asyncio
 import logging
@@ -16,6 +16,7 @@ from mailsettings.core.relay.report import (
     RefusedTokens,
     Report,
     ReportError,
+    document,
     parse_refused_tokens,
     parse_report,
 )
@@ -125,15 +126,27 @@ class Reporter:
     async def _write(self) -> None:
         counted, refused = self._counted, self._refused
         self._counted = self._refused = False
-        name = f"{names.REPORT_PREFIX}{self._replica.name}"
-        try:
-            await self._api.apply(core_path("configmaps", self._namespace, name), self._body(name), force=True)
-        except _TROUBLE as error:
-            self._logger.warning("the report %s is not written: %s", name, described(error))
-            self._counted, self._refused = self._counted or counted, self._refused or refused
+        tokens = RefusedTokens(tokens=self._tokens)
+        if refused and not await self._applied(names.REFUSED_TOKENS_PREFIX, TOKENS_KEY, document(tokens)):
+            self._refused = True
+        if counted and not await self._applied(names.REPORT_PREFIX, COUNTS_KEY, document(self._counting.report)):
+            self._counted = True
+        if self._refused or self._counted:
             self._news.set()
 
-    def _body(self, name: str) -> Json:
+    async def _applied(self, prefix: str, key: str, text: str) -> bool:
+        """Each in a ConfigMap of its own, so that neither stands in the way of the other."""
+        name = f"{prefix}{self._replica.name}"
+        try:
+            await self._api.apply(
+                core_path("configmaps", self._namespace, name), self._body(name, key, text), force=True
+            )
+        except _TROUBLE as error:
+            self._logger.warning("the report %s is not written: %s", name, described(error))
+            return False
+        return True
+
+    def _body(self, name: str, key: str, text: str) -> Json:
         owner = {"apiVersion": "v1", "kind": "Pod", "name": self._replica.name, "uid": self._replica.pod_uid}
         return {
             "apiVersion": "v1",
@@ -144,10 +157,7 @@ class Reporter:
                 "labels": {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_REPORT: "true"},
                 "ownerReferences": [owner] if self._replica.pod_uid else [],
             },
-            "data": {
-                COUNTS_KEY: self._counting.report.model_dump_json(by_alias=True, exclude_defaults=True),
-                TOKENS_KEY: RefusedTokens(tokens=self._tokens).model_dump_json(by_alias=True),
-            },
+            "data": {key: text},
         }
 
 
@@ -174,8 +184,10 @@ async def watch_reports(api: KubernetesApi, namespace: str, logger: logging.Logg
 
     def take(item: Json) -> None:
         name, data = item["metadata"]["name"], item.get("data") or {}
-        _read(counts, name, data.get(COUNTS_KEY, ""), parse_report, logger)
-        _read(tokens, name, data.get(TOKENS_KEY, ""), parse_refused_tokens, logger)
+        if COUNTS_KEY in data:
+            _read(counts, name, data[COUNTS_KEY], parse_report, logger)
+        if TOKENS_KEY in data:
+            _read(tokens, name, data[TOKENS_KEY], parse_refused_tokens, logger)
 
     selector = f"{names.LABEL_REPORT}=true"
     async for event in watch_objects(api, path, logger, record=whole, label_selector=selector):

@@ -7,7 +7,7 @@ Leases for logins whose provider states no limit.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -117,7 +117,8 @@ class LeasedSlots:
         self._renew_s = renew_s
         self._seen: dict[tuple[str, int], _Seen] = {}
         self._held: dict[HeldSlot, asyncio.Task[None]] = {}
-        self._releasing: set[asyncio.Task[None]] = set()
+        self._taking: set[tuple[str, int]] = set()
+        self._releasing: dict[asyncio.Task[None], tuple[str, int]] = {}
 
     def count(self) -> int:
         """How many are held."""
@@ -159,7 +160,9 @@ class LeasedSlots:
             self._seen[key] = _Seen(document, before.observer, now_s)
 
     async def _step(self, credential: str, limits: MailboxLimits) -> HeldSlot | None:
-        mine = {slot.key[1] for slot in self._held if slot.key[0] == credential}
+        # A Lease of this holder's looks as if it might be taken: it is not while it is being taken or given back.
+        keys = {slot.key for slot in self._held} | self._taking | {*self._releasing.values()}
+        mine = {number for holds, number in keys if holds == credential}
         slots = [self._view(credential, number) for number in range(limits.connections) if number not in mine]
         match next_step(slots, self._holder, held=len(mine)):
             case Take(number):
@@ -183,12 +186,11 @@ class LeasedSlots:
 
     async def _take(self, key: tuple[str, int], limits: MailboxLimits) -> HeldSlot:
         seen, asked_s = self._seen.get(key), boottime_s()
-        spec = taken(seen.lease if seen is not None else None, self._holder, TERMS, now=datetime.now(UTC))
-        if seen is None:
-            document = await self._api.create(self._collection, self._new(key, spec))
-        else:
-            marks = {names.ANNOTATION_WANTED: None, names.ANNOTATION_SPENT: None}
-            document = await self._annotate(seen.document, marks, spec)
+        self._taking.add(key)
+        try:
+            document = await self._taken(key, seen)
+        finally:
+            self._taking.discard(key)
         share = limits.messages_per_minute_of_slot
         time_s = asyncio.get_running_loop().time()
         slot = HeldSlot(self, key, document, Budget(share, spent=_spent(seen, share), now_s=time_s))
@@ -196,6 +198,14 @@ class LeasedSlots:
         self._seen.pop(key, None)
         self._held[slot] = asyncio.get_running_loop().create_task(self._keep(slot))
         return slot
+
+    async def _taken(self, key: tuple[str, int], seen: _Seen | None) -> Json:
+        """The Lease once it is this holder's."""
+        spec = taken(seen.lease if seen is not None else None, self._holder, TERMS, now=datetime.now(UTC))
+        if seen is None:
+            return await self._api.create(self._collection, self._new(key, spec))
+        marks = {names.ANNOTATION_WANTED: None, names.ANNOTATION_SPENT: None}
+        return await self._annotate(seen.document, marks, spec)
 
     def _new(self, key: tuple[str, int], spec: dict[str, Any]) -> Json:
         return {
@@ -265,7 +275,9 @@ class LeasedSlots:
         if keeping is None:
             return
         keeping.cancel()
-        self._run(self._release(slot))
+        releasing = asyncio.get_running_loop().create_task(self._release(slot))
+        self._releasing[releasing] = slot.key
+        releasing.add_done_callback(self._releasing.pop)
 
     async def _release(self, slot: HeldSlot) -> None:
         try:
@@ -284,11 +296,6 @@ class LeasedSlots:
     async def _give_up(self, slot: HeldSlot, document: Json) -> None:
         spent = {names.ANNOTATION_SPENT: str(slot.budget.spent(asyncio.get_running_loop().time()))}
         await self._annotate(document, spent, released(now=datetime.now(UTC)))
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._releasing.add(task)
-        task.add_done_callback(self._releasing.discard)
 
     async def close(self) -> None:
         """Gives back all that are held, and waits until that is done."""

@@ -40,7 +40,7 @@ from mailsettings.core.probe import (
 )
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
 from mailsettings.edges import network
-from mailsettings.edges.tls import CaBundleError, sent_chain, tls_context, trusted_chain
+from mailsettings.edges.tls import CaBundleError, refused_chain, sent_chain, tls_context, trusted_chain
 
 EHLO_NAME: Final = "[127.0.0.1]"
 """How the client names itself: an address literal (RFC 5321 §4.1.3) that is the same everywhere.
@@ -84,12 +84,12 @@ async def probe(
     clock = _Clock(progress)
     dialogue = _Dialogue(request, policy, ehlo_name, clock, permit)
     fault = await _fault_of(dialogue, deadline)
-    duration = clock.elapsed
+    stages, duration = clock.stages, clock.elapsed
     # Servers decide how much there is to be understood, and searched for secrets: not in the event loop.
     return ProbeResult(
         duration,
         None if fault is None else await asyncio.to_thread(diagnose, fault, request),
-        stages=clock.stages,
+        stages=stages,
         server=dialogue.facts,
         message_id=dialogue.message_id,
         hold=dialogue.hold,
@@ -178,6 +178,7 @@ async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
     except _FAILURES as error:
         if dialogue.passed:  # only the goodbye failed
             return None
+        dialogue.look_at_refused(error)
         if limit.expired() and dialogue.refusal is None:
             return Fault(dialogue.stage, FaultKind.DEADLINE)
         return _translate(dialogue.refusal or error, dialogue.stage)
@@ -462,6 +463,12 @@ class _Dialogue:
             trusted=() if self._server.tls_insecure_skip_verify else trusted_chain(connection),
         )
         self._heard(Speaker.NOTE, f"[TLS: {self.facts.tls_version}, {self.facts.cipher}]", None)
+
+    def look_at_refused(self, error: Exception) -> None:
+        """Keeps the certificates over which the handshake failed, if it was that."""
+        chain = refused_chain(_cause(error))
+        if chain:
+            self.facts = replace(self.facts, chain=chain)
 
     async def _ehlo(self, client: _Client) -> None:
         self.stage = Stage.EHLO

@@ -21,6 +21,36 @@ class CaBundleError(ValueError):
     """A CA bundle holds no readable PEM certificate."""
 
 
+class _Connection(ssl.SSLObject):
+    """A connection that tells which certificates it was not satisfied with: asyncio shows no connection then."""
+
+    def do_handshake(self) -> None:
+        """Goes on with the handshake.
+
+        Raises:
+            ssl.SSLCertVerificationError: The server is not trusted; `refused_chain` tells what it has sent.
+            ssl.SSLError: TLS failed, or waits for the peer.
+        """
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            setattr(error, _CHAIN, sent_chain(self))
+            raise
+
+
+_CHAIN: Final = "mailsettings_chain"
+
+
+def refused_chain(error: BaseException) -> tuple[Certificate, ...]:
+    """What a server had sent, as `sent_chain` has it, whose certificate was refused; empty: it ended otherwise.
+
+    Args:
+        error: By which a connection of a `tls_context` ended.
+    """
+    found: tuple[Certificate, ...] = getattr(error, _CHAIN, ())
+    return found
+
+
 @lru_cache(maxsize=32)
 def tls_context(min_version: str, ca_bundle: str | None, *, verify: bool) -> ssl.SSLContext:
     """The TLS settings of a client.
@@ -37,6 +67,7 @@ def tls_context(min_version: str, ca_bundle: str | None, *, verify: bool) -> ssl
     """
     # Not ssl.create_default_context: it would let the environment (SSLKEYLOGFILE) have the session keys written out.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslobject_class = _Connection
     context.minimum_version = _TLS_VERSIONS[min_version]
     if not verify:
         context.check_hostname = False
@@ -75,7 +106,7 @@ def sent_chain(connection: ssl.SSLObject) -> tuple[Certificate, ...]:
     """The certificates that the server has sent, as far as they can be read, its own first, and not too many.
 
     Args:
-        connection: After the handshake.
+        connection: After the handshake, also one that failed over the certificate.
     """
     return _readable(_chain(connection, "get_unverified_chain"))
 
@@ -96,9 +127,16 @@ def _chain(connection: ssl.SSLObject, name: str) -> Iterator[bytes]:
     3.10 (bpo-18233, gh-109109). There is no other way to the chain of a connection of asyncio's.
     """
     method = getattr(connection, name, None) or getattr(getattr(connection, "_sslobj", None), name, None)
-    own = connection.getpeercert(binary_form=True)
-    found = (method() if method is not None else None) or ([own] if own else [])
+    found = (method() if method is not None else None) or _own(connection)
     return (each if isinstance(each, bytes) else each.public_bytes(ENCODING_DER) for each in found)
+
+
+def _own(connection: ssl.SSLObject) -> list[bytes]:
+    try:
+        own = connection.getpeercert(binary_form=True)
+    except ValueError:  # the handshake has failed
+        return []
+    return [own] if own else []
 
 
 def _readable(chain: Iterable[bytes]) -> tuple[Certificate, ...]:

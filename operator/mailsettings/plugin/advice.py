@@ -4,13 +4,16 @@ The operator writes what to do for whoever reads the object, with placeholders s
 reader; a command of the plugin knows the settings, and fills them in.
 """
 
+import argparse
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
 from mailsettings.api import names
 from mailsettings.api.conditions import EXPLAIN
 from mailsettings.core.documentation import DOCUMENTATION
+from mailsettings.plugin.command import PROGRAM, CommandError
 
 Json = Mapping[str, Any]
 Known = Mapping[str, str]
@@ -23,6 +26,9 @@ _COMMANDS: Final = re.compile(r":\s(`[^`]+`(?: or `[^`]+`)*)\.?$")
 _SEE: Final = re.compile(rf" See (\S+) or `{EXPLAIN} \w+`\.$")
 _SAFE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9@._+:-]*")
 """What means nothing to a shell: settings are written by others than those who copy the command."""
+
+_OFFLINE: Final = ("completion", "diagnose", "explain", "import", "validate")
+"""The commands of the plugin that know of no cluster."""
 
 
 def parted(remedy: str) -> tuple[str, tuple[str, ...]]:
@@ -54,6 +60,29 @@ def filled(command: str, known: Known) -> str:
         return command
     phrases = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
     return re.sub(rf"\b(?:{phrases})\b", lambda found: known[found[0]], command)
+
+
+def known_of_cluster(options: argparse.Namespace) -> Known:
+    """The options by which a command was told its cluster, for the commands that are to reach the same one.
+
+    They follow the program at once: what stands further behind may be a pipe, or words for another program.
+    """
+    given = {"context": options.context, "kubeconfig": options.kubeconfig}
+    flags = {name: f" --{name}={shlex.quote(value)}" for name, value in given.items() if value and value.isprintable()}
+    if not flags:
+        return {}
+    return {
+        "kubectl": f"kubectl{''.join(flags.values())}",
+        "kubectl config": f"kubectl{flags.get('kubeconfig', '')} config",
+        PROGRAM: f"{PROGRAM}{''.join(flags.values())}",
+        **{f"{PROGRAM} {name}": f"{PROGRAM} {name}" for name in _OFFLINE},
+    }
+
+
+def in_cluster(error: CommandError, options: argparse.Namespace) -> CommandError:
+    """The same with commands that reach the cluster of these options."""
+    known = known_of_cluster(options)
+    return CommandError(error.reason, error.message, *(filled(command, known) for command in error.commands))
 
 
 def advice_lines(remedy: str, commands: tuple[str, ...], docs: str, reason: str) -> list[str]:
@@ -104,7 +133,15 @@ def _of_server(effective: Json) -> dict[str, str]:
     sender = str(effective.get("mailFrom") or "").rpartition("<")[2].removesuffix(">")
     server = {"HOST": effective.get("host") or "", "PORT": effective.get("port") or ""}
     at_once = {"s_client -starttls smtp": "s_client"} if effective.get("tls") == "Implicit" else {}
-    return {**_safe({**server, "FROM": sender, "DOMAIN": sender.partition("@")[2]}), **at_once}
+    known = _safe({**server, "FROM": sender, "DOMAIN": sender.partition("@")[2]})
+    return {**known, **_authority(known), **at_once}
+
+
+def _authority(known: Known) -> dict[str, str]:
+    """Host and port in one: an IPv6 address stands in brackets (RFC 3986 §3.2.2), which a shell takes for a pattern."""
+    if not {"HOST", "PORT"} <= known.keys() or ":" not in known["HOST"]:
+        return {}
+    return {"HOST:PORT": f"'[{known['HOST']}]:{known['PORT']}'"}
 
 
 def _of_auth(auth: Json, namespace: str) -> dict[str, str]:

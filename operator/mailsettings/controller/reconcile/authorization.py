@@ -89,7 +89,7 @@ async def authorize(
             failure,
             probed,
             record.rotation,
-            relayed=stored is not None and services.reports.is_refused(record, stored.access_token),
+            relayed=stored is not None and services.reports.is_refused(record, stored.access_token, stored.serial),
         ),
         awaited=lifecycle.awaited_consent(
             subject,

@@ -4,12 +4,12 @@ from mailsettings.api import names
 from mailsettings.api.delivery import Delivery
 from mailsettings.controller.deliveries import retry_if_refused
 from mailsettings.controller.keys import COALESCE_SECONDS, cluster_key, namespace_key
-from mailsettings.controller.reconcile.relaying import RelayDelivery, deliver_login, release_login
+from mailsettings.controller.reconcile.relaying import RelayDelivery, bound_login, deliver_login, release_login
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.delivery import DeliveredSecret, Owner
 from mailsettings.core.finding import Finding
-from mailsettings.core.relaying import bundle_tenant
+from mailsettings.core.relaying import Asked, bundle_tenant
 from mailsettings.core.system import SystemSettings
 from mailsettings.core.tenancy import Namespace
 
@@ -38,6 +38,7 @@ async def reconcile_namespace(services: Services, namespace: Namespace) -> None:
     if system is None:
         return
     if system.suspend or system.resolved is None:
+        bound_login(services, namespace.name, namespace_key(namespace.name), system.name)
         if held is not None and system.renewing is not None:
             refusal = await services.deliveries.renew_token(system.renewing, held)
             _note_failure(services, namespace.name, str(refusal.reason) if refusal else None)
@@ -60,7 +61,7 @@ async def _deliver(
             release_login(services, namespace.name, system.name, system.uid)
         return finding
     tenant = bundle_tenant(
-        resolved.effective,
+        resolved.effective.mail_from,
         system.tenants.policy,
         None,
         namespace=namespace.name,
@@ -75,6 +76,7 @@ async def _deliver(
         owner=owner,
         credential=system.uid,
         tenant=tenant,
+        asked=Asked(),
     )
     return await deliver_login(services, wanted)
 

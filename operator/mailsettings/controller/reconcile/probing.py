@@ -11,9 +11,11 @@ from mailsettings.core.finding import Finding
 from mailsettings.core.probe import Origin
 from mailsettings.core.probing import (
     FinishedProbe,
+    after_hold,
     confirmed,
     due_at,
     held_back,
+    held_until,
     is_asked_for,
     is_held_back,
     probe_subject,
@@ -69,10 +71,10 @@ def probe(
         return Probing()
     before = remembered(before)
     finished = services.probes.finished(key, subject)
-    hold = None
+    held = None
     if finished is not None and is_held_back(finished):
-        # It has tested nothing, so nothing of it is kept; it stays with the runner until there is room.
-        hold, finished = finished.result.hold, None
+        # It has tested nothing, so nothing of it is kept; it stays with the runner until it is tried again.
+        held, finished = finished, None
     status = confirmed(record(finished, before) if finished else before, subject)
     finding = verdict(subject, status, suspend=suspend)
     if suspend:
@@ -81,11 +83,12 @@ def probe(
     # A due time further away than the interval was not set by this clock.
     if 0 < wait <= subject.interval.total_seconds():
         services.enqueue_after(key, wait)
-    elif hold is not None and (room_in := _seconds_until(hold.until)) > 0:
-        services.enqueue_after(key, room_in)
-        finding = held_back(finding, hold)
+    elif held is not None and held.result.hold is not None and (again_in := _seconds_until(held_until(held))) > 0:
+        services.enqueue_after(key, again_in)
+        finding = held_back(finding, held.result.hold)
     elif not services.probes.is_running(key, subject):
-        services.probes.start(key, replace(subject, asked_for=is_asked_for(subject, status)))
+        again = after_hold(subject, held)
+        services.probes.start(key, replace(again, asked_for=is_asked_for(subject, status)))
     return Probing(status, finding, finished)
 
 

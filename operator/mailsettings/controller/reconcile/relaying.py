@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from mailsettings.api import names
@@ -16,9 +16,11 @@ from mailsettings.core.delivery import Owner
 from mailsettings.core.finding import Finding, failed, unknown
 from mailsettings.core.relay.bundle import BundleTenant
 from mailsettings.core.relaying import (
+    Asked,
     Passwords,
     RelayAddress,
     as_delivered,
+    bounded,
     next_passwords,
     upstream_bundle,
     with_login,
@@ -40,6 +42,8 @@ class RelayDelivery:
     credential: str
     """The uid of the settings whose mail server it leads to."""
     tenant: BundleTenant
+    asked: Asked
+    """What its settings ask for."""
     rotation: str | None = None
     """The annotation by which a person asks for a new password."""
 
@@ -57,6 +61,27 @@ def renew_upstream(services: Services, credential: str, renewing: ResolvedSettin
     known = services.relay.upstream(credential)
     if known is not None and renewing is not None:
         services.relay.renew_login(with_login(known, renewing))
+
+
+def bound_login(services: Services, namespace: str, key: Key, settings_name: str) -> None:
+    """Tells the relay what the system's settings permit now of a login whose Secret stays as it was delivered.
+
+    What the login leads to decides whose bounds hold, not the spec: that may name another server by now.
+
+    Args:
+        services: What reconcilers share.
+        namespace: The Secret's.
+        key: What it is reconciled with.
+        settings_name: Names the login, with the namespace.
+    """
+    login = services.relay.login(names.relay_username(namespace, settings_name))
+    if login is None or login.asked is None:
+        return
+    system = next((each for each in services.store.systems.values() if each.uid == login.credential), None)
+    if system is None or system.effective is None:
+        return
+    tenant = bounded(login.tenant, login.asked, system.tenants, system_from=system.effective.mail_from)
+    services.relay.put(replace(login, tenant=tenant), key)
 
 
 async def deliver_login(services: Services, wanted: RelayDelivery) -> Finding:
@@ -113,7 +138,7 @@ def _is_rotated(wanted: RelayDelivery, kept: Passwords) -> bool:
 
 
 def _login(wanted: RelayDelivery, passwords: Passwords) -> RelayLogin:
-    return RelayLogin(wanted.tenant, wanted.credential, wanted.owner.uid, passwords)
+    return RelayLogin(wanted.tenant, wanted.credential, wanted.owner.uid, passwords, wanted.asked)
 
 
 def _seen(wanted: RelayDelivery, address: RelayAddress, password: str) -> ResolvedSettings:

@@ -68,6 +68,10 @@ async def write_status(
             raise
         services.echoes.wrote(applied["metadata"])
         record.set_status(status)
+        current = services.store.settings(key)
+        # A watch may have delivered another record since, with the status as it was: then a probe would come again.
+        if current is not None and current.uid == record.uid:
+            current.set_status(status)
     warnings = announcements(before.oauth2, after.oauth2, generation=record.generation)
     await services.events.record(key, record.uid, [*transitions(old, new), *warnings])
 

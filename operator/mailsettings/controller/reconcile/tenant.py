@@ -14,6 +14,7 @@ from mailsettings.controller.reconcile.probing import Probing, probe
 from mailsettings.controller.reconcile.references import read_references
 from mailsettings.controller.reconcile.relaying import (
     RelayDelivery,
+    bound_login,
     deliver_login,
     release_login,
     renew_upstream,
@@ -34,7 +35,7 @@ from mailsettings.core.delivery import (
 )
 from mailsettings.core.effective import EffectiveSettings
 from mailsettings.core.finding import Finding, failed, passed
-from mailsettings.core.relaying import bundle_tenant, is_relayed
+from mailsettings.core.relaying import Asked, bundle_tenant, is_relayed
 from mailsettings.core.report import effective_status
 from mailsettings.core.server import Source
 from mailsettings.core.system import SystemSettings
@@ -81,6 +82,8 @@ async def reconcile_tenant(services: Services, record: SettingsRecord) -> None:
         renewing = assessment.authorization.renewing
         if renewing is not None and (delivered is None or not delivered.holds):
             delivered = await _renew_tokens(services, record, renewing) or delivered
+    if delivered is None or not delivered.holds:
+        bound_login(services, record.key.namespace, record.key, record.key.name)
     await _withdraw(services, record, namespace, keep=secret_name)
     held = services.store.secrets_of(record.uid)
     if not held and delivered is None:
@@ -243,7 +246,7 @@ async def _deliver_login(
     system = _system(services, spec)
     tenants = system.tenants if system is not None else None
     tenant = bundle_tenant(
-        resolved.effective,
+        resolved.effective.mail_from,
         tenants.policy if tenants is not None else None,
         spec.policy,
         namespace=record.key.namespace,
@@ -258,6 +261,7 @@ async def _deliver_login(
         owner=owner,
         credential=system.uid if system is not None else record.uid,
         tenant=tenant,
+        asked=Asked(mail_from=spec.mail_from, policy=spec.policy),
         rotation=record.rotation,
     )
     return await deliver_login(services, wanted)

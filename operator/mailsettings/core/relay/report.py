@@ -16,8 +16,8 @@ from mailsettings.api.status import RelayMessages, RelayRefusal, RelayStatus
 from mailsettings.core.clock import format_time, parse_time
 from mailsettings.core.relay.audit import AuditRecord, Outcome, without_addresses
 
-MAX_TENANTS: Final = 1200
-"""In a report: those whose mail came last. A ConfigMap holds 1 MiB, and none of them takes more than 800 bytes."""
+MAX_OCTETS: Final = 900_000
+"""Of the tenants in a report, which are those whose mail came last. A ConfigMap holds 1 MiB."""
 
 MAX_TEXT: Final = 200
 MAX_WORD: Final = 40
@@ -100,6 +100,11 @@ class RefusedTokens(_Model):
     """By credential: a digest of the token, `core.digest.checksum`."""
 
 
+def document(report: Report | RefusedTokens | Counts) -> str:
+    """It as JSON."""
+    return report.model_dump_json(by_alias=True, exclude_defaults=True)
+
+
 class ReportError(ValueError):
     """A document is no report."""
 
@@ -139,16 +144,25 @@ class Counting:
         """
         self._since = since
         self._tenants: OrderedDict[str, Counts] = OrderedDict()
+        self._octets: dict[str, int] = {}
+        self._sum_octets = 0
 
     def note(self, record: AuditRecord, now: datetime) -> bool:
         """Counts a message; False: one that its client has given up is none."""
         if record.outcome is Outcome.ABANDONED:
             return False
         username = names.relay_username(record.namespace, record.settings)
-        self._tenants[username] = self._tenants.pop(username, Counts()).with_one(record, now)
-        if len(self._tenants) > MAX_TENANTS:
-            self._tenants.popitem(last=False)
+        counts = self._tenants.pop(username, Counts()).with_one(record, now)
+        self._tenants[username] = counts
+        self._measure(username, len(f'"{username}":{document(counts)},'))
+        while self._sum_octets > MAX_OCTETS:
+            self._measure(self._tenants.popitem(last=False)[0], 0)
         return True
+
+    def _measure(self, username: str, octets: int) -> None:
+        self._sum_octets += octets - self._octets.pop(username, 0)
+        if octets:
+            self._octets[username] = octets
 
     @property
     def report(self) -> Report:

@@ -96,12 +96,16 @@ class Replicas:
         self._api = api
         self._namespace = namespace
         self.ready = 1
-        """Those that take connections."""
+        """Those that take connections, as far as is known. None at all is no news of how many share the limits: each
+        would take the whole of them."""
+        self.counted = asyncio.Event()
+        """Is set once they have been counted."""
 
     async def keep_counted(self) -> None:
         """Follows the changes, until it is cancelled."""
         async for count in watch_replicas(self._api, self._namespace, LOGGER):
-            self.ready = count
+            self.ready = count or self.ready
+            self.counted.set()
 
 
 class SecretTokens:

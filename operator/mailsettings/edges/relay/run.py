@@ -100,7 +100,7 @@ async def run(place: Place, egress: EgressPolicy, options: Options) -> None:
         parts = Parts(bundles, egress, tokens, TokenReviewer(api), slots, rates, sink)
         try:
             watching = [bundles.keep_loaded(), replicas.keep_counted(), reporter.keep_written()]
-            await _serve(place, parts, options, watching, metrics, stopped, bundles.listed)
+            await _serve(place, parts, options, watching, metrics, stopped, [bundles.listed, replicas.counted])
         finally:
             await slots.close()
 
@@ -112,9 +112,9 @@ async def _serve(
     watching: Sequence[Coroutine[None, None, None]],
     metrics: Metrics,
     stopped: asyncio.Event,
-    listed: asyncio.Event | None = None,
+    wanted: Sequence[asyncio.Event] = (),
 ) -> None:
-    """Serves until `stopped`, from when everything is `listed`, with `watching` beside it."""
+    """Serves until `stopped`, from when all that is `wanted` has come, with `watching` beside it."""
     certificate = Certificate(place.chain, place.key)
     relay = Relay(parts, certificate.context, options)
     loop = asyncio.get_running_loop()
@@ -123,7 +123,7 @@ async def _serve(
     watches = [loop.create_task(each) for each in (*watching, certificate.keep_loaded())]
     try:
         async with Health(place.liveness, lambda: relay.is_listening, metrics.page):
-            if listed is None or await _first(listed, stopped):
+            if await all_before(wanted, stopped):
                 await _listen(relay, place.listeners, stopped)
     finally:
         for watch in watches:
@@ -141,6 +141,14 @@ async def _listen(relay: Relay, listeners: Sequence[Listener], stopped: asyncio.
         await stopped.wait()
     finally:
         await relay.close()
+
+
+async def all_before(wanted: Sequence[asyncio.Event], stopped: asyncio.Event) -> bool:
+    """Whether all events come before the one that ends the wait."""
+    for each in wanted:
+        if not await _first(each, stopped):
+            return False
+    return not stopped.is_set()
 
 
 async def _first(wanted: asyncio.Event, stopped: asyncio.Event) -> bool:

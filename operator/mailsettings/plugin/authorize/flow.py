@@ -13,6 +13,7 @@ from mailsettings.core.clock import parse_time
 from mailsettings.core.oauth2.consent import KEPT, Consent, ConsentKey, ConsentResult
 from mailsettings.edges.consents import ConsentStore, HeldConsent
 from mailsettings.edges.kubernetes import UNREACHABLE, ApiError
+from mailsettings.plugin.advice import INDENT, Known, filled
 from mailsettings.plugin.authorize.answer import Answer, AnswerError, is_web_address, parse_pasted, state_of
 from mailsettings.plugin.authorize.loopback import Listener, answers
 from mailsettings.plugin.authorize.paste import Lines, unseen
@@ -70,6 +71,7 @@ class Attempt:
         *,
         patience: Patience,
         operator_namespace: str,
+        known: Known,
     ) -> None:
         """Nothing has happened yet.
 
@@ -81,6 +83,7 @@ class Attempt:
             terminal: Where the person reads.
             patience: How long is waited for what.
             operator_namespace: Where the operator is said to run.
+            known: For commands that the person is told.
         """
         self._store = store
         self._namespace = namespace
@@ -89,6 +92,7 @@ class Attempt:
         self._terminal = terminal
         self._patience = patience
         self._operator_namespace = operator_namespace
+        self._known = known
 
     async def run(self) -> ConsentResult:
         """Asks, waits and tidies up, also when it is cancelled.
@@ -248,8 +252,9 @@ class Attempt:
                 "run, or its connection is broken. See:",
                 Style.BAD,
             )
-            self._terminal.say_line(f"    kubectl get pods -n {self._operator_namespace}")
-            self._terminal.say_line(f"    kubectl logs deployment/mailsettings-operator -n {self._operator_namespace}")
+            for what in ("get pods", "logs deployment/mailsettings-operator"):
+                command = filled(f"kubectl {what}", self._known)
+                self._terminal.say_line(f"{INDENT}{command} -n {self._operator_namespace}")
         left = self._patience.silence - self._patience.note
         try:
             async with asyncio.timeout(left.total_seconds()):

@@ -16,7 +16,7 @@ from mailsettings.api.grants import Grant
 from mailsettings.core.oauth2.consent import ConsentResult
 from mailsettings.edges.consents import ConsentStore
 from mailsettings.edges.kubernetes import settings_path
-from mailsettings.plugin.advice import message_lines
+from mailsettings.plugin.advice import Known, in_cluster, known_of_cluster, message_lines
 from mailsettings.plugin.authorize.browser import has_browser, open_browser
 from mailsettings.plugin.authorize.flow import Attempt, Means, Patience
 from mailsettings.plugin.authorize.loopback import listen
@@ -36,19 +36,19 @@ def run(options: argparse.Namespace) -> int:
     try:
         target, result = asyncio.run(_main(options, terminal))
     except CommandError as error:
-        return _fail(options, terminal, error)
+        return _fail(options, terminal, in_cluster(error, options))
     except (asyncio.CancelledError, KeyboardInterrupt):
         return _fail(options, terminal, CommandError("Interrupted", "Interrupted; nothing was authorized."))
     if options.output is not None:
         terminal.tell_object(_document(result), options.output)
     else:
-        _tell(terminal, target, result)
+        _tell(terminal, {**target.known, **known_of_cluster(options)}, result)
     return SUCCESS if result.authorized else FAILURE
 
 
-def _tell(terminal: Terminal, target: Target, result: ConsentResult) -> None:
+def _tell(terminal: Terminal, known: Known, result: ConsentResult) -> None:
     style = Style.GOOD if result.authorized else Style.BAD
-    for line in message_lines(result.reason, result.message, target.known):
+    for line in message_lines(result.reason, result.message, known):
         terminal.tell(line, None if line.startswith(" ") else style)
 
 
@@ -87,6 +87,7 @@ async def authorize(
                 terminal,
                 patience=patience,
                 operator_namespace=options.operator_namespace,
+                known=known_of_cluster(options),
             )
             return target, await attempt.run()
 

@@ -16,7 +16,7 @@ OWN: Final[Mapping[str, str]] = {
     "Invalid": "The API server refuses the object; the message names the field and the rule.",
     "KubeconfigInvalid": "The kubeconfig is missing, cannot be read, or has no such context.",
     "NoOAuth2": "The settings have no auth.oauth2, so there is no token.",
-    "NotFound": "There is no object of that name; the message says where it was looked for.",
+    "NotFound": "There is no object of that name, or no such word to explain; the message says which.",
     "NotObserved": "The operator has not acted on the settings as they are now. If it stays so, it does not run.",
     "NotPasted": "The address that was pasted is not the one that the browser ended at.",
     "OperatorSilent": "The operator has not answered: it does not run, or cannot reach the API server.",

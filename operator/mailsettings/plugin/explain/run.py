@@ -3,7 +3,7 @@
 import argparse
 import textwrap
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from mailsettings.plugin.command import FAILURE, PROGRAM, SUCCESS
 from mailsettings.plugin.explain.terms import TERMS, Group, Term, entry, find, near, paragraphs
@@ -21,6 +21,8 @@ def run(options: argparse.Namespace) -> int:
     found = find(options.word)
     if not found:
         _complain(terminal, options.word)
+        if options.output is not None:
+            terminal.tell_object(_not_found(options.word), options.output)
         return FAILURE
     if options.output is not None:
         documents = [entry(term) for term in found]
@@ -41,8 +43,17 @@ def _tell(terminal: Terminal, term: Term) -> None:
             terminal.tell(line)
 
 
+def _no_such(word: str) -> str:
+    return f"There is no cause, reason or type of condition {word!r}."
+
+
+def _not_found(word: str) -> dict[str, Any]:
+    """For a program."""
+    return {"reason": "NotFound", "message": _no_such(word), "suggestions": near(word)}
+
+
 def _complain(terminal: Terminal, word: str) -> None:
-    terminal.say(f"There is no cause, reason or type of condition {word!r}.", Style.BAD)
+    terminal.say(_no_such(word), Style.BAD)
     suggestions = near(word)
     if suggestions:
         terminal.say("Did you mean:")

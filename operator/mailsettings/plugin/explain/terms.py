@@ -117,6 +117,9 @@ _REMEDIES: Final[Mapping[Reason, str]] = {
 }
 """What to do about the reasons that no cause stands behind. Those that are missing want nothing done."""
 
+_OF_A_TIME: Final = (Reason.TOO_MANY_TESTS, Reason.MAIL_LIMIT_REACHED)
+"""Reasons that pass, and yet a person must act: a test that ends with one of them is over."""
+
 
 def find(word: str) -> tuple[Term, ...]:
     """A word's meanings, whatever the case of its letters and what stands between its words; empty: there are none."""
@@ -173,7 +176,7 @@ def _of_reason(reason: Reason, term: Term) -> list[str]:
     if reason in _REMEDIES:
         told.append(f"What to do: {_REMEDIES[reason]}")
         if reason.needs_person:
-            told.append("Waiting does not help.")
+            told.append("A test is not repeated by itself." if reason in _OF_A_TIME else "Waiting does not help.")
     docs = docs_of(reason)
     return [*told, f"More: {docs}"] if docs else told
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from mailsettings.api import names
 from mailsettings.edges.kubernetes import Json, KubernetesApi, settings_path
-from mailsettings.plugin.advice import known_of
+from mailsettings.plugin.advice import Known, in_cluster, known_of, known_of_cluster
 from mailsettings.plugin.authorize.target import title_of
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
 from mailsettings.plugin.connection import connected, not_found, told
@@ -39,20 +39,20 @@ def run(options: argparse.Namespace) -> int:
     try:
         document, result = asyncio.run(_main(options, terminal))
     except CommandError as error:
-        return _fail(options, terminal, error)
+        return _fail(options, terminal, in_cluster(error, options))
     except KeyboardInterrupt:
         message = "Interrupted; the request stays, and the operator goes on with it."
         return _fail(options, terminal, CommandError("Interrupted", message))
     if options.output is not None:
         terminal.tell_object(result.document(), options.output)
     else:
-        _tell(terminal, document, result)
+        _tell(terminal, {**known_of(document), **known_of_cluster(options)}, result)
     return SUCCESS if result.renewed else FAILURE
 
 
-def _tell(terminal: Terminal, document: Json, result: Outcome) -> None:
+def _tell(terminal: Terminal, known: Known, result: Outcome) -> None:
     style = Style.GOOD if result.renewed else Style.BAD
-    for line in result.lines(known_of(document)):
+    for line in result.lines(known):
         terminal.tell(line, None if line.startswith(" ") else style)
 
 

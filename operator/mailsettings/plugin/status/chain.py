@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from mailsettings.api import names
-from mailsettings.api.conditions import ConditionType
+from mailsettings.api.conditions import ConditionType, waiting_in
 from mailsettings.api.spec import MailServerSettingsSpec
 from mailsettings.api.status import (
     ClusterMailServerSettingsStatus,
@@ -301,10 +301,15 @@ def _links(document: Json, status: _Status, now: datetime) -> Iterator[Link]:
 
 
 def _with_failure(link: Link, failure: FailureStatus | None) -> Link:
-    """What failed, what to do and where more is told, each for itself."""
+    """What failed (after what the next test waits for), what to do and where more is told, each for itself."""
     if failure is None or link.state is not State.FAILED or failure.cause != link.reason:
         return link
-    return replace(link, message=failure.message, remedy=failure.remedy or "", docs=failure.docs or "")
+    message = _joined(waiting_in(link.message), failure.message)
+    return replace(link, message=message, remedy=failure.remedy or "", docs=failure.docs or "")
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
 
 
 def _with_commands(link: Link, known: Known) -> Link:
@@ -318,13 +323,13 @@ def _with_commands(link: Link, known: Known) -> Link:
 
 
 def _told(condition: Condition, status: _Status) -> str:
-    """Of what is good only the warnings."""
+    """Of what is good only what the next test waits for, and the warnings."""
     if condition.type == ConditionType.AUTHORIZED and status.oauth2 is not None:
         if status.oauth2.failure is not None:
             return condition.message
         return " ".join(warning.message for warning in status.oauth2.warnings or ())
     _, marker, warnings = condition.message.partition("Warning: ")
-    return f"{marker}{warnings}"
+    return _joined(waiting_in(condition.message), f"{marker}{warnings}")
 
 
 def _token(status: _Status, now: datetime) -> str:

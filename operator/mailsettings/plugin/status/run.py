@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from mailsettings.edges.kubernetes import (
     settings_collection_path,
     settings_path,
 )
+from mailsettings.plugin.advice import Known, filled, in_cluster, known_of_cluster
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
 from mailsettings.plugin.connection import connected, not_found, told
 from mailsettings.plugin.status.chain import (
@@ -45,18 +46,28 @@ def run(options: argparse.Namespace) -> int:
     try:
         where, chains = asyncio.run(_main(options))
     except CommandError as error:
-        terminal.complain(error.reason, error.message, error.commands)
+        terminal.complain(error.reason, error.message, in_cluster(error, options).commands)
         return FAILURE
     except KeyboardInterrupt:
         return FAILURE
     chains.sort(key=_urgency)
-    _tell(terminal, chains, where, options)
+    _tell(terminal, [_with_commands(chain, known_of_cluster(options)) for chain in chains], where, options)
     return SUCCESS if all(chain.state is State.GOOD for chain in chains) else FAILURE
 
 
 def _urgency(chain: Chain) -> tuple[int, bool, str, str]:
     node = chain.last
     return _ORDER.index(chain.state), chain.tenant is not None, node.namespace, node.name
+
+
+def _with_commands(chain: Chain, known: Known) -> Chain:
+    """The chain with what is known of the cluster in its commands."""
+    return Chain(*(_filled(node, known) if node is not None else None for node in (chain.system, chain.tenant)))
+
+
+def _filled(node: Node, known: Known) -> Node:
+    links = (replace(link, commands=tuple(filled(command, known) for command in link.commands)) for link in node.links)
+    return replace(node, links=tuple(links))
 
 
 def _tell(terminal: Terminal, chains: list[Chain], where: str, options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from mailsettings.api import names
 from mailsettings.edges.api_server import ApiError, Json, mail_test_path, mail_tests_path, settings_path, unreachable
-from mailsettings.plugin.advice import Known, known_of, known_of_test
+from mailsettings.plugin.advice import Known, in_cluster, known_of, known_of_cluster, known_of_test
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
 from mailsettings.plugin.connection import ObjectApi, lightly_connected, told
 from mailsettings.plugin.signals import ended_by_signals
@@ -40,10 +40,10 @@ def run(options: argparse.Namespace) -> int:
     try:
         test, known = asyncio.run(_main(options, terminal))
     except CommandError as error:
-        return _fail(options, terminal, error)
+        return _fail(options, terminal, in_cluster(error, options))
     except (asyncio.CancelledError, KeyboardInterrupt):
         return _fail(options, terminal, CommandError("Interrupted", "Interrupted; a test that has begun goes on."))
-    _report(options, terminal, test, known)
+    _report(options, terminal, test, {**known, **known_of_cluster(options)})
     return SUCCESS if state_of(test).succeeded else FAILURE
 
 
