@@ -643,6 +643,7 @@ class TestRules:
         [
             {"passwords": [hash_password(new_password())]},
             {"passwords": [], "tokens": True},
+            {"passwords": [hash_password(new_password()), HASH], "until": "2026-01-01T00:00:00Z"},
             {"namespace": "other"},
             {"settings": "other"},
         ],

@@ -51,12 +51,12 @@ class Proof:
         tenant = account.tenant
         return cls(tenant.namespace, tenant.settings, matching_hash(presented.secret, tenant.passwords))
 
-    def holds(self, account: Account) -> bool:
+    def holds(self, account: Account, now: datetime) -> bool:
         """Whether the account, as it is by now, is still the same tenant's and would take what was shown."""
         tenant = account.tenant
         if (tenant.namespace, tenant.settings) != (self.namespace, self.settings):
             return False
-        return tenant.tokens if self.password_hash is None else self.password_hash in tenant.passwords
+        return tenant.tokens if self.password_hash is None else self.password_hash in tenant.passwords_at(now)
 
 
 class Authenticator:
@@ -91,6 +91,10 @@ class Authenticator:
         self._delays = GuessingDelays()
         self._reviewed: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
         self._reviews = ReviewRates(self._time())
+
+    def holds(self, proof: Proof, account: Account) -> bool:
+        """Whether what a client has logged in by would be taken again now."""
+        return proof.holds(account, self._now())
 
     async def judge(self, presented: Presented, source: str) -> Judgement:
         """Judges a login, after the delay that former wrong ones have earned.

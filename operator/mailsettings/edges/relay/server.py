@@ -299,6 +299,10 @@ class Relay:
         """Judges a login."""
         return await self._authenticator.judge(presented, source)
 
+    def holds(self, proof: Proof, account: Account) -> bool:
+        """Whether what a client has logged in by would be taken again now."""
+        return self._authenticator.holds(proof, account)
+
     def account(self, username: str) -> Account | None:
         """The account of a user name, as it is at present."""
         return self._parts.bundles.find(username)
@@ -465,7 +469,7 @@ class _Client:
         if account is None:
             self._session.answer(REPLIES[RelayFault.SETTINGS])
             return
-        if self.proof is None or not self.proof.holds(account) or self._time() > self._session_by_s:
+        if self.proof is None or not self._relay.holds(self.proof, account) or self._time() > self._session_by_s:
             self._session.answer(_LOG_IN_AGAIN)
             return
         self._envelope_waited_s = self._body_waited_s = 0.0
