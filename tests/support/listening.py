@@ -11,8 +11,10 @@ from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
 
-ADMISSION_TURNS: Final = 3
-"""Of the loop, within which a connection that has been accepted has its transport and its protocol."""
+TURNS: Final = 5
+"""Of the loop, within which an accepted connection has its transport, and an aborted one is closed."""
+
+BACKLOG: Final = 128
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """What a server does with one connection. It closes nothing; that the client has left is no error of it."""
@@ -57,6 +59,50 @@ class _Admission(asyncio.Protocol):
         protocol.connection_made(transport)
 
 
+class _Listener:
+    """Accepts connections, and knows those whose TLS is not there yet, which asyncio's own servers forget."""
+
+    def __init__(self, protocol: Callable[[], asyncio.BaseProtocol], context: ssl.SSLContext | None) -> None:
+        self._protocol = protocol
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket.create_server((LOOPBACK, 0), backlog=BACKLOG)
+        self._socket.setblocking(False)
+        self._admitted: set[asyncio.Transport] = set()
+        self._beginning: set[asyncio.Task[object]] = set()
+        self._loop.add_reader(self._socket, self._accept)
+        self.port: int = self._socket.getsockname()[1]
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            connection, _ = self._socket.accept()
+            connection.setblocking(False)
+            task: asyncio.Task[object] = self._loop.create_task(self._begin(connection))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
+
+    async def _begin(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # The client has left, or speaks no TLS.
+            await self._loop.connect_accepted_socket(
+                lambda: _Admission(self._protocol, self._admitted), connection, ssl=self._context
+            )
+
+    async def close(self) -> None:
+        """Ends every connection, whatever its client does."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        await self._turns()
+        for task in self._beginning:
+            task.cancel()
+        for transport in self._admitted:
+            transport.abort()
+        await self._turns()  # asyncio closes the sockets of aborted connections in the loop's next turns
+
+    async def _turns(self) -> None:
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+
 @contextlib.asynccontextmanager
 async def listening(
     protocol: Callable[[], asyncio.BaseProtocol], *, context: ssl.SSLContext | None = None
@@ -66,18 +112,11 @@ async def listening(
     A client that has died, or does not answer the end of TLS, would keep its connection beyond the test's event loop,
     and asyncio warns of that in whichever test comes next.
     """
-    admitted: set[asyncio.Transport] = set()
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(lambda: _Admission(protocol, admitted), LOOPBACK, 0, ssl=context)
+    listener = _Listener(protocol, context)
     try:
-        yield listener.sockets[0].getsockname()[1]
+        yield listener.port
     finally:
-        listener.close()
-        for _ in range(ADMISSION_TURNS):
-            await asyncio.sleep(0)
-        for transport in admitted:
-            transport.abort()
-        await asyncio.sleep(0)  # asyncio closes the sockets of aborted connections in the loop's next turn
+        await listener.close()
 
 
 @contextlib.asynccontextmanager
