@@ -30,6 +30,7 @@ from mailsettings.core.relay.session import (
     Upgrade,
 )
 from mailsettings.edges.errors import described
+from mailsettings.edges.relay.admission import Admission
 from mailsettings.edges.relay.authentication import Authenticator, Judgement, Proof
 from mailsettings.edges.relay.channel import Channel, Interrupted, PeerGoneError
 from mailsettings.edges.relay.interfaces import Account, Bundles, Rates, Reviewer, Sink, Slots, Tokens
@@ -185,6 +186,7 @@ class Relay:
         self.pools = Pools(services)
         self._ways = Ways(self.pools, parts.rates, parts.sink, options.limits.message_octets)
         self._listeners: list[asyncio.Server] = []
+        self.admission = Admission()
         self._clients: dict[asyncio.Task[None], _Client] = {}
         self._before_login: Counter[str] = Counter()
         self._logged_in: Counter[str] = Counter()
@@ -462,6 +464,7 @@ class _Client:
             self._session.logged_in()
 
     async def _begin(self, mail: Mail) -> None:
+        await self._relay.admission.enter(self)
         if self._relay.is_closing:
             self._session.answer(REPLIES[RelayFault.CLOSING])
             return
@@ -489,12 +492,14 @@ class _Client:
 
     async def _finish(self) -> None:
         transaction = self._transaction
+        self._relay.admission.leave(self)
         reply = await transaction.finish() if transaction else REPLIES[RelayFault.INTERNAL]
         self._transaction = None  # not before: whatever goes wrong in between, it is abandoned
         self._session.answer(reply)
 
     def _abandon(self, fault: RelayFault | None) -> None:
         transaction, self._transaction = self._transaction, None
+        self._relay.admission.leave(self)
         reply = transaction.abandon(fault) if transaction is not None else None
         if reply is not None:
             self.channel.write(reply.encode())
