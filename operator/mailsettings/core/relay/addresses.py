@@ -1,6 +1,7 @@
 """Addresses as the envelope has them, strictly. Sources: RFC 5321 §4.1.2, RFC 6531 §3.3."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
@@ -46,6 +47,7 @@ NULL_SENDER: Final = EnvelopeAddress("", "")
 """Of notifications that nobody shall answer. Source: RFC 5321 §4.5.5."""
 
 
+@lru_cache(maxsize=1024)
 def parse_address(text: str) -> EnvelopeAddress:
     """A mailbox without its angle brackets.
 

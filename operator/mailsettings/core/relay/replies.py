@@ -39,6 +39,12 @@ class Reply:
         return "".join([*lines, f"{self.code} {prefix}{last}\r\n"]).encode("ascii")
 
 
+def enhanced_code(code: int, message: str) -> str:
+    """The enhanced code at the beginning of a mail server's words; empty: none that goes with the code."""
+    found = _ENHANCED.match(message)
+    return found[0].rstrip() if found and found[1] == str(code)[0] else ""
+
+
 def passed_on(code: int, message: str) -> Reply:
     """A mail server's reply, fit to be passed on.
 
@@ -48,8 +54,7 @@ def passed_on(code: int, message: str) -> Reply:
             each. What is not printable ASCII becomes a question mark.
     """
     lines = message.split("\n")[:MAX_LINES]
-    found = _ENHANCED.match(lines[0])
-    enhanced = found[0].rstrip() if found and found[1] == str(code)[0] else ""
+    enhanced = enhanced_code(code, lines[0])
     if enhanced:
         lines = [line.removeprefix(enhanced).lstrip(" ") for line in lines]
     return Reply(code, "\n".join(_UNSAFE.sub("?", line)[:MAX_TEXT_OCTETS] for line in lines), enhanced)

@@ -247,21 +247,21 @@ class Transaction:
             return
         self._recorded = True
         tenant = self._account.tenant
-        self._ways.sink.message(
-            AuditRecord(
-                namespace=tenant.namespace,
-                settings=tenant.settings,
-                sender=self._mail.sender.text,
-                recipients=len(self._recipients),
-                octets=self._gate.octets,
-                outcome=outcome,
-                code=reply.code,
-                enhanced=reply.enhanced,
-                text=reply.text if tenant.audit_recipients else without_addresses(reply.text),
-                rule=self._rule if outcome is Outcome.DENIED else "",
-                fault=self._fault,
-                duration_s=self._time() - self._began_s,
-                upstream_s=self._upstream_s,
-                addresses=tuple(self._recipients) if tenant.audit_recipients else (),
-            )
+        record = AuditRecord(
+            namespace=tenant.namespace,
+            settings=tenant.settings,
+            sender=self._mail.sender.text,
+            recipients=len(self._recipients),
+            octets=self._gate.octets,
+            outcome=outcome,
+            code=reply.code,
+            enhanced=reply.enhanced,
+            text=reply.text if tenant.audit_recipients else without_addresses(reply.text),
+            rule=self._rule if outcome is Outcome.DENIED else "",
+            fault=self._fault,
+            duration_s=self._time() - self._began_s,
+            upstream_s=self._upstream_s,
+            addresses=tuple(self._recipients) if tenant.audit_recipients else (),
         )
+        # The client waits for its reply, and nobody for this.
+        asyncio.get_running_loop().call_soon(self._ways.sink.message, record)

@@ -18,7 +18,7 @@ from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.fairness import FairQueue
 from mailsettings.core.relay.faults import RelayFault, judged
 from mailsettings.core.relay.message import END
-from mailsettings.core.relay.replies import Repetition, Reply, ReplyError, ReplyReader, without_rest
+from mailsettings.core.relay.replies import Repetition, Reply, ReplyError, ReplyReader, enhanced_code, without_rest
 from mailsettings.core.server import BearerToken, Credentials, Login, Server
 from mailsettings.core.slots import LOOK_S
 from mailsettings.edges.relay.channel import Channel, PeerGoneError
@@ -109,8 +109,10 @@ class Connection:
         Raises:
             UpstreamError: There is no sensible reply.
         """
-        reply = self._judged(*await self._said(line))
-        return replace(reply, text="ok") if reply.is_positive else reply
+        code, text = await self._said(line)
+        if 200 <= code < 300:
+            return Reply(code, "ok", enhanced_code(code, text.partition("\n")[0]))
+        return self._judged(code, text)
 
     async def begin_data(self) -> Reply | None:
         """Begins a message; None: the server is ready for it.
