@@ -4,10 +4,10 @@ import asyncio
 from collections import deque
 from typing import Final
 
-AT_ONCE: Final = 3
+AT_ONCE: Final = 4
 """Messages between their MAIL and their end; whatever waits for the mail server's word on the whole is not counted."""
 
-HOLD_S: Final = 0.002
+HOLD_S: Final = 0.004
 """After so long a message no longer counts: slow clients and servers hold up nobody."""
 
 
