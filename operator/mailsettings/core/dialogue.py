@@ -187,8 +187,7 @@ _ENHANCED: Final = re.compile(r"(?m)^[245]\.[0-9]{1,3}\.[0-9]{1,3}[ ]")
 
 def _together(text: str) -> str:
     """Without what a server may put into a long word to wrap it."""
-    words = "".join(_ENHANCED.sub("", text).split())
-    return words if words.isprintable() else "".join(char for char in words if not _is_hidden(char))
+    return "".join(filter(str.isprintable, "".join(_ENHANCED.sub("", text).split())))
 
 
 _KNOWN_PAYLOADS: Final = frozenset({"=", "*", base64.b64encode(b"\x01").decode("ascii")})
