@@ -100,7 +100,7 @@ class _Plain:
     def __init__(self, form: str, *, is_short: bool) -> None:
         self._form = form
         self._is_short = is_short
-        self._lowered = form.lower() if form.isascii() else None
+        self._folded = form.casefold()
 
     def may_be_in(self, lowered: str | None) -> bool:
         """False if it is not: most are not, which is found for next to nothing, and no expression is compiled.
@@ -108,7 +108,7 @@ class _Plain:
         Args:
             lowered: The text in lower case if it is ASCII, or None: beyond ASCII only expressions know letters' cases.
         """
-        return lowered is None or self._lowered is None or self._lowered in lowered
+        return lowered is None or self._folded in lowered
 
     def spans(self, text: str) -> Iterator[_Span]:
         """Where it is."""
