@@ -5,23 +5,30 @@ from collections import deque
 from typing import Final
 
 AT_ONCE: Final = 4
-"""Messages between their MAIL and their end; whatever waits for the mail server's word on the whole is not counted."""
+"""Messages from MAIL to their end. Those that only wait for the mail server's word about the whole do not count."""
 
 HOLD_S: Final = 0.004
-"""After so long a message no longer counts: slow clients and servers hold up nobody."""
+"""After so long a message counts no more: slow clients and slow mail servers hold up nobody."""
 
 
 class Admission:
-    """Who may begin a message.
+    """Who may begin a message: whoever has waited longest.
 
     A relay that works at all messages at once ends them all at once, and has nothing to do while the mail server thinks
-    about them. It begins `AT_ONCE` / `HOLD_S` messages in a second at least, which is more than a core can do.
+    about them. `AT_ONCE` messages in `HOLD_S` may always begin, 1000 in a second: about what a core can do.
     """
 
-    def __init__(self) -> None:
-        """Nobody has begun."""
+    def __init__(self, at_once: int = AT_ONCE, hold_s: float = HOLD_S) -> None:
+        """Nobody has begun.
+
+        Args:
+            at_once: How many messages count, at least one.
+            hold_s: For how many seconds each does at most.
+        """
         self._loop = asyncio.get_running_loop()
-        self._until_s: dict[object, float] = {}
+        self._at_once = at_once
+        self._hold_s = hold_s
+        self._until_s: dict[object, float] = {}  # in the order in which they began
         self._waiting: deque[tuple[object, asyncio.Future[None]]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -29,7 +36,7 @@ class Admission:
         """Waits until a message may begin.
 
         Args:
-            who: Sends it, one at a time.
+            who: Sends it, and no other at the same time.
         """
         if not self._waiting and self._has_room():
             self._begin(who)
@@ -40,24 +47,26 @@ class Admission:
         await turn
 
     def leave(self, who: object) -> None:
-        """The message is no longer worked at. It may have left before."""
-        if self._until_s.pop(who, None) is not None and self._waiting:
+        """The message counts no more; it may be so already."""
+        if self._until_s.pop(who, None) is not None:
             self._next()
 
     def _has_room(self) -> bool:
         now_s = self._loop.time()
-        while self._until_s and (oldest := next(iter(self._until_s.items())))[1] <= now_s:
-            del self._until_s[oldest[0]]
-        return len(self._until_s) < AT_ONCE
+        for who, until_s in list(self._until_s.items()):
+            if until_s > now_s:
+                break
+            del self._until_s[who]
+        return len(self._until_s) < self._at_once
 
     def _begin(self, who: object) -> None:
-        self._until_s.pop(who, None)
-        self._until_s[who] = self._loop.time() + HOLD_S
+        self._until_s.pop(who, None)  # so that it is the last
+        self._until_s[who] = self._loop.time() + self._hold_s
 
     def _next(self) -> None:
         while self._waiting and self._has_room():
             who, turn = self._waiting.popleft()
-            if not turn.done():
+            if not turn.done():  # nobody waits for one that was cancelled
                 self._begin(who)
                 turn.set_result(None)
         self._wake_in_time()

@@ -187,6 +187,7 @@ class Relay:
         self._ways = Ways(self.pools, parts.rates, parts.sink, options.limits.message_octets)
         self._listeners: list[asyncio.Server] = []
         self.admission = Admission()
+        """Who begins a message."""
         self._clients: dict[asyncio.Task[None], _Client] = {}
         self._before_login: Counter[str] = Counter()
         self._logged_in: Counter[str] = Counter()
@@ -465,23 +466,24 @@ class _Client:
 
     async def _begin(self, mail: Mail) -> None:
         await self._relay.admission.enter(self)
+        reply = await self._begun(mail)
+        if not reply.is_positive:
+            self._transaction = None
+            self._relay.admission.leave(self)
+        self._session.answer(reply)
+
+    async def _begun(self, mail: Mail) -> Reply:
         if self._relay.is_closing:
-            self._session.answer(REPLIES[RelayFault.CLOSING])
-            return
+            return REPLIES[RelayFault.CLOSING]
         account = self._relay.account(self._username)
         if account is None:
-            self._session.answer(REPLIES[RelayFault.SETTINGS])
-            return
+            return REPLIES[RelayFault.SETTINGS]
         if self.proof is None or not self._relay.holds(self.proof, account) or self._time() > self._session_by_s:
-            self._session.answer(_LOG_IN_AGAIN)
-            return
+            return _LOG_IN_AGAIN
         self._envelope_waited_s = self._body_waited_s = 0.0
         self._octets = 0
         self._transaction = self._relay.transaction(account, mail, lambda: self.channel.is_open)
-        reply = await self._transaction.begin()
-        if not reply.is_positive:
-            self._transaction = None
-        self._session.answer(reply)
+        return await self._transaction.begin()
 
     async def _piece(self, data: bytes) -> None:
         self._octets += len(data)
