@@ -142,6 +142,41 @@ async def test_who_has_none_is_given_one(new: New, credential: str) -> None:
     assert not over[1:]
 
 
+async def test_a_namespace_that_has_none_is_given_one_of_whoever_has_several(new: New, credential: str) -> None:
+    one, two = new("one", renew_s=0.05), new("two", renew_s=0.05)
+    own = await one_of(one, credential)
+    others = [await one_of(two, credential) for _ in range(2)]
+    for slot in (own, *others):
+        slot.user = "greedy"
+    over: list[HeldSlot] = []
+    for slot in others:
+        slot.when_over(lambda slot=slot: over.append(slot))  # type: ignore[misc]
+    await eventually(lambda: others[1].document["metadata"].get("annotations", {}).get(names.ANNOTATION_USER))
+    assert await one.take(credential, LIMITS) is None
+    assert await one.take(credential, LIMITS, ["greedy"]) is None
+    before = others[1].document["metadata"]["resourceVersion"]
+    await eventually(lambda: others[1].document["metadata"]["resourceVersion"] != before)
+    assert not over
+    assert await one.take(credential, LIMITS, ["other"]) is None
+    await eventually(lambda: over)
+    over[0].free()
+    await asyncio.gather(*two._releasing)
+    given = await one_of(one, credential)
+    assert given.key == over[0].key
+    assert names.ANNOTATION_USER not in given.document["metadata"].get("annotations", {})
+
+
+async def test_the_api_server_says_when_a_lease_was_changed(new: New, credential: str) -> None:
+    slots = new()
+    slot = await one_of(slots, credential)
+    created = slot.document
+    await released(slots, slot)
+    again = await one_of(slots, credential)
+    assert again.key == slot.key
+    assert module._changed_at(created) is not None
+    assert -1 <= module._apart_s(created, again.document) < 3600
+
+
 async def test_a_held_slot_is_renewed(new: New, credential: str, kube: Kube) -> None:
     slot = await one_of(new(renew_s=0.02), credential)
     path = f"{LEASES}/{module._name(slot.key)}"

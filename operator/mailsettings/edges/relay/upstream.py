@@ -275,6 +275,11 @@ class _Place:
     """Whether its slot is to be freed as soon as can be."""
     timer: asyncio.TimerHandle | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is to be begun in it."""
+        return self.over or (self.slot is not None and not self.slot.is_held)
+
 
 class Pool:
     """The connections to one login at a mail server."""
@@ -388,7 +393,7 @@ class Pool:
         """A place in which a message may be begun now: better one with a connection, and that used last."""
         limited, now_s = bundle.limits is not None, self._time()
         there = [place for place in self._places if (place.slot is not None) == limited]
-        free = [place for place in there if not (place.busy or place.over) and _pause_s(place, now_s) <= 0]
+        free = [place for place in there if not (place.busy or place.is_over) and _pause_s(place, now_s) <= 0]
         for place in reversed(free):
             if place.connection is not None and place.connection.is_open:
                 return place
@@ -403,6 +408,7 @@ class Pool:
             place.timer.cancel()
         if place.slot is not None:
             place.slot.budget.begin(self._time())
+            place.slot.user = tenant
 
     def _end_turn(self, tenant: str, place: _Place) -> None:
         """A turn ends that came to nothing."""
@@ -492,7 +498,7 @@ class Pool:
                 limits = bundle.mailbox_limits if bundle is not None else None
                 if limits is None or len(self._places) >= limits.connections:
                     return
-                slot = await self._services.slots.take(self._credential, limits)
+                slot = await self._services.slots.take(self._credential, limits, self._queue.without_turn())
                 if slot is not None:
                     place = self._added(slot)
                     slot.when_over(lambda place=place: self._over(place))  # type: ignore[misc]
