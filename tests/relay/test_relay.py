@@ -358,6 +358,61 @@ class TestUpstream:
             await eventually(lambda: server.left.is_set() or _poke(client))
             assert (await client.say(b".")).startswith("552 5.3.4 too large")
 
+    @pytest.mark.parametrize(
+        "pieces", [(b"552 5.3.4 too large\r\n",), (b"552-5.3.4 too large\r\n", b"552 5.3.4 for us\r\n")]
+    )
+    async def test_a_refusal_by_a_server_that_reads_no_more(self, pieces: tuple[bytes, ...]) -> None:
+        """It keeps the connection, too: nothing but its reply tells that it has ended the message."""
+        blocked = asyncio.Event()
+
+        async def refuse(peer: Peer) -> None:
+            await peer.say(b"354 go\r\n")
+            await blocked.wait()
+            for piece in pieces:
+                await peer.say(piece)
+                await asyncio.sleep(0.05)  # so that they come one by one, most of the time
+            await asyncio.Event().wait()
+
+        async with (
+            scripted_server({"DATA": refuse}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            await client.begin()
+            (connection,) = relay.relay.pools.of("system")._of
+            line = b"x" * 990 + b"\r\n"
+            sending = asyncio.ensure_future(client.send(b"From: no-reply@acme.example\r\n\r\n" + line * 20_000))
+            await eventually(lambda: connection._channel._writable is not None)
+            blocked.set()
+            await sending
+            await eventually(lambda: relay.relay.pools.connections == 0)
+            assert (await client.say(b".")).startswith("552-5.3.4 too large" if pieces[1:] else "552 5.3.4 too large")
+
+    async def test_a_server_that_ends_the_connection_and_reads_no_more(self) -> None:
+        blocked = asyncio.Event()
+
+        async def leave(peer: Peer) -> None:
+            await peer.say(b"354 go\r\n")
+            await blocked.wait()
+            peer.writer.write_eof()
+            await asyncio.Event().wait()
+
+        async with (
+            scripted_server({"DATA": leave}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            await client.begin()
+            (connection,) = relay.relay.pools.of("system")._of
+            line = b"x" * 990 + b"\r\n"
+            sending = asyncio.ensure_future(client.send(b"From: no-reply@acme.example\r\n\r\n" + line * 20_000))
+            await eventually(lambda: connection._channel._writable is not None)
+            blocked.set()
+            await sending
+            assert (await client.say(b".")).startswith("451 4.4.1")
+
 
 def _poke(client: RawClient) -> bool:
     """A little more of the message."""

@@ -130,7 +130,7 @@ class Connection:
         return refusal
 
     async def write(self, data: bytes) -> None:
-        """Writes a piece of the message, dots and all, and waits while the server does not read.
+        """Writes a piece of the message, dots and all, and waits while the server neither reads nor says anything.
 
         Raises:
             UpstreamError: The connection broke.
@@ -138,8 +138,10 @@ class Connection:
         """
         self._check_message()
         self._channel.write(data)
+        by_s = self._time() + BLOCK_WITHIN_S
         try:
-            await self._channel.drain(BLOCK_WITHIN_S)
+            while not await self._channel.drained_before_heard(by_s - self._time()):
+                self._check_message()
         except PeerGoneError:
             self.abort()
             raise UpstreamError(RelayFault.UNREACHABLE) from None
