@@ -772,6 +772,34 @@ class TestAudit:
 
 
 class TestConnections:
+    @pytest.mark.parametrize(
+        ("changes", "tries_again"),
+        [
+            ({}, False),
+            ({"tenant": {"sending": "Allowed", "mailFrom": "Other <no-reply@acme.example>"}}, False),
+            ({"tenants": [tenant(), tenant(username="other.x", namespace="other")]}, False),
+            ({"login": {"username": USERNAME, "password": "another"}}, True),
+            ({"login": {"username": "another", "password": PASSWORD}}, True),
+            ({"login": {"username": USERNAME, "accessToken": "another"}}, True),
+            ({"server": {"timeoutSeconds": 11}}, True),
+        ],
+    )
+    async def test_a_refused_login_is_tried_again_once_it_has_changed(
+        self, changes: dict[str, Any], *, tries_again: bool
+    ) -> None:
+        """What changes of a tenant changes nothing: mail servers lock accounts after some wrong logins."""
+        async with (
+            scripted_server({"AUTH": say("535 5.7.8 wrong")}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("451 4.7.0")
+            tried = len(relay.sink.failures)
+            relay.bundles.replace([bundle(server.port, **changes)])
+            assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("451 4.")
+            assert (len(relay.sink.failures) > tried) is tries_again
+
     async def test_no_more_than_permitted_and_tenants_in_turn(self) -> None:
         """One tenant's many messages do not make another's wait for all of them."""
         most = now = 0

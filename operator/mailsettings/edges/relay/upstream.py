@@ -41,7 +41,7 @@ WAIT_S: Final = 30.0
 """How long a message waits for a connection."""
 
 HOLD_S: Final = {RelayFault.LOGIN: 30.0, RelayFault.UNREACHABLE: 2.0, RelayFault.TOKEN: 5.0}
-"""After a failure nobody tries again for so long, unless the bundle has changed: servers lock accounts."""
+"""After a failure nobody tries again for so long, unless the server or the login has changed: servers lock accounts."""
 
 
 _START_INPUT: Final = 354
@@ -301,7 +301,7 @@ class Pool:
         """Those that were used last come last."""
         self._of: dict[Connection, _Place] = {}
         self._renewed: Bundle | None = None
-        self._held: tuple[float, RelayFault, Bundle] | None = None
+        self._held: tuple[float, RelayFault, tuple[object, ...]] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
         self._look_at_s = 0.0
@@ -549,13 +549,13 @@ class Pool:
     async def _opened(self, place: _Place) -> Connection:
         bundle = self._bundle()
         now = self._time()
-        if self._held is not None and self._held[0] > now and self._held[2] is bundle:
+        if self._held is not None and self._held[0] > now and self._held[2] == _attempt(bundle):
             raise UpstreamError(self._held[1])
         try:
             connection = await self._connected(bundle)
         except UpstreamError as error:
             hold_s = HOLD_S.get(error.fault, 0.0)
-            self._held = (self._time() + hold_s, error.fault, bundle)
+            self._held = (self._time() + hold_s, error.fault, _attempt(bundle))
             raise
         self._held = None
         place.connection, place.made_for = connection, bundle
@@ -626,6 +626,11 @@ def _endpoint(bundle: Bundle) -> tuple[object, ...]:
     """What a connection was made for: if it changes, the connection is of no use. Another token is no change."""
     login = bundle.login
     return (bundle.level, bundle.server, *((login.username, login.password) if login else ()))
+
+
+def _attempt(bundle: Bundle) -> tuple[object, ...]:
+    """What may make another attempt to connect end otherwise. Tenants come and go without it."""
+    return (*_endpoint(bundle), bundle.login.access_token if bundle.login else None)
 
 
 def _is_newer(bundle: Bundle, renewed: Bundle) -> bool:
