@@ -978,6 +978,35 @@ class TestStrangers:
                 assert (await third.reply()).startswith("421 4.7.0")
                 assert await third.reply() == ""
 
+    @pytest.mark.parametrize("implicit", [False, True])
+    async def test_a_flood_from_many_addresses_ends_its_own_oldest_connections(self, *, implicit: bool) -> None:
+        """Those who wait for nothing, log in, or have done so, go on."""
+        options = Options(bounds=Bounds(before_login=8, before_login_per_source=3))
+        async with (
+            running(bundle(9), options=options) as relay,
+            RawClient.to(relay) as known,
+            RawClient.to(relay) as slow,
+        ):
+            await known.log_in()
+            port = relay.implicit if implicit else relay.start_tls
+            flood = []
+            for number in range(18):
+                address = (f"127.0.0.{2 + number % 3}", 0)
+                flood.append(await asyncio.open_connection("127.0.0.1", port, local_addr=address))
+            try:
+                async with asyncio.timeout(20):
+                    first = await flood[0][0].read()
+                assert (b"\r\n421 4.7.0 too many" in first) is not implicit
+                async with RawClient.to(relay) as again:
+                    await again.log_in()
+                await slow.log_in()
+                assert (await known.say(b"NOOP")).startswith("250")
+                await eventually(lambda: relay.relay.connections <= 2 + 8)
+            finally:
+                for _, writer in flood:
+                    writer.transport.abort()
+                await asyncio.sleep(0)
+
     async def test_those_who_begin_no_tls_are_counted(self) -> None:
         options = Options(bounds=Bounds(before_login_per_source=2))
         async with running(bundle(9), options=options) as relay:
