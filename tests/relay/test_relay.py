@@ -17,7 +17,7 @@ from mailsettings.core.relay.audit import Outcome
 from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.faults import RelayFault
 from mailsettings.core.relay.passwords import hash_password, new_password
-from mailsettings.core.relay.replies import MAX_LINES, Reply
+from mailsettings.core.relay.replies import MAX_LINES, MAX_SEEN_OCTETS, Reply
 from mailsettings.core.relay.session import Limits
 from mailsettings.edges.relay import upstream
 from mailsettings.edges.relay.server import Bounds, Options, Patience
@@ -244,13 +244,15 @@ class TestUpstream:
 
     async def test_what_is_not_passed_on_of_a_reply_is_not_looked_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lines: list[int] = []
+        longest: list[int] = []
 
         def counted(text: str, secrets: Iterable[str], *, tokens: Iterable[str]) -> str:
             lines.append(text.count("\n") + 1)
+            longest.append(max(map(len, text.split("\n"))))
             return redact(text, secrets, tokens=tokens)
 
         monkeypatch.setattr(upstream, "redact", counted)
-        long = "\n".join(["550-5.1.1 no"] * 500 + ["550 5.1.1 no"])
+        long = "\n".join(["550-5.1.1 no" + 60_000 * "x"] + ["550-5.1.1 no"] * 200 + ["550 5.1.1 no"])
         async with (
             scripted_server({"MAIL": say(long)}) as server,
             running(bundle(server.port)) as relay,
@@ -259,6 +261,22 @@ class TestUpstream:
             await client.log_in()
             assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("550-5.1.1 no")
         assert max(lines) == MAX_LINES
+        assert max(longest) == MAX_SEEN_OCTETS
+
+    @pytest.mark.parametrize("login", [{"password": 999 * "pass"}, {"password": 99 * "word"}])
+    @pytest.mark.parametrize("before", [0, 400, 470, MAX_SEEN_OCTETS - 100])
+    async def test_a_secret_in_a_long_line_is_not_passed_on(self, login: dict[str, str], before: int) -> None:
+        (secret,) = login.values()
+        refusal = say(f"550 5.1.1 {before * '-'}{secret}{9999 * '-'}")
+        async with (
+            scripted_server({"MAIL": refusal}) as server,
+            running(bundle(server.port, login={"username": USERNAME, **login})) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            reply = await client.say(f"MAIL FROM:<{SENDER}>".encode())
+            assert reply.startswith("550 5.1.1")
+            assert secret[:12] not in reply
 
     async def test_where_it_may_not_connect_to(self) -> None:
         async with scripted_server() as server:
