@@ -356,6 +356,45 @@ class TestUpstream:
             assert (await client.say(f"MAIL FROM:<{SENDER}> SIZE=5 RET=HDRS".encode())).startswith("250")
             assert f"MAIL FROM:<{SENDER}>" in server.lines
 
+    @pytest.mark.parametrize(
+        ("pieces", "reply"),
+        [
+            ([b"552 5.3.4 too large\r\n"], "552 5.3.4 too large"),
+            ([b"452-4.3.1 no", b" room\r\n452 4.3.1 today\r\n"], "452-4.3.1 no room"),
+            ([b"421 4.3.2 I am leaving\r\n"], "451 4.3.2 I am leaving"),
+            ([b"250 2.0.0 enough\r\n"], "451 4.5.0"),
+            ([b"what?\r\n"], "451 4.4.1"),
+            ([], "451 4.4.1"),
+        ],
+    )
+    async def test_while_the_client_is_silent(self, pieces: list[bytes], reply: str) -> None:
+        """What the server says to an unfinished message ends its connection at once, and the client is told later."""
+        begun = asyncio.Event()
+
+        async def speak(peer: Peer) -> None:
+            await peer.say(b"354 go\r\n")
+            await begun.wait()
+            for piece in pieces:
+                await asyncio.sleep(0.02)  # most of the time they come one by one
+                await peer.say(piece)
+            if not pieces:
+                await peer.close()
+            await peer.gone()
+
+        async with (
+            scripted_server({"DATA": speak}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            await client.begin()
+            (connection,) = relay.relay.pools.of("system")._of
+            await client.send(b"From: no-reply@acme.example\r\n\r\nhello\r\n")
+            await eventually(lambda: connection._in_message)
+            begun.set()
+            await eventually(lambda: relay.relay.pools.connections == 0)
+            assert (await client.say(b"and more\r\n.")).startswith(reply)
+
     async def test_early_refusals(self) -> None:
         """The server refuses the message while it still comes."""
 

@@ -111,8 +111,8 @@ class TestNextStep:
                 case Take(number):
                     return
                 case Ask(number):
-                    given_up = number not in slow
-                    slots[number] = replace(slots[number], wanted_by=me, **(_FREE if given_up else {}))
+                    asked = replace(slots[number], wanted_by=me)
+                    slots[number] = asked if number in slow else replace(asked, holder="", wait_s=0.0)
         assert all(slot.holder == me or slot.number in slow for slot in slots.values())
 
     @given(st.integers(1, 8), st.integers(1, 5), st.data())
@@ -134,9 +134,6 @@ class TestNextStep:
         counts = [sum(slot.holder == me for slot in slots.values()) for me in who]
         assert sum(counts) == count
         assert max(counts) - min(counts) <= 1
-
-
-_FREE: Final = {"holder": "", "wait_s": 0.0}
 
 
 class Places:

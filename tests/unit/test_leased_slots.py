@@ -208,11 +208,13 @@ def test_how_long_a_slot_is_held_counts_from_when_its_renewal_was_asked_for(cloc
     in_time(clocks, story)
 
 
-def test_a_slot_is_not_taken_for_held_after_its_holder_has_stood_still(clocks: Clocks) -> None:
+def test_a_slot_is_not_taken_for_held_after_its_holder_has_stood_still(
+    clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story() -> None:
         slot = await taken(process(Leases(), "one"))
         assert slot.is_held
-        module.boottime_s = lambda: TERMS.renew_deadline_s  # type: ignore[attr-defined] - undone by `clocks`
+        monkeypatch.setattr(module, "boottime_s", lambda: TERMS.renew_deadline_s)
         assert not slot.is_held
 
     in_time(clocks, story)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Final, cast
 
 HIGH_WATER_OCTETS: Final = 64 * 1024
@@ -36,6 +37,8 @@ class Channel(asyncio.Protocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
         self._heard: asyncio.Future[None] | None = None
+        self.when_heard: Callable[[], None] = lambda: None
+        """Is told whenever octets have come, or the end."""
 
     @classmethod
     def over(cls, transport: asyncio.Transport) -> "Channel":
@@ -89,6 +92,7 @@ class Channel(asyncio.Protocol):
         for waiting in (self._arrived, self._heard):
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
+        self.when_heard()
 
     # The session's side
 

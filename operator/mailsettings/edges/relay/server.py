@@ -302,9 +302,9 @@ class Relay:
         """The account of a user name, as it is at present."""
         return self._parts.bundles.find(username)
 
-    def transaction(self, account: Account, mail: Mail, client_there: Callable[[], bool]) -> Transaction:
-        """A new message."""
-        return Transaction(account, mail, self._ways, client_there)
+    def transaction(self, account: Account, mail: Mail, channel: Channel) -> Transaction:
+        """A new message that comes through a channel."""
+        return Transaction(account, mail, self._ways, lambda: channel.is_open, channel.interrupt)
 
 
 class _Announce(Protocol):
@@ -403,8 +403,11 @@ class _Client:
         within_s = self._within_s()
         if within_s <= 0:  # octets that are there already do not make it longer
             raise TimeoutError
-        with contextlib.suppress(Interrupted):
+        try:
             self._session.feed(await self.channel.read(within_s))
+        except Interrupted:
+            if self._session.in_body:
+                await self._piece(b"")
         waited_s = self._time() - began_s
         if self._session.in_body:
             self._body_waited_s += waited_s
@@ -477,7 +480,7 @@ class _Client:
             return
         self._envelope_waited_s = self._body_waited_s = 0.0
         self._octets = 0
-        self._transaction = self._relay.transaction(account, mail, lambda: self.channel.is_open)
+        self._transaction = self._relay.transaction(account, mail, self.channel)
         reply = await self._transaction.begin()
         if not reply.is_positive:
             self._transaction = None

@@ -96,6 +96,9 @@ class Connection:
         """Whether a message has gone through it."""
         self.begun = 0
         """How many messages have been begun in it."""
+        self.when_early: Callable[[], None] = lambda: None
+        """Is told that the server has said something to a message that has not ended, or has ended the connection."""
+        self._channel.when_heard = self._heard
 
     @property
     def is_open(self) -> bool:
@@ -136,12 +139,12 @@ class Connection:
             UpstreamError: The connection broke.
             RefusedEarlyError: The server has refused the message.
         """
-        self._check_message()
+        self.check_message()
         self._channel.write(data)
         by_s = self._time() + BLOCK_WITHIN_S
         try:
             while not await self._channel.drained_before_heard(by_s - self._time()):
-                self._check_message()
+                self.check_message()
         except PeerGoneError:
             self.abort()
             raise UpstreamError(RelayFault.UNREACHABLE) from None
@@ -157,7 +160,7 @@ class Connection:
                 fault: the connection broke before.
             RefusedEarlyError: The server has refused the message.
         """
-        self._check_message()
+        self.check_message()
         self._in_message = False
         self._channel.write(rest + END)
         try:
@@ -172,8 +175,17 @@ class Connection:
         self.used = True
         return answer
 
-    def _check_message(self) -> None:
-        """That the server still waits for the rest of the message."""
+    def _heard(self) -> None:
+        if self._in_message:
+            self.when_early()
+
+    def check_message(self) -> None:
+        """Makes sure that the server still waits for the rest of the message.
+
+        Raises:
+            UpstreamError: The connection broke, or what the server has said makes no sense.
+            RefusedEarlyError: The server has refused the message.
+        """
         early = self._early()
         if early is None and self._in_message and self._channel.is_open:
             return
