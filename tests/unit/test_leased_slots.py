@@ -180,9 +180,20 @@ def in_time(clocks: Clocks, story: Callable[[], Awaitable[None]]) -> None:
     virtual_time.run(told())
 
 
-def test_a_slot_is_lost_in_time_while_the_api_server_does_not_answer(clocks: Clocks) -> None:
+def hangs() -> float:
+    return 3600.0
+
+
+def fails() -> float:
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize("answer_s", [hangs, fails])
+def test_a_slot_is_lost_in_time_while_the_api_server_does_not_answer(
+    clocks: Clocks, answer_s: Callable[[], float]
+) -> None:
     async def story() -> None:
-        loop, api = asyncio.get_running_loop(), Leases(lambda: 3600.0)
+        loop, api = asyncio.get_running_loop(), Leases(answer_s)
         slot, over = await taken(process(api, "one")), asyncio.Event()
         slot.when_over(over.set)
         await over.wait()
