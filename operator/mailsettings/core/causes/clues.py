@@ -77,7 +77,10 @@ _AT_A_BOUNDARY: Final = re.compile(
 )
 _REPLY: Final = re.compile(r"(?<![\w.])([45][0-57][0-9])[- ]#?([245]\.[0-9]{1,2}\.[0-9]{1,4}(?![\w.]))?")
 _WRAPPERS: Final = re.compile(
-    r"[^.]{4,120}\. the server response was: (?=\S{3})"
+    r"[^.]{4,120}\. (?:the server response was|die serverantwort war|la réponse du serveur était|"
+    r"la respuesta del servidor fue|a resposta do servidor foi|la risposta del server è stata|"
+    r"(?:получен )?ответ сервера|服务器响应为|サーバー応答) ?[:\uff1a] ?(?=\S{3})"
+    r"|all rcpt commands were rejected with this error:"
     r"|expected (?:smtp )?(?:response )?codes?[^;]{1,40}\bbut got code "
     r"(?:[^;]{1,10}, with message |(?=[ ']{0,2}[45][0-9]{2}))"
     r"|unexpected (?:return code|smtp server response)[ .-]{1,4}expected: [0-9]{3}, (?:got|actual): [0-9]{3}(?: \|)?"
@@ -107,7 +110,10 @@ _DETAILS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven"
 _NAME: Final = re.compile(r"(?<![\w.])(?:[A-Z]{2,20}(?:_[A-Z0-9]{1,20}){2,6}|(?:[A-Z]{1,6}[a-z]{1,20}){3,8})(?![\w.(])")
 _HUMP: Final = re.compile(r"[A-Z]{2,}(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _CHALLENGE: Final = re.compile(r"\beyj[\w+/-]{8,}={0,2}", re.IGNORECASE)
-_ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u00[0-9a-f]{2}", re.IGNORECASE)
+_ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u[0-9a-f]{4}", re.IGNORECASE)
+_BYTES: Final = re.compile(r"(?:\\x[89a-f][0-9a-f](?:\\x[4-9a-f][0-9a-f])?){2,200}", re.IGNORECASE)
+"""Text beyond ASCII as Python shows bytes; a character's second byte may be one of ASCII in the Chinese encoding."""
+_ENCODINGS: Final = ("utf-8", "gb18030")
 
 
 def read(failure: Failure) -> Clues:
@@ -157,7 +163,7 @@ def known_stage(name: str) -> str:
 
 def _unescaped(text: str) -> str:
     """JSON's and logs' escapes, HTML's entities, and the query of a redirect, as a person would read them."""
-    text = _ESCAPES.sub(_character, text)
+    text = _ESCAPES.sub(_character, _BYTES.sub(_decoded, text))
     if "&" in text:
         text = html.unescape(text)
     return unquote_plus(text) if "error_description=" in text or "%20" in text else text
@@ -166,6 +172,17 @@ def _unescaped(text: str) -> str:
 def _character(match: re.Match[str]) -> str:
     escape = match[0].lower()
     return chr(int(escape[2:], 16)) if escape.startswith("\\u") else "\n"
+
+
+def _decoded(match: re.Match[str]) -> str:
+    """The text of bytes that are shown in hexadecimal; themselves where they are none."""
+    octets = bytes.fromhex(match[0].lower().replace("\\x", ""))
+    for encoding in _ENCODINGS:
+        try:
+            return octets.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return match[0]
 
 
 def _challenges(text: str) -> list[str]:

@@ -460,6 +460,8 @@ _BARE_CODES: Final = (
         Cause.TOKEN_EXPIRED,
         r"(?:n't|not|unable|fail\w*|no|error).{0,30}(?:creat|obtain|get|generat|refresh|renew|acquir|"
         r"retriev|fetch)\w*.{0,20}\btoken",
+        r"\btoken\w{0,6}\W{1,3}(?:refresh|renew)\w*\W{1,3}(?:request )?(?:has )?fail",
+        r"bad protocol / cancel",  # Cyrus SASL, where the plug-in for XOAUTH2 has no token
         stages=("auth",),
         unless=(r"\binvalid_",),
     ),
