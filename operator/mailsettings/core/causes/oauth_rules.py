@@ -55,6 +55,7 @@ _NUMBERS_THAT_NEED_WORDS: Final = (
         Cause.CONSENT_REQUIRED,
         r"aadsts70000\b.{0,200}scopes requested (?:are unauthorized|.{0,20}not authorized)",
     ),
+    says(_ENTRA, Cause.TENANT_NOT_FOUND, r"\binvalid_instance\b", r"aadsts70002\b.{0,40}\bauthority\b"),
     says(_ENTRA, Cause.INVALID_SCOPE, r"aadsts(?:900144|90014)\b.{0,80}\bscope\b"),
     says(_ENTRA, Cause.CLIENT_ID_UNKNOWN, r"aadsts(?:900144|90014)\b.{0,80}\bclient_id\b"),
     says(_ENTRA, Cause.PKCE_MISMATCH, r"aadsts(?:900144|90014)\b.{0,80}\bcode_verifier\b"),

@@ -255,6 +255,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
         _SENDGRID,
         Cause.AUTH_REQUIRED,
         r"unauthenticated senders? (?:are )?not allowed",
+        r"\b(?:do|did|does)(?:n't| not) authenticate",
+        r"missing (?:user ?name|password|credentials)",
         r"(?:must|need to|please|should) (?:first )?(?:authenticate|log ?in|be (?:logged|" r"authenticated)|sign in)",
         r"(?:authentication|login|auth) (?:is )?(?:required|needed|necessary|first)",
         r"not (?:yet )?(?:authenticated|logged[ -]?in)",
@@ -269,7 +271,6 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"specified|set)",
         r"need (?:user ?name|password|credentials)",
         r"credentials (?:are )?(?:missing|required)",
-        r"missing credentials",
         r"send auth(?: command)? first",
         r"\b530\b.{0,30}auth",
         r"authrequired",
@@ -292,6 +293,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
             r"sender was not authenticated",
             r"recipient rate",
             r"\brelay(?!ed)\w*.{0,20}(?:denied|not|access|prohib)",
+            r"rcpthosts",
             r"not (?:currently )?(?:permitted|allowed) to relay",
         ),
     ),
@@ -936,6 +938,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"low reputation of the sending ip",
         r"reputation of .{0,20}\bip\b",
         r"permanently deferred",
+        r"relay at your.{0,20}service provider",  # Gmail, of senders who are not in their provider's list
         r"reject due to policy restrictions",  # GMX and WEB.DE; the link says that it is the address
         unless=(r"may be blacklisted", r"verification failed for <"),
     ),

@@ -238,6 +238,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"0x80090322",
         r"cert_e_cn_no_match",
         r"valid hosts for this certificate",
+        r"plainauth.{0,20}wrong host name",  # Go: not the host that the login is for
         r"does ?n.t match (?:the )?(?:requested |target )?(?:host|server|domain|peer)",
     ),
     says(
@@ -582,7 +583,7 @@ SOCKET: Final[tuple[Rule, ...]] = (
         r"forbidden by its access permissions",
         r"selinux",
         stages=BEFORE_LOGIN | {""},
-        unless=(r"\b5[0-9]{2}\b[ -].{0,40}permission denied",),
+        unless=(r"\b5[0-5][0-9][ -].{0,40}permission denied",),
     ),
     says(
         _PORTS,
