@@ -51,7 +51,6 @@ BY_ENHANCED_CODE: Final[tuple[Rule, ...]] = (
     _enhanced(r"5\.7\.57", Cause.AUTH_REQUIRED),
     _enhanced(r"[45]\.1\.(?:[0-6]|10)", Cause.SENDER_NOT_ALLOWED, _MAIL),
     _enhanced(r"[45]\.1\.(?:[0-6]|10)", Cause.RECIPIENT_REJECTED),
-    _enhanced(r"5\.1\.8", Cause.ACCOUNT_BLOCKED, _DATA, "Exchange Online documentation: non-delivery reports"),
     _enhanced(r"[45]\.1\.(?:7|8|9)", Cause.SENDER_NOT_ALLOWED),
     _enhanced(r"4\.2\.[01]", Cause.GREYLISTED, _RCPT),
     _enhanced(r"5\.2\.1", Cause.RECIPIENT_REJECTED),
