@@ -111,8 +111,8 @@ _NAME: Final = re.compile(r"(?<![\w.])(?:[A-Z]{2,20}(?:_[A-Z0-9]{1,20}){2,6}|(?:
 _HUMP: Final = re.compile(r"[A-Z]{2,}(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _CHALLENGE: Final = re.compile(r"\beyj[\w+/-]{8,}={0,2}", re.IGNORECASE)
 _ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u[0-9a-f]{4}", re.IGNORECASE)
-_BYTES: Final = re.compile(r"(?:\\x[89a-f][0-9a-f](?:\\x[4-9a-f][0-9a-f])?){2,200}", re.IGNORECASE)
-"""Text beyond ASCII as Python shows bytes; a character's second byte may be one of ASCII in the Chinese encoding."""
+_BYTES: Final = re.compile(r"(?:\\x[89a-f][0-9a-f]){2,200}", re.IGNORECASE)
+"""Text beyond ASCII as Python shows bytes."""
 _ENCODINGS: Final = ("utf-8", "gb18030")
 
 
