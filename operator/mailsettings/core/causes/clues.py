@@ -81,6 +81,10 @@ _WRAPPERS: Final = re.compile(
     r"la respuesta del servidor fue|a resposta do servidor foi|la risposta del server è stata|"
     r"(?:получен )?ответ сервера|服务器响应为|サーバー応答) ?[:\uff1a] ?(?=\S{3})"
     r"|all rcpt commands were rejected with this error:"
+    r"|\b(?:fail(?:ed|ure|s)?|error|unable|could not|cannot|can't|problem)\b[ :]{1,2}(?:(?:to|in|on|while|when) )?"
+    r"(?:send|sending|deliver|delivering) (?:(?:the|an?|your|test) )?(?:e-?mails?|mails?|messages?)"
+    r"(?: (?:to|for) \S{1,80})? ?[:,;-]{1,2} (?=\S{3})"
+    r"|(?<=[{,;] )(?:error ?)?(?:message|msg) ?: (?=\S{3})"
     r"|expected (?:smtp )?(?:response )?codes?[^;]{1,40}\bbut got code "
     r"(?:[^;]{1,10}, with message |(?=[ ']{0,2}[45][0-9]{2}))"
     r"|unexpected (?:return code|smtp server response)[ .-]{1,4}expected: [0-9]{3}, (?:got|actual): [0-9]{3}(?: \|)?"
@@ -95,6 +99,8 @@ _WRAPPERS: Final = re.compile(
 )
 """What clients make of a reply code by themselves, before the reply's own words: .NET, Swift Mailer, Symfony Mailer,
 Nodemailer, PHPMailer, Angus Mail, Thunderbird; and what a relay, Postfix, tells of itself before the other server's."""
+_QUOTED: Final = re.compile(r"^(?:> ?){1,5}", re.MULTILINE)
+"""How a mail marks the lines of another."""
 _LOG: Final = re.compile(r"\bdsn=[245]\.[0-9]\.[0-9]{1,3},? status=(?:deferred|bounced|undeliverable)\b")
 """What Postfix makes of a failure by itself, before the words for it in parentheses."""
 _GLUE: Final = re.compile(
@@ -134,6 +140,7 @@ def read(failure: Failure) -> Clues:
 
 
 def _said(lower: str, names: str) -> str:
+    lower = _QUOTED.sub("", lower)
     words = _WRAPPERS.sub(" ", " ".join(_once(_GLUE.sub(r"\1 ", lower)).replace("\\", "").split()))
     return " ; ".join(filter(None, (words, names, in_english(words))))
 

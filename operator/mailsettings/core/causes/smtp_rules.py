@@ -1254,7 +1254,8 @@ STEMS: Final[tuple[Rule, ...]] = (
     says(
         "who is refused at the greeting is known by the address alone",
         Cause.IP_BLOCKED,
-        r"(?:authori[sz]ation|access|permission|service)\b.{0,12}\b(?:fail|den|refus|reject|forbid)",
+        r"\b(?:authori[sz]ation|access|permission) (?:\w{2,4} )?(?:fail|den|refus|reject|forbid)",
+        r"\bservice refused",
         r"not (?:authori[sz]ed|permitted|allowed)",
         stages=("greeting",),
     ),

@@ -249,6 +249,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"certificate_expired",
         r"expired certificate",
         r"cert\w*.{0,60}not (?:yet )?valid(?: yet| before|$| until)",
+        r"cert\w*.{0,60}\bnot yet valid",
         r"cert_not_yet_valid",
         r"certificateexpired",
         r"certificatenotyetvalid",
