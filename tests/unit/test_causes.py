@@ -97,7 +97,26 @@ def test_other_wordings_have_the_right_cause_by_a_rule(cause: Cause) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrap", ["Error: {} (in reply to the command)", "{}\n    at send (client.js:1:1)", '"{}"', "  {}"]
+    "wrap",
+    [
+        "Error: {} (in reply to the command)",
+        "{}\n    at send (client.js:1:1)",
+        '"{}"',
+        "  {}",
+        "> {}",
+        '{{"message": "{}"}}',
+        "ERROR MailService - Failed to send email to user@example.com: {}",
+        'level=error msg="could not send mail" err="{}"',
+        "Error sending notification: {}",
+        "Unable to send test email. Reason: {}",
+        "Message could not be sent. Mailer Error: {}",
+        "An error occurred while sending mail. The mail server responded:  {}",
+        "Mail server connection failed. Failed messages: jakarta.mail.MessagingException: {}",
+        "System.Net.Mail.SmtpException: Failure sending mail. ---> {}",
+        'Traceback (most recent call last):\n  File "/lib/smtplib.py", line 398, in sendmail\n{}',
+        "Message not delivered. There was a problem.\nThe response from the remote server was:\n{}",
+        "Beim Senden der E-Mail ist ein Fehler aufgetreten: {}",
+    ],
 )
 def test_what_tools_put_around_a_reply_changes_nothing(wrap: str) -> None:
     replies = {
@@ -107,6 +126,8 @@ def test_what_tools_put_around_a_reply_changes_nothing(wrap: str) -> None:
         "550 5.7.60 SMTP; Client does not have permissions to send as this sender": Cause.SENDER_NOT_ALLOWED,
         "552 5.3.4 Message size exceeds fixed limit": Cause.MESSAGE_TOO_LARGE,
         "450 4.2.0 Recipient address rejected: Greylisted": Cause.GREYLISTED,
+        "530 Authentication required": Cause.AUTH_REQUIRED,
+        "553 sorry, your envelope sender has been denied": Cause.SENDER_NOT_ALLOWED,
     }
     for reply, cause in replies.items():
         assert diagnose(Failure(wrap.format(reply))).cause is cause

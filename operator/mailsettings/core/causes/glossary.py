@@ -9,8 +9,9 @@ from typing import Final
 
 _MESSAGES: Final = (
     # The client could not log in: PHPMailer's, Thunderbird's, Outlook's and Roundcube's catalogues.
-    (("authenti", "fehlgeschlagen"), "authentication failed"),
-    (("authenti", "fehler"), "authentication failed"),
+    (("authentifizier", "fehlgeschlagen"), "authentication failed"),
+    (("authentifizier", "fehler"), "authentication failed"),
+    (("authentisier", "fehl"), "authentication failed"),
     (("anmeldung", "fehlgeschlagen"), "login failed"),
     (("anmeldung", "nicht moglich"), "login failed"),
     (("anmeldedaten", "falsch"), "login failed"),
