@@ -89,7 +89,9 @@ def test_usage_errors_end_with_2(arguments: list[str]) -> None:
 
 def test_help_and_usage_load_nothing_heavy() -> None:
     code = (
-        "import sys, mailsettings.plugin.__main__ as m; m._parser(); "
+        "import sys, mailsettings.plugin.__main__ as m; "
+        "o = m._parser().parse_args(['test', 'mail', '--to', 'ops@acme.example', '--timeout', '90s']); "
+        "assert o.command.complain(o) is None; "
         "print([name for name in ('aiohttp', 'asyncio', 'pydantic', 'yaml', 'kubernetes') if name in sys.modules])"
     )
     env = {"PYTHONPATH": str(ROOT / "operator")}

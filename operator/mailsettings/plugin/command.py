@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Final
 
 from mailsettings.api import names
+from mailsettings.api.patterns import ADDRESS_PATTERN, parse_duration
 
 PROGRAM: Final = "kubectl mailsettings"
 
@@ -129,8 +130,6 @@ def no_address(text: str | None) -> str | None:
     """What is wrong with what `--to` was given; None: nothing, or it was not given."""
     if text is None:
         return None
-    from mailsettings.api.scalars import ADDRESS_PATTERN  # noqa: PLC0415 - help needs to be there at once
-
     return None if re.fullmatch(ADDRESS_PATTERN, text) else "--to needs an address, such as ops@acme.example"
 
 
@@ -140,8 +139,6 @@ def duration(text: str) -> timedelta:
     Raises:
         argparse.ArgumentTypeError: It is none.
     """
-    from mailsettings.api.scalars import parse_duration  # noqa: PLC0415 - help needs to be there at once
-
     try:
         return parse_duration(text)
     except ValueError as error:
