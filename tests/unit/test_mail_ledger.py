@@ -361,3 +361,12 @@ async def test_where_one_account_has_no_room_the_other_is_not_charged() -> None:
         assert await counting.count(MAIL) is not None
         assert await ledger(api, bounds).count(MAIL) is not None
     assert counted_in(api) == [1, 1]
+
+
+async def test_of_mails_that_see_the_same_last_room_one_gets_it() -> None:
+    api, bounds = FaultyApi(), Bounds(of_namespace=2, to_recipient=1000)
+    counting = ledger(api, bounds)
+    assert await counting.count(MAIL) is None
+    holds = await asyncio.gather(*(counting.count(MAIL) for _ in range(3)))
+    assert holds.count(None) == 1
+    assert all(hold is None or hold.until is not None for hold in holds)
