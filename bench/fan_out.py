@@ -43,5 +43,5 @@ BENCHMARK: Final = Benchmark(
     summary="a change of the system's settings reaches the Secrets and statuses of tenants that inherit",
     run=run,
     full=(Plan(1000, rounds=5), Plan(5000, rounds=3)),
-    quick=Plan(QUICK_TENANTS, rounds=3),
+    quick=Plan(QUICK_TENANTS, rounds=2),
 )

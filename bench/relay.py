@@ -122,7 +122,7 @@ BENCHMARK: Final = Benchmark(
     summary="mails through the relay, beside the same without it and beside email-oauth2-proxy",
     run=run,
     full=(Plan(200, rounds=15, seconds=5),),
-    quick=Plan(200, rounds=7, seconds=0.7),
+    quick=Plan(200, rounds=5, seconds=0.7),
 )
 CONNECTIONS: Final = Benchmark(
     name="relay-connections",

@@ -15,18 +15,18 @@ from bench import objects
 from bench.audit import Audit
 from bench.bare import Bare, Request, connected, create, merge
 from bench.errors import BenchError
+from bench.programs import program
 from bench.progress import say
 from dev.audit import AuditLog, Write
 from dev.cluster import Cluster, ControlPlane
-from dev.loop_thread import LoopThread
 from dev.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from dev.role_process import ROOT
-from tests.support.smtp_server import mail_server
 
 SETUP_AT_ONCE: Final = 16
 PREPARE_TIMEOUT_S: Final = 900.0
 """For thousands of tenants on a machine that has other things to do."""
 START_TIMEOUT_S: Final = 120.0
+MAIL_SERVER_TIMEOUT_S: Final = 30.0
 OPERATOR_KUBECONFIG: Final = "operator.kubeconfig"
 BENCH_KUBECONFIG: Final = "bench.kubeconfig"
 _RECONCILED: Final = "everything has been reconciled once"
@@ -218,29 +218,23 @@ async def world() -> AsyncIterator[World]:
     Raises:
         ClusterError: it does not start.
     """
-    thread = LoopThread("mail server")
-    thread.start()
     with TemporaryDirectory(prefix="mailsettings-bench-") as name:
         folder = Path(name)
         log = AuditLog(folder / "cluster")
-        server = mail_server(auth_required=True, auth_without_tls=True)
-        with (
-            ControlPlane(folder / "cluster", apiserver_options=log.options()) as plane,
-            thread.entered(server) as mail,
-        ):
-            cluster = Cluster(plane.kubeconfig)
-            cluster.apply(ROOT / "manifests")
-            rights = cluster.service_account(
-                namespace=NAMESPACE, name=SERVICE_ACCOUNT, target=folder / BENCH_KUBECONFIG
-            )
-            async with connected(plane.kubeconfig) as admin, connected(rights) as operator:
-                await admin.send(create(objects.secrets_in(NAMESPACE), objects.login()))
-                place = World(cluster, admin, operator, Audit(log), mail.port, folder)
-                try:
-                    yield place
-                finally:
-                    place.stop()
-    thread.stop()
+        async with program("bench.mail_server", says_within_s=MAIL_SERVER_TIMEOUT_S) as mail_port:
+            with ControlPlane(folder / "cluster", apiserver_options=log.options()) as plane:
+                cluster = Cluster(plane.kubeconfig)
+                cluster.apply(ROOT / "manifests")
+                rights = cluster.service_account(
+                    namespace=NAMESPACE, name=SERVICE_ACCOUNT, target=folder / BENCH_KUBECONFIG
+                )
+                async with connected(plane.kubeconfig) as admin, connected(rights) as operator:
+                    await admin.send(create(objects.secrets_in(NAMESPACE), objects.login()))
+                    place = World(cluster, admin, operator, Audit(log), int(mail_port), folder)
+                    try:
+                        yield place
+                    finally:
+                        place.stop()
 
 
 Worlds = Callable[[], AbstractAsyncContextManager[World]]

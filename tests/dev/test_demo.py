@@ -134,7 +134,7 @@ class TestDemo:
             "*others, lab, reports = expectations.EXPECTATIONS\n"
             "lab = replace(lab, ready='True', reason='Ready')\n"
             "expectations.EXPECTATIONS = (*others, lab, replace(reports, secret='mail-smtp'))\n"
-            "sys.exit(main(['--once', '--limit', '10']))\n"
+            "sys.exit(main(['--once', '--limit', '20']))\n"
         )
         with running([sys.executable, "-c", program], tmp_path) as demo:
             output, errors = demo.communicate(timeout=LIMIT_S)

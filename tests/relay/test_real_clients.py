@@ -278,6 +278,7 @@ smtp_sasl_auth_enable = yes
 smtp_sasl_password_maps = {login}
 smtp_sasl_tls_security_options = noanonymous
 minimal_backoff_time = 1s
+maximal_backoff_time = 1s
 queue_run_delay = 1s
 """
     account = relay.bundles.find(ACCOUNT)

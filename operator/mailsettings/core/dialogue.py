@@ -148,9 +148,10 @@ class _Secrets:
     def without(self, text: str) -> str:
         """The text without them, legible, whatever lines and blanks the server has put into them."""
         plain = self._redactor.redact(text)
-        found = self._redactor.redact("\n".join(_legible(line) for line in plain.splitlines()))
+        legible = "\n".join(map(_legible, plain.splitlines()))
+        found = plain if legible == plain else self._redactor.redact(legible)
         # Before it is legible, too: what stands in the place of a tab or of another control character is no blank.
-        return MARK if any(self._is_spread(each) for each in (plain, found)) else found
+        return MARK if any(self._is_spread(each) for each in {plain, found}) else found
 
     def _is_spread(self, text: str) -> bool:
         together = _together(text.replace(MARK, "\n"))
@@ -186,7 +187,7 @@ _ENHANCED: Final = re.compile(r"(?m)^[245]\.[0-9]{1,3}\.[0-9]{1,3}[ ]")
 
 def _together(text: str) -> str:
     """Without what a server may put into a long word to wrap it."""
-    return "".join(char for char in _ENHANCED.sub("", text) if not (char.isspace() or _is_hidden(char)))
+    return "".join(filter(str.isprintable, "".join(_ENHANCED.sub("", text).split())))
 
 
 _KNOWN_PAYLOADS: Final = frozenset({"=", "*", base64.b64encode(b"\x01").decode("ascii")})
@@ -208,6 +209,8 @@ _DIGEST: Final = re.compile(r"(?<= )[0-9a-f]{32}$")
 
 def _legible(text: str) -> str:
     """Without what could hide or reorder what a person reads."""
+    if text.isprintable():  # as nearly all are, and this is a hundred times as fast
+        return text
     return "".join("\N{REPLACEMENT CHARACTER}" if _is_hidden(char) else char for char in text)
 
 

@@ -52,7 +52,9 @@ class Redactor:
             tokens: Likewise.
         """
         hidden = list(dict.fromkeys(filter(None, secrets)))
-        self._plain = [_Plain(form, is_short=len(secret) < _SHORT) for secret in hidden for form in {*_forms(secret)}]
+        # A form that two secrets share is looked for as the longer one's, inside of words too.
+        is_short = {form: len(secret) < _SHORT for secret in sorted(hidden, key=len) for form in _forms(secret)}
+        self._plain = [_Plain(form, is_short=short) for form, short in is_short.items()]
         self._encoded = _Encoded(hidden)
         self._pieces = {piece for token in tokens for piece in _pieces(token)}
 
@@ -61,10 +63,11 @@ class Redactor:
         # All are looked for in the original text: taking one out first could cut another in two and leave a half.
         lowered = text.lower() if text.isascii() else None
         spans = [
-            *(span for form in self._plain for span in form.spans(text, lowered)),
+            *(span for form in self._plain if form.may_be_in(lowered) for span in form.spans(text)),
             *(run.span() for run in _BASE64_RUN.finditer(text) if self._encoded.is_in(run[0])),
-            *(run.span() for run in _TOKEN_RUN.finditer(text) if not self._pieces.isdisjoint(_pieces(run[0]))),
         ]
+        if self._pieces:
+            spans += [run.span() for run in _TOKEN_RUN.finditer(text) if not self._pieces.isdisjoint(_pieces(run[0]))]
         return _without(text, _merged(spans))
 
 
@@ -97,18 +100,18 @@ class _Plain:
     def __init__(self, form: str, *, is_short: bool) -> None:
         self._form = form
         self._is_short = is_short
-        self._lowered = form.lower() if form.isascii() else None
+        self._folded = form.casefold()
 
-    def spans(self, text: str, lowered: str | None) -> Iterator[_Span]:
-        """Where it is.
+    def may_be_in(self, lowered: str | None) -> bool:
+        """False if it is not: most are not, which is found for next to nothing, and no expression is compiled.
 
         Args:
-            text: What a server said.
-            lowered: The same in lower case, if it is ASCII: then most forms are found not to be there for next to
-                nothing, and no expression is compiled. Beyond ASCII letters have cases that only expressions know.
+            lowered: The text in lower case if it is ASCII, or None: beyond ASCII only expressions know letters' cases.
         """
-        if lowered is not None and self._lowered is not None and self._lowered not in lowered:
-            return
+        return lowered is None or self._folded in lowered
+
+    def spans(self, text: str) -> Iterator[_Span]:
+        """Where it is."""
         before, after = (r"(?<!\w)", r"(?!\w)") if self._is_short else ("", "")
         # Inside a look-ahead, so that occurrences which overlap are all found.
         for match in re.finditer(rf"{before}(?=({re.escape(self._form)}){after})", text, re.IGNORECASE):
@@ -121,7 +124,7 @@ def _forms(secret: str) -> Iterator[str]:
     yield quote(data, safe="")
     yield quote(data)
     yield quote_plus(data)
-    yield "".join(f"%{byte:02X}" for byte in data)
+    yield f"%{data.hex('%')}"
     yield data.hex()
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
