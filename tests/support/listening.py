@@ -77,7 +77,7 @@ class _Listener:
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
             connection, _ = self._socket.accept()
             connection.setblocking(False)
-            # As asyncio's own servers: else a reply waits until the client has acknowledged TLS's session tickets, 40 ms.
+            # As asyncio's own servers: else a reply waits for the acknowledgement of TLS session tickets, 40 ms.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task: asyncio.Task[object] = self._loop.create_task(self._begin(connection))
             self._beginning.add(task)
