@@ -14,7 +14,7 @@ from mailsettings.core.relay.bundle import Bundle, BundleTenant, parse_bundle
 from mailsettings.core.relay.passwords import verify_password
 from tests.cluster.test_oauth2 import give_secret, oauth2_spec, stored, uid_of
 from tests.support.identity_provider import CLIENT_SECRET, IdentityProvider
-from tests.support.kube import Kube
+from tests.support.kube import Kube, condition
 from tests.support.plugin import Person
 from tests.support.smtp_server import PASSWORD, MailServer
 
@@ -97,6 +97,8 @@ def test_a_tenant_gets_a_login_of_its_own_and_nothing_of_the_systems(
     assert "BEGIN CERTIFICATE" in data["ca.crt"]
     assert data["from"] == "Acme <no-reply@acme.example>"
     assert not any(PASSWORD in value or str(smtp.port) in value for value in data.values())
+    told_of_it = condition(kube.get(KIND, "mail", namespace) or {}, "Delivered") or {}
+    assert told_of_it["message"] == "The Secret 'mail-smtp' holds a login at the relay."
 
     uid = uid_of(kube, system)
     login = told(kube, uid, username)

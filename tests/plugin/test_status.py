@@ -304,6 +304,46 @@ def test_the_system_tells_of_its_tenants() -> None:
     assert lines(system_chain({**SYSTEM, "status": status}, NOW))[-1].endswith("cannot be served: a: B.")
 
 
+MESSAGES: Final = {
+    "accepted": 12,
+    "denied": 2,
+    "refused": 0,
+    "failed": 0,
+    "unknown": 0,
+    "since": "2026-11-22T11:00:00Z",
+}
+LAST_REFUSAL: Final = {
+    "time": "2026-11-22T11:57:00Z", "outcome": "denied", "code": 550, "enhancedCode": "5.7.1", "rule": "allowedFrom",
+    "message": "allowedFrom: these settings may not send with this envelope sender",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("relay", "shown"),
+    [
+        ({"username": "shop.mail"}, ["└─ ✓ relay        shop.mail, 0 accepted"]),
+        (
+            {"username": "shop.mail", "messages": MESSAGES, "lastRefusal": LAST_REFUSAL},
+            [
+                "└─ ✓ relay        shop.mail, 12 accepted, 2 denied",
+                "     The last message that was not accepted, 3m ago: denied with 550 5.7.1",
+                "     allowedFrom: these settings may not send with this envelope sender",
+            ],
+        ),
+        ({"lastHandledRequest": "1"}, []),
+    ],
+)
+def test_what_the_relay_has_sent(relay: Json, shown: list[str]) -> None:
+    chain = own(*GOOD, relay=relay)
+    assert chain.state is State.GOOD
+    assert lines(chain)[6:] == shown
+
+
+def test_what_the_relay_has_sent_for_all_tenants() -> None:
+    status = {**SYSTEM["status"], "relay": {"messages": MESSAGES}}
+    assert "├─ ✓ relay        12 accepted, 2 denied" in lines(system_chain({**SYSTEM, "status": status}, NOW))
+
+
 def test_a_namespace_without_settings_lives_on_the_systems() -> None:
     chain = provisioned_chain("blog", {"name": "default-smtp"}, SYSTEM, NOW)
     assert chain.state is State.GOOD

@@ -13,7 +13,7 @@ from mailsettings.controller.logs import LOGGER
 from mailsettings.controller.reconcile.services import Services
 from mailsettings.core.credentials import ResolvedSettings
 from mailsettings.core.delivery import Owner
-from mailsettings.core.finding import Finding, failed, unknown
+from mailsettings.core.finding import Finding, failed, passed, unknown
 from mailsettings.core.relay.bundle import BundleTenant
 from mailsettings.core.relaying import (
     Asked,
@@ -198,7 +198,7 @@ def _judged(services: Services, wanted: RelayDelivery, finding: Finding) -> Find
             f"The Secret {wanted.secret_name!r} is as it should be, but no replica of the relay in the namespace "
             f"{relay.bundles.namespace!r} is ready",
         )
-    return finding
+    return passed(Reason.DELIVERED, f"The Secret {wanted.secret_name!r} holds a login at the relay.")
 
 
 def sweep_logins(services: Services) -> None:

@@ -39,7 +39,7 @@ class Link:
     """One step on the way."""
 
     name: str
-    """In one word: `settings`, `credentials`, `token`, `probe`, `Secret`, `tenants` or `operator`."""
+    """In one word: `settings`, `credentials`, `token`, `probe`, `Secret`, `relay`, `tenants` or `operator`."""
     state: State
     reason: str = ""
     """The condition's, or empty."""
@@ -207,7 +207,7 @@ def _nobody(name: str, state: State, link: Link) -> Node:
 
 def _system(document: Json, now: datetime) -> Node:
     status = _status(ClusterMailServerSettingsStatus, document)
-    links = [*_links(document, status, now)]
+    links = [*_links(document, status, now), *_relay(status, now)]
     if isinstance(status, ClusterMailServerSettingsStatus) and status.tenants is not None:
         links.append(_tenants(status))
     return _node(document, status, links)
@@ -225,7 +225,21 @@ def _tenants(status: ClusterMailServerSettingsStatus) -> Link:
 def _tenant(document: Json, secret: Seen, now: datetime) -> Node:
     status = _status(MailServerSettingsStatus, document)
     links = [_with_secret(link, document, secret) for link in _links(document, status, now)]
-    return _node(document, status, links)
+    return _node(document, status, [*links, *_relay(status, now)])
+
+
+def _relay(status: _Status, now: datetime) -> Iterator[Link]:
+    """What became of the messages. One that was not accepted is news, but no failure of the settings."""
+    relay = status.relay
+    if relay is None or (relay.username is None and relay.messages is None):
+        return
+    counts = relay.messages.model_dump(exclude={"since"}) if relay.messages else {"accepted": 0}
+    told = [f"{count} {outcome}" for outcome, count in counts.items() if count or outcome == "accepted"]
+    last, message = relay.last_refusal, ""
+    if last is not None:
+        reply = " ".join(filter(None, (str(last.code), last.enhanced_code, last.message)))
+        message = f"The last message that was not accepted, {_when(last.time, now)}: {last.outcome} with {reply}"
+    yield Link("relay", State.GOOD, "", message, ", ".join(filter(None, (relay.username, *told))))
 
 
 def _with_secret(link: Link, document: Json, secret: Seen) -> Link:
