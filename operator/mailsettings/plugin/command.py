@@ -1,6 +1,7 @@
 """What a command of the plugin is, and the options that commands share."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +11,21 @@ from typing import Final
 
 from mailsettings.api import names
 from mailsettings.api.patterns import ADDRESS_PATTERN, parse_duration
+from mailsettings.plugin.terminal import columns
 
 PROGRAM: Final = "kubectl mailsettings"
 
 SUCCESS: Final = 0
 FAILURE: Final = 1
 USAGE: Final = 2
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Is told how wide the terminal is: argparse, which asks for each option, takes a module that is long to import."""
+
+    def __init__(self, prog: str) -> None:
+        """For a program's help."""
+        super().__init__(prog, width=columns(os.environ) - 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,7 @@ class Command:
             help=self.summary,
             description=self.description,
             epilog=self.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
         )
         self.add_arguments(parser)
         parser.set_defaults(command=self, parser=parser)
