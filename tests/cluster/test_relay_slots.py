@@ -1,6 +1,7 @@
 """Slots as Leases at a real API server, under the relay's own ServiceAccount: what a provider permits holds for all."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import Counter
@@ -18,9 +19,11 @@ from mailsettings.edges import slots as module
 from mailsettings.edges.fence import boottime_s
 from mailsettings.edges.kubeconfig import access_by_kubeconfig
 from mailsettings.edges.kubernetes import Access, ApiError, KubernetesApi
+from mailsettings.edges.relay.server import Options
 from mailsettings.edges.slots import HeldSlot, LeasedSlots
 from tests.support.kube import Kube
-from tests.support.relay import eventually
+from tests.support.relay import SENDER, RawClient, bundle, eventually, running, tenant
+from tests.support.smtp_server import scripted_server
 
 LOGGER: Final = logging.getLogger("tests.slots")
 LIMITS: Final = MailboxLimits(connections=3, messages_per_minute=30)
@@ -140,6 +143,66 @@ async def test_who_has_none_is_given_one(new: New, credential: str) -> None:
     assert slot.key == over[0].key
     assert await none.take(credential, LIMITS) is None
     assert not over[1:]
+
+
+async def test_a_namespace_that_has_none_is_given_one_of_whoever_has_several(new: New, credential: str) -> None:
+    one, two = new("one", renew_s=0.05), new("two", renew_s=0.05)
+    own = await one_of(one, credential)
+    others = [await one_of(two, credential) for _ in range(2)]
+    for slot in (own, *others):
+        slot.user = "greedy"
+    over: list[HeldSlot] = []
+    for slot in others:
+        slot.when_over(lambda slot=slot: over.append(slot))  # type: ignore[misc]
+    await eventually(lambda: others[1].document["metadata"].get("annotations", {}).get(names.ANNOTATION_USER))
+    assert await one.take(credential, LIMITS) is None
+    assert await one.take(credential, LIMITS, ["greedy"]) is None
+    before = others[1].document["metadata"]["resourceVersion"]
+    await eventually(lambda: others[1].document["metadata"]["resourceVersion"] != before)
+    assert not over
+    assert await one.take(credential, LIMITS, ["other"]) is None
+    await eventually(lambda: over)
+    over[0].free()
+    await asyncio.gather(*two._releasing)
+    given = await one_of(one, credential)
+    assert given.key == over[0].key
+    assert names.ANNOTATION_USER not in given.document["metadata"].get("annotations", {})
+
+
+async def test_who_waits_is_served_by_the_first_slot_that_comes_free_anywhere(new: New, credential: str) -> None:
+    """One namespace has a slot on each replica. The one where another waits is kept by a slow client."""
+    tenants = [tenant(), tenant(username="other.x", namespace="other")]
+    limits, mail = {"connections": 2, "messagesPerMinute": 30}, f"MAIL FROM:<{SENDER}>".encode()
+    options = Options(upstream_idle_s=600.0)  # so that nobody gives a slot back by itself
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(scripted_server())
+        given = bundle(server.port, credential=credential, limits=limits, tenants=tenants)
+        relays = [
+            await stack.enter_async_context(running(given, slots=new(f"r{number}", renew_s=0.05), options=options))
+            for number in range(2)
+        ]
+        slow, quick, other = [
+            await stack.enter_async_context(RawClient.to(relay)) for relay in (relays[0], relays[1], relays[0])
+        ]
+        for client in (slow, quick):
+            await client.log_in()
+            await client.begin()
+        await other.log_in("other.x")
+        waiting = asyncio.ensure_future(other.say(mail))
+        assert (await quick.say(b"From: no-reply@acme.example\r\n\r\n.")).startswith("250")
+        assert (await waiting).startswith("250")
+        assert (await slow.say(b"From: no-reply@acme.example\r\n\r\n.")).startswith("250")
+
+
+async def test_the_api_server_says_when_a_lease_was_changed(new: New, credential: str) -> None:
+    slots = new()
+    slot = await one_of(slots, credential)
+    created = slot.document
+    await released(slots, slot)
+    again = await one_of(slots, credential)
+    assert again.key == slot.key
+    assert module._changed_at(created) is not None
+    assert -1 <= module._apart_s(created, again.document) < 3600
 
 
 async def test_a_held_slot_is_renewed(new: New, credential: str, kube: Kube) -> None:

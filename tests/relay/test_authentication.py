@@ -195,3 +195,17 @@ class TestTokens:
         assert flood[-1] is LATER
         assert len(cluster.asked) == OF_A_SOURCE.capacity
         assert await judge(Presented(ACCOUNT, genuine), "10.0.0.2") is ACCEPTED
+
+    async def test_many_who_flood_stop_nobody_who_is_known(self) -> None:
+        cluster = Cluster("acme")
+        judge = authenticator(cluster, sleep=Waiting(), tokens=True).judge
+        assert await judge(Presented(ACCOUNT, token(1000)), "known") is ACCEPTED
+        assert await judge(Presented("other.x", token(1001)), "known only elsewhere") is REFUSED
+        cluster._namespace = None
+        for number in range(2 * OF_ALL.capacity):
+            await judge(Presented(ACCOUNT, token(number)), f"stranger {number}")
+        assert len(cluster.asked) == OF_ALL.capacity
+        cluster._namespace = "acme"
+        assert await judge(Presented(ACCOUNT, token(1002)), "known") is ACCEPTED
+        for source in ("a stranger", "known only elsewhere"):
+            assert await judge(Presented(ACCOUNT, token(1003)), source) is LATER

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mailsettings.core.relay.fairness import FairQueue
 from mailsettings.core.relay.replies import Repetition
-from mailsettings.core.relay.reviews import MAX_SOURCES, ReviewRates
+from mailsettings.core.relay.reviews import KNOWN_S, MAX_SOURCES, OF_ALL, ReviewRates
+from mailsettings.core.relay.strangers import Strangers
 from mailsettings.edges.relay.channel import Channel, PeerGoneError
 from mailsettings.edges.relay.interfaces import Account
 from mailsettings.edges.relay.local import FolderBundles, LocalRates
@@ -312,3 +313,64 @@ def test_who_has_asked_about_tokens_is_known_of_so_many_sources() -> None:
         rates.take(f"{number}", number)
     assert len(rates._sources) == MAX_SOURCES
     assert "0" not in rates._sources
+
+
+def test_who_has_shown_a_right_token_is_known_for_a_while_and_of_so_many_sources() -> None:
+    rates = ReviewRates(0)
+    for number in range(MAX_SOURCES + 5):
+        rates.was_right(f"{number}", 0)
+    assert len(rates._right) == MAX_SOURCES
+    for now_s, known in ((0, True), (KNOWN_S - 10, True), (KNOWN_S, False)):
+        for number in range(OF_ALL.capacity):
+            assert rates.take(f"stranger {now_s} {number}", now_s)
+        assert rates.take("17", now_s) is known
+        assert not rates.take("0", now_s)
+
+
+class TestStrangers:
+    def test_of_the_source_that_has_most_the_oldest_goes(self) -> None:
+        there: Strangers[int] = Strangers(total=4, per_source=3)
+        for who, source in enumerate("abbb"):
+            assert there.admit(source, who)
+            assert there.one_too_many() is None
+        assert not there.admit("b", 9)
+        gone = []
+        for who, source in enumerate("cdea", start=4):
+            assert there.admit(source, who)
+            gone.append(there.one_too_many())
+        assert gone == [1, 2, 0, 3]
+        assert there.one_too_many() is None
+
+    def test_who_has_left_is_not_counted_twice(self) -> None:
+        there: Strangers[int] = Strangers(total=1, per_source=1)
+        assert there.admit("a", 0)
+        for _ in range(2):
+            there.leave("a", 0)
+        there.leave("b", 0)
+        assert there.admit("a", 1)
+        assert there.one_too_many() is None
+        assert there.admit("b", 2)
+        assert there.one_too_many() == 1
+
+    @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=80), st.integers(1, 8), st.integers(1, 8))
+    def test_no_more_than_there_may_be_and_never_the_newest(
+        self, steps: list[tuple[int, bool]], total: int, per_source: int
+    ) -> None:
+        strangers: Strangers[int] = Strangers(total=total, per_source=per_source)
+        there: dict[int, str] = {}
+        for who, (number, comes) in enumerate(steps):
+            if not comes:
+                for each in [each for each, source in there.items() if source == f"{number}"][:1]:
+                    strangers.leave(there.pop(each), each)
+                continue
+            of_source = sum(source == f"{number}" for source in there.values())
+            assert strangers.admit(f"{number}", who) is (of_source < per_source)
+            if of_source < per_source:
+                there[who] = f"{number}"
+            gone = strangers.one_too_many()
+            assert (gone is None) is (len(there) <= total)
+            if gone is not None:
+                counts = [sum(source == each for source in there.values()) for each in there.values()]
+                assert gone != who
+                assert sum(source == there[gone] for source in there.values()) == max(counts)
+                del there[gone]

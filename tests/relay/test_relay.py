@@ -17,7 +17,7 @@ from mailsettings.core.relay.audit import Outcome
 from mailsettings.core.relay.bundle import Bundle
 from mailsettings.core.relay.faults import RelayFault
 from mailsettings.core.relay.passwords import hash_password, new_password
-from mailsettings.core.relay.replies import MAX_LINES, Reply
+from mailsettings.core.relay.replies import MAX_LINES, MAX_SEEN_OCTETS, Reply
 from mailsettings.core.relay.session import Limits
 from mailsettings.edges.relay import upstream
 from mailsettings.edges.relay.server import Bounds, Options, Patience
@@ -244,13 +244,15 @@ class TestUpstream:
 
     async def test_what_is_not_passed_on_of_a_reply_is_not_looked_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lines: list[int] = []
+        longest: list[int] = []
 
         def counted(text: str, secrets: Iterable[str], *, tokens: Iterable[str]) -> str:
             lines.append(text.count("\n") + 1)
+            longest.append(max(map(len, text.split("\n"))))
             return redact(text, secrets, tokens=tokens)
 
         monkeypatch.setattr(upstream, "redact", counted)
-        long = "\n".join(["550-5.1.1 no"] * 500 + ["550 5.1.1 no"])
+        long = "\n".join(["550-5.1.1 no" + 60_000 * "x"] + ["550-5.1.1 no"] * 200 + ["550 5.1.1 no"])
         async with (
             scripted_server({"MAIL": say(long)}) as server,
             running(bundle(server.port)) as relay,
@@ -259,6 +261,22 @@ class TestUpstream:
             await client.log_in()
             assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("550-5.1.1 no")
         assert max(lines) == MAX_LINES
+        assert max(longest) == MAX_SEEN_OCTETS
+
+    @pytest.mark.parametrize("login", [{"password": 999 * "pass"}, {"password": 99 * "word"}])
+    @pytest.mark.parametrize("before", [0, 400, 470, MAX_SEEN_OCTETS - 100])
+    async def test_a_secret_in_a_long_line_is_not_passed_on(self, login: dict[str, str], before: int) -> None:
+        (secret,) = login.values()
+        refusal = say(f"550 5.1.1 {before * '-'}{secret}{9999 * '-'}")
+        async with (
+            scripted_server({"MAIL": refusal}) as server,
+            running(bundle(server.port, login={"username": USERNAME, **login})) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            reply = await client.say(f"MAIL FROM:<{SENDER}>".encode())
+            assert reply.startswith("550 5.1.1")
+            assert secret[:12] not in reply
 
     async def test_where_it_may_not_connect_to(self) -> None:
         async with scripted_server() as server:
@@ -338,6 +356,45 @@ class TestUpstream:
             assert (await client.say(f"MAIL FROM:<{SENDER}> SIZE=5 RET=HDRS".encode())).startswith("250")
             assert f"MAIL FROM:<{SENDER}>" in server.lines
 
+    @pytest.mark.parametrize(
+        ("pieces", "reply"),
+        [
+            ([b"552 5.3.4 too large\r\n"], "552 5.3.4 too large"),
+            ([b"452-4.3.1 no", b" room\r\n452 4.3.1 today\r\n"], "452-4.3.1 no room"),
+            ([b"421 4.3.2 I am leaving\r\n"], "451 4.3.2 I am leaving"),
+            ([b"250 2.0.0 enough\r\n"], "451 4.5.0"),
+            ([b"what?\r\n"], "451 4.4.1"),
+            ([], "451 4.4.1"),
+        ],
+    )
+    async def test_while_the_client_is_silent(self, pieces: list[bytes], reply: str) -> None:
+        """What the server says to an unfinished message ends its connection at once, and the client is told later."""
+        begun = asyncio.Event()
+
+        async def speak(peer: Peer) -> None:
+            await peer.say(b"354 go\r\n")
+            await begun.wait()
+            for piece in pieces:
+                await asyncio.sleep(0.02)  # most of the time they come one by one
+                await peer.say(piece)
+            if not pieces:
+                await peer.close()
+            await peer.gone()
+
+        async with (
+            scripted_server({"DATA": speak}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            await client.begin()
+            (connection,) = relay.relay.pools.of("system")._of
+            await client.send(b"From: no-reply@acme.example\r\n\r\nhello\r\n")
+            await eventually(lambda: connection._in_message)
+            begun.set()
+            await eventually(lambda: relay.relay.pools.connections == 0)
+            assert (await client.say(b"and more\r\n.")).startswith(reply)
+
     async def test_early_refusals(self) -> None:
         """The server refuses the message while it still comes."""
 
@@ -357,6 +414,61 @@ class TestUpstream:
             await client.send(b"From: no-reply@acme.example\r\n\r\n" + b"x" * 5000 + b"\r\n")
             await eventually(lambda: server.left.is_set() or _poke(client))
             assert (await client.say(b".")).startswith("552 5.3.4 too large")
+
+    @pytest.mark.parametrize(
+        "pieces", [(b"552 5.3.4 too large\r\n",), (b"552-5.3.4 too large\r\n", b"552 5.3.4 for us\r\n")]
+    )
+    async def test_a_refusal_by_a_server_that_reads_no_more(self, pieces: tuple[bytes, ...]) -> None:
+        """It keeps the connection, too: nothing but its reply tells that it has ended the message."""
+        blocked = asyncio.Event()
+
+        async def refuse(peer: Peer) -> None:
+            await peer.say(b"354 go\r\n")
+            await blocked.wait()
+            for piece in pieces:
+                await peer.say(piece)
+                await asyncio.sleep(0.05)  # so that they come one by one, most of the time
+            await asyncio.Event().wait()
+
+        async with (
+            scripted_server({"DATA": refuse}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            await client.begin()
+            (connection,) = relay.relay.pools.of("system")._of
+            line = b"x" * 990 + b"\r\n"
+            sending = asyncio.ensure_future(client.send(b"From: no-reply@acme.example\r\n\r\n" + line * 20_000))
+            await eventually(lambda: connection._channel._writable is not None)
+            blocked.set()
+            await sending
+            await eventually(lambda: relay.relay.pools.connections == 0)
+            assert (await client.say(b".")).startswith("552-5.3.4 too large" if pieces[1:] else "552 5.3.4 too large")
+
+    async def test_a_server_that_ends_the_connection_and_reads_no_more(self) -> None:
+        blocked = asyncio.Event()
+
+        async def leave(peer: Peer) -> None:
+            await peer.say(b"354 go\r\n")
+            await blocked.wait()
+            peer.writer.write_eof()
+            await asyncio.Event().wait()
+
+        async with (
+            scripted_server({"DATA": leave}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            await client.begin()
+            (connection,) = relay.relay.pools.of("system")._of
+            line = b"x" * 990 + b"\r\n"
+            sending = asyncio.ensure_future(client.send(b"From: no-reply@acme.example\r\n\r\n" + line * 20_000))
+            await eventually(lambda: connection._channel._writable is not None)
+            blocked.set()
+            await sending
+            assert (await client.say(b".")).startswith("451 4.4.1")
 
 
 def _poke(client: RawClient) -> bool:
@@ -717,6 +829,34 @@ class TestAudit:
 
 
 class TestConnections:
+    @pytest.mark.parametrize(
+        ("changes", "tries_again"),
+        [
+            ({}, False),
+            ({"tenant": {"sending": "Allowed", "mailFrom": "Other <no-reply@acme.example>"}}, False),
+            ({"tenants": [tenant(), tenant(username="other.x", namespace="other")]}, False),
+            ({"login": {"username": USERNAME, "password": "another"}}, True),
+            ({"login": {"username": "another", "password": PASSWORD}}, True),
+            ({"login": {"username": USERNAME, "accessToken": "another"}}, True),
+            ({"server": {"timeoutSeconds": 11}}, True),
+        ],
+    )
+    async def test_a_refused_login_is_tried_again_once_it_has_changed(
+        self, changes: dict[str, Any], *, tries_again: bool
+    ) -> None:
+        """What changes of a tenant changes nothing: mail servers lock accounts after some wrong logins."""
+        async with (
+            scripted_server({"AUTH": say("535 5.7.8 wrong")}) as server,
+            running(bundle(server.port)) as relay,
+            RawClient.to(relay) as client,
+        ):
+            await client.log_in()
+            assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("451 4.7.0")
+            tried = len(relay.sink.failures)
+            relay.bundles.replace([bundle(server.port, **changes)])
+            assert (await client.say(f"MAIL FROM:<{SENDER}>".encode())).startswith("451 4.")
+            assert (len(relay.sink.failures) > tried) is tries_again
+
     async def test_no_more_than_permitted_and_tenants_in_turn(self) -> None:
         """One tenant's many messages do not make another's wait for all of them."""
         most = now = 0
@@ -894,6 +1034,35 @@ class TestStrangers:
                 assert (await second.reply()).startswith("220")
                 assert (await third.reply()).startswith("421 4.7.0")
                 assert await third.reply() == ""
+
+    @pytest.mark.parametrize("implicit", [False, True])
+    async def test_a_flood_from_many_addresses_ends_its_own_oldest_connections(self, *, implicit: bool) -> None:
+        """Those who wait for nothing, log in, or have done so, go on."""
+        options = Options(bounds=Bounds(before_login=8, before_login_per_source=3))
+        async with (
+            running(bundle(9), options=options) as relay,
+            RawClient.to(relay) as known,
+            RawClient.to(relay) as slow,
+        ):
+            await known.log_in()
+            port = relay.implicit if implicit else relay.start_tls
+            flood = []
+            for number in range(18):
+                address = (f"127.0.0.{2 + number % 3}", 0)
+                flood.append(await asyncio.open_connection("127.0.0.1", port, local_addr=address))
+            try:
+                async with asyncio.timeout(20):
+                    first = await flood[0][0].read()
+                assert (b"\r\n421 4.7.0 too many" in first) is not implicit
+                async with RawClient.to(relay) as again:
+                    await again.log_in()
+                await slow.log_in()
+                assert (await known.say(b"NOOP")).startswith("250")
+                await eventually(lambda: relay.relay.connections <= 2 + 8)
+            finally:
+                for _, writer in flood:
+                    writer.transport.abort()
+                await asyncio.sleep(0)
 
     async def test_those_who_begin_no_tls_are_counted(self) -> None:
         options = Options(bounds=Bounds(before_login_per_source=2))

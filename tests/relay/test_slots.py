@@ -1,7 +1,8 @@
 """What a provider permits a login: connections at a time, messages a minute, shared out by slots."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -71,7 +72,48 @@ class TestNextStep:
         ],
     )
     def test_steps(self, slots: list[SeenSlot], held: int, step: object) -> None:
-        assert next_step(slots, "me", held=held) == step
+        assert next_step(slots, "me", held=[""] * held) == step
+
+    @pytest.mark.parametrize(
+        ("slots", "held", "waiting", "step"),
+        [
+            # Who has none gets one of those of whoever has several, wherever they are, and nobody else's.
+            ([seen(0, "a", user="g"), seen(1, "b", user="g")], ["g"], ["o"], Ask(0)),
+            ([seen(0, "a", user="x"), seen(1, "b", user="g")], ["g"], ["o"], Ask(1)),
+            ([seen(0, "a", user="x"), seen(1, "b", user="g")], ["y"], ["o"], None),
+            ([seen(0, "a"), seen(1, "b")], [""], ["o"], None),
+            # Which comes free first nobody knows.
+            ([seen(0, "a", user="g", wanted_by="me"), seen(1, "b", user="g")], ["g"], ["o"], Ask(1)),
+            ([seen(0, "a", user="g", wanted_by="b"), seen(1, "b", user="g", wanted_by="me")], ["g"], ["o"], None),
+            ([seen(0, "a", user="g", wanted_by="me"), seen(1, "b", user="g")], [], ["o"], Ask(1)),
+            # Who has one, here or elsewhere, waits for the next turn.
+            ([seen(0, "a", user="g"), seen(1, "b", user="g"), seen(2, "b", user="o")], ["g"], ["o"], None),
+            ([seen(0, "a", user="g"), seen(1, "b", user="g")], ["g"], ["g"], None),
+            ([seen(0, "a", user="g"), seen(1, "b", user="g")], ["g", "o"], ["o"], None),
+            ([seen(0, "a", user="g"), seen(1, "b", user="g"), seen(2, "b", user="o")], ["g"], ["o", "p"], Ask(0)),
+            # A free one is taken, and one that nobody holds is nobody's.
+            ([seen(0, "a", user="g"), seen(1, user="g")], ["g"], ["o"], Take(1)),
+            ([seen(0, "a", user="g"), seen(1, user="g", wanted_by="b")], [""], ["o"], None),
+        ],
+    )
+    def test_steps_for_users(self, slots: list[SeenSlot], held: list[str], waiting: list[str], step: object) -> None:
+        assert next_step(slots, "me", held=held, waiting=waiting) == step
+
+    @given(st.integers(2, 6), st.integers(2, 6), st.data())
+    def test_a_user_with_none_gets_one_wherever_it_waits(self, count: int, replicas: int, data: st.DataObject) -> None:
+        """One uses all there are; whoever is asked gives it up. All the others know is what the holders say."""
+        slots = {number: SeenSlot(number, f"r{number % replicas}", 9.0, user="greedy") for number in range(count)}
+        me = f"r{data.draw(st.integers(0, replicas - 1))}"
+        slow = data.draw(st.sets(st.integers(0, count - 1), max_size=count - 1))
+        for _ in range(2 * count):
+            held = [slot.user for slot in slots.values() if slot.holder == me]
+            match next_step([slot for slot in slots.values() if slot.holder != me], me, held=held, waiting=["other"]):
+                case Take(number):
+                    return
+                case Ask(number):
+                    asked = replace(slots[number], wanted_by=me)
+                    slots[number] = asked if number in slow else replace(asked, holder="", wait_s=0.0)
+        assert all(slot.holder == me or slot.number in slow for slot in slots.values())
 
     @given(st.integers(1, 8), st.integers(1, 5), st.data())
     def test_nobody_waits_for_ever_and_slots_come_to_rest(self, count: int, replicas: int, data: st.DataObject) -> None:
@@ -83,7 +125,7 @@ class TestNextStep:
         for _ in range(60):
             for me in data.draw(st.permutations(who)):
                 held = sum(slot.holder == me for slot in slots.values())
-                step = next_step([slot for slot in slots.values() if slot.holder != me], me, held=held)
+                step = next_step([slot for slot in slots.values() if slot.holder != me], me, held=[""] * held)
                 match step:
                     case Take(number):
                         slots[number] = SeenSlot(number, me, wait_s=9)
@@ -101,10 +143,12 @@ class Places:
         self.left = left
         self.held: list[Place] = []
         self.asked: list[tuple[str, int]] = []
+        self.waiting: list[list[str]] = []
         self.budget = budget
 
-    async def take(self, credential: str, limits: MailboxLimits) -> "Place | None":
+    async def take(self, credential: str, limits: MailboxLimits, waiting: Collection[str] = ()) -> "Place | None":
         self.asked.append((credential, limits.connections))
+        self.waiting.append([*waiting])
         if not self.left:
             return None
         self.left -= 1
@@ -113,6 +157,9 @@ class Places:
 
 
 class Place:
+    user = ""
+    is_held = True
+
     def __init__(self, places: Places) -> None:
         self._places = places
         self.budget = places.budget()
@@ -325,6 +372,50 @@ async def test_tenants_take_turns_on_one_slot() -> None:
             assert (await holder.say(b"From: no-reply@acme.example\r\n\r\n.")).startswith("250")
             await asyncio.gather(other, *many)
     assert done.index("other.x") <= 2
+
+
+async def test_others_learn_who_uses_a_slot_and_who_waits_for_one() -> None:
+    tenants = [tenant(), tenant(username="other.x", namespace="other")]
+    slots = Places(1)
+    async with (
+        scripted_server() as server,
+        running(bundle(server.port, limits=LIMITS, tenants=tenants), slots=slots) as relay,
+        RawClient.to(relay) as first,
+        RawClient.to(relay) as second,
+        RawClient.to(relay) as third,
+    ):
+        await first.log_in()
+        await first.begin()
+        assert slots.held[0].user == "acme"
+        await second.log_in()
+        await third.log_in("other.x")
+        queue = relay.relay.pools.of("system")._queue
+        waiting = asyncio.ensure_future(third.say(MAIL))
+        await eventually(lambda: queue.waiting == 1)
+        too = asyncio.ensure_future(second.say(MAIL))
+        await eventually(lambda: queue.waiting == 2)
+        looks = len(slots.waiting)
+        await eventually(lambda: len(slots.waiting) > looks)
+        assert slots.waiting[-1] == ["other"]
+        assert (await first.say(b"From: no-reply@acme.example\r\n\r\n.")).startswith("250")
+        assert (await waiting).startswith("250")
+        assert slots.held[0].user == "other"
+        too.cancel()
+
+
+async def test_nothing_is_begun_on_a_slot_that_may_be_anothers() -> None:
+    slots, options = Places(1), Options(upstream_wait_s=0.05)
+    async with (
+        scripted_server() as server,
+        running(bundle(server.port, limits=LIMITS), slots=slots, options=options) as relay,
+        RawClient.to(relay) as client,
+    ):
+        await client.log_in()
+        assert (await send(client)).startswith("250")
+        slots.held[0].is_held = False
+        assert (await client.say(MAIL)).startswith("451 4.3.2")
+        slots.held[0].is_held = True
+        assert (await send(client)).startswith("250")
 
 
 async def test_tenants_in_different_bundles_of_one_login_share_it() -> None:

@@ -108,6 +108,9 @@ LABEL_SLOT_OF: Final = f"{GROUP}/slot-of"
 ANNOTATION_WANTED: Final = f"{GROUP}/slot-wanted-by"
 """On such a Lease: who waits for its holder to give it up."""
 
+ANNOTATION_USER: Final = f"{GROUP}/slot-used-by"
+"""On such a Lease: whose messages go through it, by namespace, as of its holder's last renewal."""
+
 ANNOTATION_SPENT: Final = f"{GROUP}/slot-messages"
 """On such a Lease that nobody holds: how many messages were begun under it in the minute before it was given up."""
 

@@ -75,6 +75,7 @@ _METADATA: Final = (
     (names.ANNOTATION_DROPPED, "annotation", "a Secret with an OAuth2 token", "its token was for other settings"),
     (names.LABEL_SLOT_OF, "label", "a Lease of the relay's", "the uid of the settings whose connections it counts"),
     (names.ANNOTATION_WANTED, "annotation", "such a Lease", "who asks its holder to give it up"),
+    (names.ANNOTATION_USER, "annotation", "such a Lease", "whose messages go through it, by namespace"),
     (names.ANNOTATION_SPENT, "annotation", "such a Lease", "how many messages its last holder sent in its last minute"),
     (names.LABEL_REPORT, "label", "a ConfigMap of the relay's", '`"true"`: what a replica reports to the operator'),
     (names.LABEL_BUNDLE_OF, "label", "a Secret for the relay", "the uid of the settings whose server it leads to"),

@@ -1,7 +1,7 @@
 """Slots: the connections that a provider permits a login at a time, each a Lease that one process holds. Pure."""
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,9 @@ TERMS: Final = Terms(20)
 
 RENEW_S: Final = 5.0
 """From one renewal of a slot to the next. By it its holder learns, too, that somebody else waits for it."""
+
+RENEW_WITHIN_S: Final = 3.0
+"""For one request to renew a slot, well below `TERMS.margin_s`: there is time for another before the slot is lost."""
 
 LOOK_S: Final = 1.0
 """From one look for a slot to the next, at least."""
@@ -73,6 +76,8 @@ class SeenSlot:
     """For how long its Lease still lasts; 0: it may be taken."""
     wanted_by: str = ""
     """Who has asked for it; empty: nobody."""
+    user: str = ""
+    """Whose messages go through it; empty: nobody says so."""
     unchanged_s: float = 0.0
     """For how long it has been seen to be so."""
 
@@ -91,27 +96,41 @@ class Ask:
     number: int
 
 
-def next_step(slots: Sequence[SeenSlot], me: str, *, held: int) -> Take | Ask | None:
+def next_step(
+    slots: Sequence[SeenSlot], me: str, *, held: Sequence[str] = (), waiting: Collection[str] = ()
+) -> Take | Ask | None:
     """What somebody does who wants a slot; None: to wait.
 
     Whoever has none may ask for any; others only somebody who has two more than they have. So nobody keeps all of them
-    from the others, and where they are as evenly spread as can be they are not passed around.
+    from the others, and where they are as evenly spread as can be they are not passed around. The same holds for those
+    who use them: for a user that has none, everything is asked for that somebody with two or more uses, one by one,
+    since nobody knows which comes free first.
 
     Args:
         slots: All of them but those that it has.
         me: Who wants it.
-        held: How many it has.
+        held: Who uses those that it has.
+        waiting: The users that wait for one and have none of those.
     """
     free = [slot for slot in slots if slot.wait_s <= 0 and not _is_reserved(slot, me)]
     if free:
         return Take(min(free, key=lambda slot: (slot.wanted_by != me, slot.number)).number)
-    if any(slot.wanted_by == me for slot in slots):
-        return None
-    return _asked(slots, me, held)
+    asked = _asked_for_users(slots, me, held, waiting)
+    if asked is not None or any(slot.wanted_by == me for slot in slots):
+        return asked
+    return _asked(slots, me, len(held))
 
 
 def _is_reserved(slot: SeenSlot, me: str) -> bool:
     return slot.wanted_by not in ("", me) and slot.holder == "" and slot.unchanged_s < RESERVED_S
+
+
+def _asked_for_users(slots: Sequence[SeenSlot], me: str, held: Sequence[str], waiting: Collection[str]) -> Ask | None:
+    by_user = Counter(filter(None, (*held, *(slot.user for slot in slots if slot.holder))))
+    if all(by_user[user] for user in waiting):
+        return None
+    candidates = (slot for slot in slots if slot.holder not in ("", me) and not slot.wanted_by)
+    return next((Ask(slot.number) for slot in candidates if by_user[slot.user] > 1), None)
 
 
 def _asked(slots: Sequence[SeenSlot], me: str, held: int) -> Ask | None:

@@ -7,7 +7,7 @@ Leases for logins whose provider states no limit.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,7 +18,17 @@ import aiohttp
 from mailsettings.api import names
 from mailsettings.api.providers import MailboxLimits
 from mailsettings.core.lease import Lease, Observer, released, renewed, taken
-from mailsettings.core.slots import MINUTE_S, RENEW_S, TERMS, Ask, Budget, SeenSlot, Take, next_step
+from mailsettings.core.slots import (
+    MINUTE_S,
+    RENEW_S,
+    RENEW_WITHIN_S,
+    TERMS,
+    Ask,
+    Budget,
+    SeenSlot,
+    Take,
+    next_step,
+)
 from mailsettings.edges.errors import described
 from mailsettings.edges.fence import boottime_s
 from mailsettings.edges.kubernetes import ApiError, Json, KubernetesApi
@@ -66,9 +76,16 @@ class HeldSlot:
         """When it is lost unless it is renewed."""
         self.wanted = False
         """Whether somebody else asks for it."""
+        self.user = ""
+        """The namespace whose messages go through it; empty: nobody's yet. Others learn it by the next renewal."""
         self._slots = slots
         self._over: Callable[[], None] | None = None
         self._is_over = False
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it surely is still nobody else's, also after this process has stood still."""
+        return boottime_s() < self.ends_s
 
     def when_over(self, tell: Callable[[], None]) -> None:
         """Has it told, once, that the slot is to be freed as soon as can be: somebody waits for it, or it is lost."""
@@ -124,17 +141,18 @@ class LeasedSlots:
         """How many are held."""
         return len(self._held)
 
-    async def take(self, credential: str, limits: MailboxLimits) -> HeldSlot | None:
+    async def take(self, credential: str, limits: MailboxLimits, waiting: Collection[str] = ()) -> HeldSlot | None:
         """The right to one more connection; None: there is none now, and where others have more they are asked for one.
 
         Args:
             credential: Names the login.
             limits: How many there may be, everywhere.
+            waiting: The namespaces that wait for one and have none of this process's.
         """
         try:
             async with asyncio.timeout(TERMS.margin_s):
                 await self._look(credential)
-                return await self._step(credential, limits)
+                return await self._step(credential, limits, waiting)
         except TROUBLE as error:
             if not (isinstance(error, ApiError) and error.is_conflict):  # then somebody was faster
                 self._logger.warning("no slot of %s: %s", credential, described(error))
@@ -159,12 +177,13 @@ class LeasedSlots:
         elif _version(before.document) != _version(document):
             self._seen[key] = _Seen(document, before.observer, now_s)
 
-    async def _step(self, credential: str, limits: MailboxLimits) -> HeldSlot | None:
+    async def _step(self, credential: str, limits: MailboxLimits, waiting: Collection[str]) -> HeldSlot | None:
         # A Lease of this holder's looks as if it might be taken: it is not while it is being taken or given back.
-        keys = {slot.key for slot in self._held} | self._taking | {*self._releasing.values()}
-        mine = {number for holds, number in keys if holds == credential}
+        users = dict.fromkeys((*self._taking, *self._releasing.values()), "")
+        users.update((slot.key, slot.user) for slot in self._held)
+        mine = {number: user for (holds, number), user in users.items() if holds == credential}
         slots = [self._view(credential, number) for number in range(limits.connections) if number not in mine]
-        match next_step(slots, self._holder, held=len(mine)):
+        match next_step(slots, self._holder, held=[*mine.values()], waiting=waiting):
             case Take(number):
                 return await self._take((credential, number), limits)
             case Ask(number):
@@ -181,6 +200,7 @@ class LeasedSlots:
             holder=seen.lease.holder,
             wait_s=seen.observer.wait_s(seen.lease, now_s=now_s),
             wanted_by=seen.annotation(names.ANNOTATION_WANTED),
+            user=seen.annotation(names.ANNOTATION_USER),
             unchanged_s=now_s - seen.since_s,
         )
 
@@ -193,7 +213,7 @@ class LeasedSlots:
             self._taking.discard(key)
         share = limits.messages_per_minute_of_slot
         time_s = asyncio.get_running_loop().time()
-        slot = HeldSlot(self, key, document, Budget(share, spent=_spent(seen, share), now_s=time_s))
+        slot = HeldSlot(self, key, document, Budget(share, spent=_spent(seen, document, share), now_s=time_s))
         slot.ends_s = asked_s + TERMS.renew_deadline_s
         self._seen.pop(key, None)
         self._held[slot] = asyncio.get_running_loop().create_task(self._keep(slot))
@@ -204,7 +224,7 @@ class LeasedSlots:
         spec = taken(seen.lease if seen is not None else None, self._holder, TERMS, now=datetime.now(UTC))
         if seen is None:
             return await self._api.create(self._collection, self._new(key, spec))
-        marks = {names.ANNOTATION_WANTED: None, names.ANNOTATION_SPENT: None}
+        marks = dict.fromkeys((names.ANNOTATION_WANTED, names.ANNOTATION_SPENT, names.ANNOTATION_USER))
         return await self._annotate(seen.document, marks, spec)
 
     def _new(self, key: tuple[str, int], spec: dict[str, Any]) -> Json:
@@ -228,17 +248,22 @@ class LeasedSlots:
         return await self._api.merge(f"{self._collection}/{quote(document['metadata']['name'])}", patch)
 
     async def _keep(self, slot: HeldSlot) -> None:
-        """Renews a slot until it is lost or this is cancelled."""
+        """Renews a slot until it is lost or this is cancelled. No request outlasts the time for which it is held."""
+        pause_s = self._renew_s
         while (left_s := slot.ends_s - boottime_s()) > 0:
-            await asyncio.sleep(min(self._renew_s, left_s))
+            await asyncio.sleep(min(pause_s, left_s))
             asked_s = boottime_s()
+            if asked_s >= slot.ends_s:
+                break
             try:
-                async with asyncio.timeout(TERMS.margin_s):
+                async with asyncio.timeout(min(RENEW_WITHIN_S, slot.ends_s - asked_s)):
                     if not await self._renew(slot):
                         break
             except TROUBLE as error:
                 self._logger.warning("the slot %s is not renewed yet: %s", _name(slot.key), described(error))
+                pause_s = min(self._renew_s, TERMS.retry_s)
                 continue
+            pause_s = self._renew_s
             slot.ends_s = asked_s + TERMS.renew_deadline_s
             if slot.wanted:
                 slot.end()
@@ -249,7 +274,7 @@ class LeasedSlots:
     async def _renew(self, slot: HeldSlot) -> bool:
         """Whether it is still held."""
         try:
-            self._took(slot, await self._annotate(slot.document, {}, renewed(TERMS, now=datetime.now(UTC))))
+            await self._write_renewal(slot, slot.document)
         except ApiError as error:
             if not (error.is_conflict or error.is_not_found):
                 raise
@@ -261,12 +286,12 @@ class LeasedSlots:
         found = await self._api.get(f"{self._collection}/{quote(_name(slot.key))}")
         if found is None or Lease.of(found.get("spec") or {}).holder != self._holder:
             return False
-        self._took(slot, await self._annotate(found, {}, renewed(TERMS, now=datetime.now(UTC))))
+        await self._write_renewal(slot, found)
         return True
 
-    @staticmethod
-    def _took(slot: HeldSlot, document: Json) -> None:
-        slot.document = document
+    async def _write_renewal(self, slot: HeldSlot, document: Json) -> None:
+        user = {names.ANNOTATION_USER: slot.user or None}
+        slot.document = document = await self._annotate(document, user, renewed(TERMS, now=datetime.now(UTC)))
         slot.wanted = bool((document["metadata"].get("annotations") or {}).get(names.ANNOTATION_WANTED))
 
     def free(self, slot: HeldSlot) -> None:
@@ -294,8 +319,9 @@ class LeasedSlots:
             self._logger.warning("the slot %s was not given back: %s", _name(slot.key), described(error))
 
     async def _give_up(self, slot: HeldSlot, document: Json) -> None:
-        spent = {names.ANNOTATION_SPENT: str(slot.budget.spent(asyncio.get_running_loop().time()))}
-        await self._annotate(document, spent, released(now=datetime.now(UTC)))
+        spent = str(slot.budget.spent(asyncio.get_running_loop().time()))
+        marks = {names.ANNOTATION_SPENT: spent, names.ANNOTATION_USER: None}
+        await self._annotate(document, marks, released(now=datetime.now(UTC)))
 
     async def close(self) -> None:
         """Gives back all that are held, and waits until that is done."""
@@ -332,15 +358,37 @@ def _version(document: Json) -> tuple[str, str]:
     return document["metadata"]["uid"], document["metadata"]["resourceVersion"]
 
 
-def _spent(seen: _Seen | None, share: int) -> int:
-    """How many messages of the last minute a slot brings along; all, where its holder has ended without saying so."""
+def _spent(seen: _Seen | None, document: Json, share: int) -> int:
+    """How many messages of the last minute a slot brings along; all, where its holder has ended without saying so.
+
+    Clocks of several processes are never compared: either this one has seen for a minute that nobody has it, or the API
+    server says when it was given up and when it was taken.
+
+    Args:
+        seen: The Lease before it was taken; None: there was none.
+        document: The same once it was.
+        share: How many there may be a minute.
+    """
     if seen is None:
         return 0
     if seen.lease.holder:
         return share
+    if max(boottime_s() - seen.since_s, _apart_s(seen.document, document)) >= MINUTE_S:
+        return 0
     with contextlib.suppress(ValueError):
-        released_at = datetime.strptime(seen.lease.renewed_at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-        if abs((datetime.now(UTC) - released_at).total_seconds()) >= MINUTE_S:
-            return 0
         return min(share, max(0, int(seen.annotation(names.ANNOTATION_SPENT))))
     return share
+
+
+def _apart_s(before: Json, after: Json) -> float:
+    """How long the last changes of two versions of an object are apart at least, by the API server's clock."""
+    first, second = _changed_at(before), _changed_at(after)
+    if first is None or second is None:
+        return 0.0
+    return (second - first).total_seconds() - 1.0  # it notes whole seconds
+
+
+def _changed_at(document: Json) -> datetime | None:
+    """Source: the Kubernetes API, metadata.managedFields; the API server sets these times."""
+    entries = document["metadata"].get("managedFields") or ()
+    return max((datetime.fromisoformat(entry["time"]) for entry in entries if entry.get("time")), default=None)

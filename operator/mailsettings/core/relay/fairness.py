@@ -36,6 +36,10 @@ class FairQueue(Generic[T]):
         """Whether the tenant waits already."""
         return tenant in self._waiting
 
+    def without_turn(self) -> list[str]:
+        """The tenants that wait and have no turn."""
+        return [tenant for tenant in self._waiting if not self.turns(tenant)]
+
     def push(self, tenant: str, item: T) -> bool:
         """Begins to wait; False: too many do."""
         queue = self._waiting.setdefault(tenant, deque())

@@ -12,6 +12,9 @@ MAX_LINES: Final = 16
 MAX_TEXT_OCTETS: Final = 480
 """Of a line, so that with code and line end it stays within 512. Source: RFC 5321 §4.5.3.1.5."""
 
+MAX_SEEN_OCTETS: Final = 4 * MAX_TEXT_OCTETS
+"""Of a line, is looked through for secrets: more than is passed on, so that none is cut that would be."""
+
 _ENHANCED: Final = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?:[ ]|$)")
 _UNSAFE: Final = re.compile(r"[^\x20-\x7e]")
 
@@ -118,8 +121,11 @@ class ReplyReader:
 
 
 def without_rest(message: str) -> str:
-    """The lines of a mail server's reply that may be passed on: nothing else of it is worth looking at."""
-    return "\n".join(message.split("\n")[:MAX_LINES])
+    """The lines of a mail server's reply that may be passed on, not much longer than they may be.
+
+    Nothing else of it is worth looking at.
+    """
+    return "\n".join(line[:MAX_SEEN_OCTETS] for line in message.split("\n")[:MAX_LINES])
 
 
 _PIECE: Final = 12

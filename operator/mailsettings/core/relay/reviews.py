@@ -10,9 +10,15 @@ OF_A_SOURCE: Final = RateLimit(20, 10)
 minute."""
 
 OF_ALL: Final = RateLimit(200, 10)
+"""Of all sources together that have shown no right token of late, and once more of all that have: so many addresses
+together that show false ones do not use up what those need that are known."""
+
+KNOWN_S: Final = 7200.0
+"""For how long a source that has shown a right token is known: longer than the session that it began."""
 
 MAX_SOURCES: Final = 10_000
-"""Of which it is known how much they have asked; beyond that, those that have been silent the longest are forgotten."""
+"""Of which it is known how much they have asked, or that they have shown a right token; beyond that, those that have
+been silent the longest are forgotten."""
 
 
 class ReviewRates:
@@ -24,8 +30,9 @@ class ReviewRates:
         Args:
             now_s: The present time, in seconds by a clock that does not go back.
         """
-        self._all = Buckets((OF_ALL,), now_s)
+        self._strangers, self._known = (Buckets((OF_ALL,), now_s) for _ in range(2))
         self._sources: OrderedDict[str, Buckets] = OrderedDict()
+        self._right: OrderedDict[str, float] = OrderedDict()
 
     def take(self, source: str, now_s: float) -> bool:
         """Whether one more token may be asked about for a source, and if so, counts it."""
@@ -33,4 +40,13 @@ class ReviewRates:
         self._sources.move_to_end(source)
         if len(self._sources) > MAX_SOURCES:
             self._sources.popitem(last=False)
-        return own.take(now_s) is None and self._all.take(now_s) is None
+        is_known = now_s - self._right.get(source, -KNOWN_S) < KNOWN_S
+        together = self._known if is_known else self._strangers
+        return own.take(now_s) is None and together.take(now_s) is None
+
+    def was_right(self, source: str, now_s: float) -> None:
+        """A source has shown a right token."""
+        self._right[source] = now_s
+        self._right.move_to_end(source)
+        if len(self._right) > MAX_SOURCES:
+            self._right.popitem(last=False)

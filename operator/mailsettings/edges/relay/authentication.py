@@ -142,6 +142,8 @@ class Authenticator:
                 return Judgement.LATER
             if namespace is None:
                 return Judgement.REFUSED
+            if namespace == account.tenant.namespace:
+                self._reviews.was_right(source, now)
             kept = (now + REVIEW_KEPT_S, namespace)
             self._reviewed[digest] = kept
             if len(self._reviewed) > MAX_REVIEWS:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Final, cast
 
 HIGH_WATER_OCTETS: Final = 64 * 1024
@@ -35,6 +36,9 @@ class Channel(asyncio.Protocol):
         self._read_by_s = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
+        self._heard: asyncio.Future[None] | None = None
+        self.when_heard: Callable[[], None] = lambda: None
+        """Is told whenever octets have come, or the end."""
 
     @classmethod
     def over(cls, transport: asyncio.Transport) -> "Channel":
@@ -85,8 +89,10 @@ class Channel(asyncio.Protocol):
         self._writable = None
 
     def _wake(self) -> None:
-        if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_result(None)
+        for waiting in (self._arrived, self._heard):
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+        self.when_heard()
 
     # The session's side
 
@@ -175,7 +181,7 @@ class Channel(asyncio.Protocol):
         """Waits until not too much waits to be written.
 
         Raises:
-            PeerGoneError: The client does not read.
+            PeerGoneError: The other side does not read.
         """
         if self._writable is None:
             return
@@ -184,6 +190,26 @@ class Channel(asyncio.Protocol):
                 await asyncio.shield(self._writable)
         except TimeoutError:
             raise PeerGoneError from None
+
+    async def drained_before_heard(self, within_s: float) -> bool:
+        """Waits until not too much waits to be written; False: the other side has said something before, or ended.
+
+        Raises:
+            PeerGoneError: It does not read.
+        """
+        if self._writable is None:
+            return True
+        if self._buffer or self._ended:
+            return False
+        self._heard = heard = self._loop.create_future()
+        try:
+            done, _ = await asyncio.wait({heard, self._writable}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._heard = None
+            heard.cancel()
+        if not done:
+            raise PeerGoneError
+        return heard not in done
 
     async def start_tls(self, context: ssl.SSLContext, within_s: float) -> None:
         """Turns to TLS.

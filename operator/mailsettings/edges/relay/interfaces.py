@@ -1,6 +1,6 @@
 """What the relay wants from its surroundings; Kubernetes is one way to give it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +55,13 @@ class Reviewer(Protocol):
 class Slot(Protocol):
     """The right to one connection."""
 
+    user: str
+    """The namespace whose messages go through it; empty: nobody's yet."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it surely is still nobody else's."""
+
     @property
     def budget(self) -> Budget:
         """How many messages may be begun under it."""
@@ -69,12 +76,13 @@ class Slot(Protocol):
 class Slots(Protocol):
     """Counts the connections of all replicas to a login at a mail server."""
 
-    async def take(self, credential: str, limits: MailboxLimits) -> Slot | None:
+    async def take(self, credential: str, limits: MailboxLimits, waiting: Collection[str] = ()) -> Slot | None:
         """The right to one more connection; None: there is none now. It neither fails nor takes long.
 
         Args:
             credential: Names the login.
             limits: How many there may be at a time, everywhere.
+            waiting: The namespaces that wait for one and have none of this process's.
         """
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -126,8 +126,11 @@ class NoReviewer:
 
 
 class _Free:
+    is_held = True
+
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
+        self.user = ""
 
     def when_over(self, tell: Callable[[], None]) -> None:
         """Nobody else wants it."""
@@ -139,7 +142,12 @@ class _Free:
 class UnsharedSlots:
     """There is one process: its own pools count the connections."""
 
-    async def take(self, credential: str, limits: MailboxLimits) -> _Free:  # noqa: ARG002 - the interface's
+    async def take(
+        self,
+        credential: str,  # noqa: ARG002 - the interface's
+        limits: MailboxLimits,
+        waiting: Collection[str] = (),  # noqa: ARG002 - the interface's
+    ) -> _Free:
         """Always there."""
         return _Free(Budget(limits.messages_per_minute_of_slot))
 

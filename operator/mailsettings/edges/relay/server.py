@@ -29,6 +29,7 @@ from mailsettings.core.relay.session import (
     Session,
     Upgrade,
 )
+from mailsettings.core.relay.strangers import Strangers
 from mailsettings.edges.errors import described
 from mailsettings.edges.relay.authentication import Authenticator, Judgement, Proof
 from mailsettings.edges.relay.channel import Channel, Interrupted, PeerGoneError
@@ -74,7 +75,7 @@ class Bounds:
     per_namespace: int = 200
     """Of those, of all logins of one namespace: no tenant can take the others' place."""
     before_login: int = 500
-    """Without a login, beside those with one: however many have logged in, others can."""
+    """Without a login, beside those with one: however many have logged in, others can. One more ends the oldest."""
     before_login_per_source: int = 50
     """Of those, from one address."""
 
@@ -186,7 +187,10 @@ class Relay:
         self._ways = Ways(self.pools, parts.rates, parts.sink, options.limits.message_octets)
         self._listeners: list[asyncio.Server] = []
         self._clients: dict[asyncio.Task[None], _Client] = {}
-        self._before_login: Counter[str] = Counter()
+        bounds = options.bounds
+        self._strangers: Strangers[_Client] = Strangers(
+            total=bounds.before_login, per_source=bounds.before_login_per_source
+        )
         self._logged_in: Counter[str] = Counter()
         self._closing = False
 
@@ -234,28 +238,24 @@ class Relay:
 
     def _arrived(self, channel: Channel, *, encrypted: bool) -> None:
         client = _Client(self, channel, encrypted=encrypted)
-        task = asyncio.get_running_loop().create_task(self._served(client))
+        client.task = task = asyncio.get_running_loop().create_task(self._served(client))
         self._clients[task] = client
         task.add_done_callback(self._clients.pop)
 
     async def _served(self, client: "_Client") -> None:
         source = client.channel.source
-        bounds = self._options.bounds
-        self._before_login[source] += 1
-        crowded = (
-            self._before_login.total() > bounds.before_login
-            or self._before_login[source] > bounds.before_login_per_source
-        )
+        admitted = self._strangers.admit(source, client)
+        if (oldest := self._strangers.one_too_many()) is not None:
+            oldest.displace()
         try:
-            if crowded or self._closing:
-                client.turn_away(_CROWDED if crowded else REPLIES[RelayFault.CLOSING])
+            if not admitted or self._closing:
+                client.turn_away(REPLIES[RelayFault.CLOSING] if admitted else _CROWDED)
                 return
-            await client.serve(source, lambda: self._known(source))
+            await client.serve(source, lambda: self._strangers.leave(source, client))
         except Exception as error:  # noqa: BLE001 - one client's mistake is no other's
             LOGGER.error("a client's session failed: %s", described(error))  # noqa: TRY400 - no text of the error's
         finally:
-            if not client.known:
-                self._known(source)
+            self._strangers.leave(source, client)
             client.leave()
             if client.proof is not None:
                 self._leave(client.proof.namespace)
@@ -272,11 +272,6 @@ class Relay:
         self._logged_in[namespace] -= 1
         if self._logged_in[namespace] <= 0:
             del self._logged_in[namespace]
-
-    def _known(self, source: str) -> None:
-        self._before_login[source] -= 1
-        if self._before_login[source] <= 0:
-            del self._before_login[source]
 
     # What clients need
 
@@ -307,9 +302,9 @@ class Relay:
         """The account of a user name, as it is at present."""
         return self._parts.bundles.find(username)
 
-    def transaction(self, account: Account, mail: Mail, client_there: Callable[[], bool]) -> Transaction:
-        """A new message."""
-        return Transaction(account, mail, self._ways, client_there)
+    def transaction(self, account: Account, mail: Mail, channel: Channel) -> Transaction:
+        """A new message that comes through a channel."""
+        return Transaction(account, mail, self._ways, lambda: channel.is_open, channel.interrupt)
 
 
 class _Announce(Protocol):
@@ -355,6 +350,8 @@ class _Client:
         self._octets = 0
         self.known = False
         """Whether it has logged in."""
+        self.task: asyncio.Task[None] | None = None
+        """Its session's."""
         self._when_known: Callable[[], None] = lambda: None
 
     async def serve(self, source: str, when_known: Callable[[], None]) -> None:
@@ -380,6 +377,12 @@ class _Client:
         if not self._session.encrypted:
             self.channel.write(reply.encode())
 
+    def displace(self) -> None:
+        """Ends the session of one that has not logged in, whatever it waits for."""
+        self.turn_away(_CROWDED)
+        if self.task is not None:
+            self.task.cancel()
+
     def leave(self) -> None:
         """Ends the connection, whatever happened."""
         self._abandon(RelayFault.INTERNAL)
@@ -400,8 +403,11 @@ class _Client:
         within_s = self._within_s()
         if within_s <= 0:  # octets that are there already do not make it longer
             raise TimeoutError
-        with contextlib.suppress(Interrupted):
+        try:
             self._session.feed(await self.channel.read(within_s))
+        except Interrupted:
+            if self._session.in_body:
+                await self._piece(b"")
         waited_s = self._time() - began_s
         if self._session.in_body:
             self._body_waited_s += waited_s
@@ -474,7 +480,7 @@ class _Client:
             return
         self._envelope_waited_s = self._body_waited_s = 0.0
         self._octets = 0
-        self._transaction = self._relay.transaction(account, mail, lambda: self.channel.is_open)
+        self._transaction = self._relay.transaction(account, mail, self.channel)
         reply = await self._transaction.begin()
         if not reply.is_positive:
             self._transaction = None

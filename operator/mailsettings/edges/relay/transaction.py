@@ -37,7 +37,9 @@ class Transaction:
     not go through it, and never with a message in it that the client has not ended.
     """
 
-    def __init__(self, account: Account, mail: Mail, ways: Ways, client_there: Callable[[], bool]) -> None:
+    def __init__(
+        self, account: Account, mail: Mail, ways: Ways, client_there: Callable[[], bool], when_early: Callable[[], None]
+    ) -> None:
         """Nothing is done yet.
 
         Args:
@@ -45,11 +47,14 @@ class Transaction:
             mail: What the client said.
             ways: What it needs.
             client_there: Whether the client seems to wait for what becomes of it.
+            when_early: Is told that the mail server has said something before the message's end: an empty piece has
+                it looked at.
         """
         self._account = account
         self._mail = mail
         self._ways = ways
         self._client_there = client_there
+        self._when_early = when_early
         self._gate = MessageGate(account.policy, ways.max_octets)
         self._writer: MessageWriter | None = None  # while the message goes to the mail server
         self._held = b""
@@ -157,7 +162,7 @@ class Transaction:
 
     async def _forward(self, text: bytes) -> None:
         connection = self._connection
-        if not text:
+        if not text and self._writer is None:
             return
         if connection is None:
             raise UpstreamError(RelayFault.UNREACHABLE)
@@ -166,6 +171,9 @@ class Transaction:
             if refusal is not None:
                 raise RefusedEarlyError(refusal)
             self._writer = MessageWriter()
+            connection.when_early = self._when_early
+        if not text:
+            connection.check_message()
         for at in range(0, len(text), PIECE_OCTETS):
             # The last piece waits for the next or the end: most messages go out at once then, with their end.
             if self._held:

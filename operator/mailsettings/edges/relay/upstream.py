@@ -41,7 +41,7 @@ WAIT_S: Final = 30.0
 """How long a message waits for a connection."""
 
 HOLD_S: Final = {RelayFault.LOGIN: 30.0, RelayFault.UNREACHABLE: 2.0, RelayFault.TOKEN: 5.0}
-"""After a failure nobody tries again for so long, unless the bundle has changed: servers lock accounts."""
+"""After a failure nobody tries again for so long, unless the server or the login has changed: servers lock accounts."""
 
 
 _START_INPUT: Final = 354
@@ -96,6 +96,9 @@ class Connection:
         """Whether a message has gone through it."""
         self.begun = 0
         """How many messages have been begun in it."""
+        self.when_early: Callable[[], None] = lambda: None
+        """Is told that the server has said something to a message that has not ended, or has ended the connection."""
+        self._channel.when_heard = self._heard
 
     @property
     def is_open(self) -> bool:
@@ -130,16 +133,18 @@ class Connection:
         return refusal
 
     async def write(self, data: bytes) -> None:
-        """Writes a piece of the message, dots and all, and waits while the server does not read.
+        """Writes a piece of the message, dots and all, and waits while the server neither reads nor says anything.
 
         Raises:
             UpstreamError: The connection broke.
             RefusedEarlyError: The server has refused the message.
         """
-        self._check_message()
+        self.check_message()
         self._channel.write(data)
+        by_s = self._time() + BLOCK_WITHIN_S
         try:
-            await self._channel.drain(BLOCK_WITHIN_S)
+            while not await self._channel.drained_before_heard(by_s - self._time()):
+                self.check_message()
         except PeerGoneError:
             self.abort()
             raise UpstreamError(RelayFault.UNREACHABLE) from None
@@ -155,7 +160,7 @@ class Connection:
                 fault: the connection broke before.
             RefusedEarlyError: The server has refused the message.
         """
-        self._check_message()
+        self.check_message()
         self._in_message = False
         self._channel.write(rest + END)
         try:
@@ -170,8 +175,17 @@ class Connection:
         self.used = True
         return answer
 
-    def _check_message(self) -> None:
-        """That the server still waits for the rest of the message."""
+    def _heard(self) -> None:
+        if self._in_message:
+            self.when_early()
+
+    def check_message(self) -> None:
+        """Makes sure that the server still waits for the rest of the message.
+
+        Raises:
+            UpstreamError: The connection broke, or what the server has said makes no sense.
+            RefusedEarlyError: The server has refused the message.
+        """
         early = self._early()
         if early is None and self._in_message and self._channel.is_open:
             return
@@ -275,6 +289,11 @@ class _Place:
     """Whether its slot is to be freed as soon as can be."""
     timer: asyncio.TimerHandle | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is to be begun in it."""
+        return self.over or (self.slot is not None and not self.slot.is_held)
+
 
 class Pool:
     """The connections to one login at a mail server."""
@@ -294,7 +313,7 @@ class Pool:
         """Those that were used last come last."""
         self._of: dict[Connection, _Place] = {}
         self._renewed: Bundle | None = None
-        self._held: tuple[float, RelayFault, Bundle] | None = None
+        self._held: tuple[float, RelayFault, tuple[object, ...]] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
         self._look_at_s = 0.0
@@ -388,7 +407,7 @@ class Pool:
         """A place in which a message may be begun now: better one with a connection, and that used last."""
         limited, now_s = bundle.limits is not None, self._time()
         there = [place for place in self._places if (place.slot is not None) == limited]
-        free = [place for place in there if not (place.busy or place.over) and _pause_s(place, now_s) <= 0]
+        free = [place for place in there if not (place.busy or place.is_over) and _pause_s(place, now_s) <= 0]
         for place in reversed(free):
             if place.connection is not None and place.connection.is_open:
                 return place
@@ -403,6 +422,7 @@ class Pool:
             place.timer.cancel()
         if place.slot is not None:
             place.slot.budget.begin(self._time())
+            place.slot.user = tenant
 
     def _end_turn(self, tenant: str, place: _Place) -> None:
         """A turn ends that came to nothing."""
@@ -492,7 +512,7 @@ class Pool:
                 limits = bundle.mailbox_limits if bundle is not None else None
                 if limits is None or len(self._places) >= limits.connections:
                     return
-                slot = await self._services.slots.take(self._credential, limits)
+                slot = await self._services.slots.take(self._credential, limits, self._queue.without_turn())
                 if slot is not None:
                     place = self._added(slot)
                     slot.when_over(lambda place=place: self._over(place))  # type: ignore[misc]
@@ -541,13 +561,13 @@ class Pool:
     async def _opened(self, place: _Place) -> Connection:
         bundle = self._bundle()
         now = self._time()
-        if self._held is not None and self._held[0] > now and self._held[2] is bundle:
+        if self._held is not None and self._held[0] > now and self._held[2] == _attempt(bundle):
             raise UpstreamError(self._held[1])
         try:
             connection = await self._connected(bundle)
         except UpstreamError as error:
             hold_s = HOLD_S.get(error.fault, 0.0)
-            self._held = (self._time() + hold_s, error.fault, bundle)
+            self._held = (self._time() + hold_s, error.fault, _attempt(bundle))
             raise
         self._held = None
         place.connection, place.made_for = connection, bundle
@@ -618,6 +638,11 @@ def _endpoint(bundle: Bundle) -> tuple[object, ...]:
     """What a connection was made for: if it changes, the connection is of no use. Another token is no change."""
     login = bundle.login
     return (bundle.level, bundle.server, *((login.username, login.password) if login else ()))
+
+
+def _attempt(bundle: Bundle) -> tuple[object, ...]:
+    """What may make another attempt to connect end otherwise. Tenants come and go without it."""
+    return (*_endpoint(bundle), bundle.login.access_token if bundle.login else None)
 
 
 def _is_newer(bundle: Bundle, renewed: Bundle) -> bool:
