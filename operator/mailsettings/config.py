@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mailsettings.api import names
 from mailsettings.api.identity import Cloud
-from mailsettings.api.scalars import HTTPS_URI_PATTERN, SCOPE_PATTERN, NamespaceName
+from mailsettings.api.patterns import HTTPS_URI_PATTERN, SCOPE_PATTERN
+from mailsettings.api.scalars import NamespaceName
 from mailsettings.core.documentation import DEFAULT_URL, documentation_url
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.lease import Terms

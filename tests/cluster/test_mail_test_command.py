@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +61,18 @@ def test_pipeline_has_a_mail_sent_and_is_told_how_it_went(
     assert f"Message-ID {sent.message['Message-ID']}" in running.out
     (left,) = asked_for(kube, namespace)
     assert left["metadata"]["name"].startswith("mail-")
+
+
+def test_connection_that_takes_the_official_client_does_as_well(
+    namespace: str, smtp: MailServer, mail: str, somebody: Callable[..., Person]
+) -> None:
+    """Such as one of an environment that names a proxy, though not for this server."""
+    person = replace(somebody(PIPELINE), environment={"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"})
+    with person.runs("test", mail, "-n", namespace, "--to", RECIPIENT, "--follow") as running:
+        assert running.wait() == 0, running.err
+    assert "C: EHLO" in running.out
+    assert running.out.splitlines()[-1] == "TestPassed: The server accepted a test mail."
+    assert len(smtp.mails) == 1
 
 
 def test_dialogue_is_shown_on_demand(namespace: str, mail: str, somebody: Callable[..., Person]) -> None:

@@ -24,7 +24,7 @@ import pytest
 from dev.cluster import Cluster
 from dev.loop_thread import LoopThread
 from dev.operator_process import OperatorProcess
-from mailsettings.api.scalars import parse_duration
+from mailsettings.api.patterns import parse_duration
 from mailsettings.core.causes.cause import Cause
 from mailsettings.core.probing import TRIED_AGAIN
 from mailsettings.edges.smtp import QUIT_TIMEOUT, TLS_ANSWER_TIMEOUT

@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -63,14 +64,23 @@ def test_what_steers_a_terminal_is_left_out(evil: str) -> None:
     assert known_of_cluster(options(evil)) == {}
 
 
+def has_main(monkeypatch: pytest.MonkeyPatch, run: Any, main: Callable[[], object]) -> None:
+    """Replaces what a command does by something that ends at once; all but `test` have an event loop."""
+
+    async def in_a_loop(*_: object) -> object:
+        return main()
+
+    monkeypatch.setattr(run, "_main", (lambda *_: main()) if run is test else in_a_loop)
+
+
 @RUNS
 def test_what_helps_where_a_command_comes_to_nothing(
     run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def fail(*_: object) -> None:
+    def fail() -> None:
         raise CommandError("NotFound", "There is none. Those that there are:", "kubectl get mss -n shop")
 
-    monkeypatch.setattr(run, "_main", fail)
+    has_main(monkeypatch, run, fail)
     assert plugin.main([run.__name__.split(".")[-2], "mail", *GIVEN]) == 1
     assert f"\n    kubectl {FLAGS} get mss -n shop\n" in capsys.readouterr().err
 
@@ -111,10 +121,7 @@ def consent_wanted(run: Any) -> object:
 def test_what_to_do_about_a_failure(
     run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def found(*_: object) -> object:
-        return consent_wanted(run)
-
-    monkeypatch.setattr(run, "_main", found)
+    has_main(monkeypatch, run, lambda: consent_wanted(run))
     assert plugin.main([run.__name__.split(".")[-2], "mail", *GIVEN]) == 1
     said = capsys.readouterr().out
     assert f"    kubectl mailsettings {FLAGS} authorize mail -n shop\n" in said
@@ -122,10 +129,7 @@ def test_what_to_do_about_a_failure(
 
 
 def test_programs_get_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    async def found(*_: object) -> object:
-        return consent_wanted(status)
-
-    monkeypatch.setattr(status, "_main", found)
+    has_main(monkeypatch, status, lambda: consent_wanted(status))
     assert plugin.main(["status", *GIVEN, "-o", "json"]) == 1
     failing = {each["failing"]["commands"][0] for each in json.loads(capsys.readouterr().out)["settings"]}
     assert f"kubectl mailsettings {FLAGS} authorize mail -n shop" in failing

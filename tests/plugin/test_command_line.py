@@ -87,14 +87,26 @@ def test_usage_errors_end_with_2(arguments: list[str]) -> None:
     assert "error: " in ended.stderr
 
 
-def test_help_and_usage_load_nothing_heavy() -> None:
-    code = (
-        "import sys, mailsettings.plugin.__main__ as m; m._parser(); "
-        "print([name for name in ('aiohttp', 'asyncio', 'pydantic', 'yaml', 'kubernetes') if name in sys.modules])"
-    )
+def loaded(code: str, *heavy: str) -> str:
+    """Which of these modules a program has imported."""
+    line = f"import sys, mailsettings.plugin.__main__ as m; {code}; print([n for n in {heavy} if n in sys.modules])"
     env = {"PYTHONPATH": str(ROOT / "operator")}
-    said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=30, check=True)
-    assert said.stdout == "[]\n"
+    said = subprocess.run([sys.executable, "-c", line], env=env, capture_output=True, text=True, timeout=30, check=True)
+    return said.stdout.strip()
+
+
+USAGE: Final = """\
+o = m._parser().parse_args(['test', 'mail', '--to', 'ops@acme.example', '--timeout', '90s'])
+assert o.command.complain(o) is None"""
+
+
+def test_help_and_usage_load_nothing_heavy() -> None:
+    code = f"exec({USAGE!r})"
+    assert loaded(code, "aiohttp", "asyncio", "pydantic", "yaml", "kubernetes", "shutil") == "[]"
+
+
+def test_a_test_loads_nothing_that_takes_longer_than_itself() -> None:
+    assert loaded("import mailsettings.plugin.test.run", "aiohttp", "asyncio", "pydantic", "kubernetes") == "[]"
 
 
 def test_the_default_namespace_is_that_of_the_manifests() -> None:

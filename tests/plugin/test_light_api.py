@@ -68,10 +68,15 @@ def answering(status: int, document: Any) -> Handler:
 
 async def test_requests_are_made_on_one_connection() -> None:
     server = Server(answering(200, {"kind": "it"}))
-    async with serving(server), at(server, Authorization="Bearer secret") as api:
-        assert await api.create(PATH, {"spec": {"mode": "ü"}}) == {"kind": "it"}
-        assert await api.get(f"{PATH}/a") == {"kind": "it"}
-        await api.delete(f"{PATH}/a", uid="u")
+
+    def ask() -> None:
+        with at(server, Authorization="Bearer secret") as api:
+            assert api.create(PATH, {"spec": {"mode": "ü"}}) == {"kind": "it"}
+            assert api.get(f"{PATH}/a") == {"kind": "it"}
+            api.delete(f"{PATH}/a", uid="u")
+
+    async with serving(server):
+        await asyncio.to_thread(ask)
     assert server.asked == [
         ("POST", f"{PATH}?fieldManager=kubectl-mailsettings", {"spec": {"mode": "ü"}}),
         ("GET", f"{PATH}/a", None),
@@ -82,19 +87,29 @@ async def test_requests_are_made_on_one_connection() -> None:
 
 async def test_refusals_are_told_as_the_api_server_says_them() -> None:
     server = Server(answering(403, {"kind": "Status", "reason": "Forbidden", "message": "not you"}))
-    async with serving(server), at(server) as api:
-        for _ in range(2):  # the connection goes on
-            with pytest.raises(ApiError) as caught:
-                await api.create(PATH, {})
-            assert (caught.value.status, caught.value.reason) == (403, "Forbidden")
+
+    def ask() -> None:
+        with at(server) as api:
+            for _ in range(2):  # the connection goes on
+                with pytest.raises(ApiError) as caught:
+                    api.create(PATH, {})
+                assert (caught.value.status, caught.value.reason) == (403, "Forbidden")
+
+    async with serving(server):
+        await asyncio.to_thread(ask)
     assert len(server.connections) == 1
 
 
 async def test_what_is_not_there_is_none() -> None:
     server = Server(answering(404, {"reason": "NotFound"}))
-    async with serving(server), at(server) as api:
-        assert await api.get(f"{PATH}/a") is None
-        await api.delete(f"{PATH}/a", uid="u")
+
+    def ask() -> None:
+        with at(server) as api:
+            assert api.get(f"{PATH}/a") is None
+            api.delete(f"{PATH}/a", uid="u")
+
+    async with serving(server):
+        await asyncio.to_thread(ask)
 
 
 def streaming(*events: Any, then: Callable[[web.Request], Awaitable[None]] | None = None) -> Handler:
@@ -113,17 +128,19 @@ def streaming(*events: Any, then: Callable[[web.Request], Awaitable[None]] | Non
     return answer
 
 
-async def watched(server: Server) -> list[tuple[str, Any]]:
-    async with serving(server), at(server) as api:
-        events = api.watch_object(PATH, "a", resource_version="5", timeout_seconds=60)
-        return [event async for event in events]
+async def watched(server: Server, timeout_s: float = 60) -> list[tuple[str, Any]]:
+    def watch() -> list[tuple[str, Any]]:
+        with at(server) as api:
+            return [*api.watch_object(PATH, "a", resource_version="5", timeout_s=timeout_s)]
+
+    async with serving(server):
+        return await asyncio.to_thread(watch)
 
 
 async def test_watch_gives_the_changes_of_one_object() -> None:
     one: dict[str, Any] = {"metadata": {"name": "a"}, "status": {"text": "x" * 100_000}}
     two: dict[str, Any] = {"metadata": {}}
-    bookmark = {"type": "BOOKMARK", "object": {}}
-    server = Server(streaming({"type": "ADDED", "object": one}, bookmark, {"type": "MODIFIED", "object": two}))
+    server = Server(streaming({"type": "ADDED", "object": one}, {"type": "MODIFIED", "object": two}))
     assert await watched(server) == [("ADDED", one), ("MODIFIED", two)]
     ((_, url, _),) = server.asked
     assert "fieldSelector=metadata.name%3Da" in url or "fieldSelector=metadata.name=a" in url
@@ -154,32 +171,53 @@ async def test_broken_connection_is_told_as_one() -> None:
         await watched(Server(breaks))
 
 
-async def test_whoever_stops_watching_does_not_wait_for_the_server() -> None:
-    """To close a connection alone would wait for whoever reads from it."""
-    released, watching = asyncio.Event(), asyncio.Event()
+async def hangs(_request: web.Request) -> None:
+    await asyncio.Event().wait()
 
-    async def hang(_request: web.Request) -> None:
-        await released.wait()
 
-    async def watch(api: LightApi) -> None:
-        async for _ in api.watch_object(PATH, "a", resource_version="5", timeout_seconds=60):
-            watching.set()
+async def never(request: web.Request) -> web.StreamResponse:
+    await hangs(request)
+    return web.Response()
 
-    server = Server(streaming({"type": "ADDED", "object": {}}, then=hang))
-    loop = asyncio.get_running_loop()
-    loop.call_later(5, released.set)
+
+@pytest.mark.parametrize(
+    "answer", [never, streaming({"type": "ADDED", "object": {}}, then=hangs)], ids=["at once", "on the way"]
+)
+async def test_watch_is_bounded(answer: Handler) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(TimeoutError):
+            await watched(Server(answer), timeout_s=0.05)
+
+
+async def test_watch_is_bounded_though_there_is_always_something_new() -> None:
+    async def talks(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b'{"type": "MODIFIED", "object": {}}\n')
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(30):
+        with pytest.raises(TimeoutError):
+            await watched(Server(talks), timeout_s=0.05)
+
+
+async def test_request_is_bounded_on_a_new_connection_and_on_one_that_was_used() -> None:
+    async def once(request: web.Request) -> web.StreamResponse:
+        return await (never(request) if request.path.endswith("/b") else answering(200, {})(request))
+
+    server = Server(once)
+
+    def ask() -> None:
+        with at(server) as api:
+            assert api.get(f"{PATH}/a") == {}
+            for _ in range(2):
+                with pytest.raises(TimeoutError):
+                    api.get(f"{PATH}/b", timeout_s=0.05)
+            assert api.get(f"{PATH}/a") == {}, "with a connection of its own"
+
     async with asyncio.timeout(30), serving(server):
-        async with at(server) as api:
-            task = asyncio.create_task(watch(api))
-            await watching.wait()
-            for _ in range(10):  # until a thread reads on
-                await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await loop.shutdown_default_executor()  # no thread is left that waits for an answer
-        assert not released.is_set()
-        released.set()
+        await asyncio.to_thread(ask)
 
 
 # Which kubeconfigs will do
@@ -247,6 +285,11 @@ def test_kubeconfig_does_not_show_its_secrets(tmp_path: Path) -> None:
     assert "the-token" not in repr(kubeconfig(tmp_path, HERE, {"token": "the-token"}))
 
 
+def read(access: LightAccess) -> Any:
+    with LightApi(access) as api:
+        return api.get(PATH)
+
+
 @pytest.mark.parametrize("in_files", [False, True])
 async def test_client_certificate_and_authority_are_used(tmp_path: Path, in_files: bool) -> None:
     cluster: dict[str, Any] = {"certificate-authority-data": encoded(AUTHORITY.cert_pem)}
@@ -269,16 +312,13 @@ async def test_client_certificate_and_authority_are_used(tmp_path: Path, in_file
         cluster["server"] = f"https://{LOOPBACK}:{server.port}"
         access = light_access(kubeconfig(tmp_path, cluster, user), {})
         assert access is not None
-        async with LightApi(access) as api:
-            assert await api.get(PATH) == {"kind": "it"}
+        assert await asyncio.to_thread(read, access) == {"kind": "it"}
         stranger = light_access(kubeconfig(tmp_path, cluster, {"token": "t"}), {})
         assert stranger is not None
-        async with LightApi(stranger) as api:
-            with pytest.raises(unreachable()):
-                await api.get(PATH)
+        with pytest.raises(unreachable()):
+            await asyncio.to_thread(read, stranger)
         other = {**cluster, "certificate-authority-data": encoded(trustme.CA().cert_pem)}
         deceived = light_access(kubeconfig(tmp_path, other, user), {})
         assert deceived is not None
-        async with LightApi(deceived) as api:
-            with pytest.raises(ssl.SSLCertVerificationError):
-                await api.get(PATH)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncio.to_thread(read, deceived)

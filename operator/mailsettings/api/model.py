@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from mailsettings.api.scalars import parse_duration
+from mailsettings.api.patterns import parse_duration
 
 RULE_ERROR: Final = "rule"
 """The type of the error of a model whose rules are broken; `messages` in its context has those of all of them."""

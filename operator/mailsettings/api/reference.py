@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mailsettings.api import crd, names, scalars, sending
+from mailsettings.api import crd, names, patterns, sending
 from mailsettings.api.conditions import ConditionType, Reason
 from mailsettings.api.providers import DEFAULT_PORTS, PROVIDERS, Provider
 from mailsettings.api.schema import Schema
@@ -36,23 +36,23 @@ for strict validation, as `kubectl` does.
 """
 
 _FORMS: Final = {
-    scalars.ADDRESS_PATTERN: "a mail address",
-    scalars.MAILBOX_PATTERN: "a mail address, or a name and an address: `Acme <no-reply@acme.example>`",
-    scalars.HOST_PATTERN: "a DNS name or an IP address",
-    scalars.DURATION_PATTERN: "one whole number and `ms`, `s`, `m` or `h`",
-    scalars.OBJECT_NAME_PATTERN: "an object's name: lower-case letters, digits, `-` and `.`",
-    scalars.NAMESPACE_PATTERN: "a namespace's name",
-    scalars.DATA_KEY_PATTERN: "letters, digits, `-`, `_` and `.`; `..` not at the beginning",
-    scalars.USERNAME_PATTERN: "no control characters",
-    scalars.LABEL_KEY_PATTERN: "a label's key",
-    scalars.LABEL_VALUE_PATTERN: "a label's value",
-    scalars.HTTPS_URI_PATTERN: "an `https` URI",
-    scalars.SCOPE_PATTERN: "a scope",
-    scalars.CLIENT_ID_PATTERN: "printable ASCII",
-    scalars.DIRECTORY_ID_PATTERN: "a GUID or a domain",
-    scalars.CLAIM_PATTERN: "a claim's name",
-    scalars.AUDIENCE_PATTERN: "printable ASCII without blanks",
-    scalars.FROM_PATTERN_PATTERN: "an address with `*` and `{namespace}`",
+    patterns.ADDRESS_PATTERN: "a mail address",
+    patterns.MAILBOX_PATTERN: "a mail address, or a name and an address: `Acme <no-reply@acme.example>`",
+    patterns.HOST_PATTERN: "a DNS name or an IP address",
+    patterns.DURATION_PATTERN: "one whole number and `ms`, `s`, `m` or `h`",
+    patterns.OBJECT_NAME_PATTERN: "an object's name: lower-case letters, digits, `-` and `.`",
+    patterns.NAMESPACE_PATTERN: "a namespace's name",
+    patterns.DATA_KEY_PATTERN: "letters, digits, `-`, `_` and `.`; `..` not at the beginning",
+    patterns.USERNAME_PATTERN: "no control characters",
+    patterns.LABEL_KEY_PATTERN: "a label's key",
+    patterns.LABEL_VALUE_PATTERN: "a label's value",
+    patterns.HTTPS_URI_PATTERN: "an `https` URI",
+    patterns.SCOPE_PATTERN: "a scope",
+    patterns.CLIENT_ID_PATTERN: "printable ASCII",
+    patterns.DIRECTORY_ID_PATTERN: "a GUID or a domain",
+    patterns.CLAIM_PATTERN: "a claim's name",
+    patterns.AUDIENCE_PATTERN: "printable ASCII without blanks",
+    patterns.FROM_PATTERN_PATTERN: "an address with `*` and `{namespace}`",
     sending.SIZE_PATTERN: "one whole number and `Ki` or `Mi`",
     sending.RECIPIENT_DOMAIN_PATTERN: "a domain, or `*.` and a domain",
     sending.FEW_RATE_LIMITS_PATTERN: "up to four of `COUNT:SECONDS`, separated by commas",

@@ -1,47 +1,29 @@
-r"""Scalar types of the spec: each is one pattern and its bounds, the same in the models and in the CRDs.
+"""Scalar types of the spec: each is one pattern and its bounds, the same in the models and in the CRDs."""
 
-The patterns use only what Go's RE2 (the API server) and Rust's regex (pydantic) read alike: no `\d`, `\w` or
-`\s`, whose meaning differs outside ASCII, and no look-around.
-"""
-
-import re
 import string
-from datetime import timedelta
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
-_ATOM: Final = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ADDRESS: Final = rf"{_ATOM}(\.{_ATOM})*@{_LABEL}(\.{_LABEL})*"
-_DISPLAY_WORDS: Final = r'[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}"(),:;<>@\[\\\]]+'
-_DISPLAY_QUOTED: Final = r'"[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}"\\]*"'
-_HOST_LABEL: Final = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_DNS1123_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-
-ADDRESS_PATTERN: Final = f"^{_ADDRESS}$"
-MAILBOX_PATTERN: Final = f"^({_ADDRESS}|({_DISPLAY_WORDS}|{_DISPLAY_QUOTED}) <{_ADDRESS}>)$"
-HOST_PATTERN: Final = rf"^(({_HOST_LABEL}\.)*{_HOST_LABEL}\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)$"
-DURATION_PATTERN: Final = "^[1-9][0-9]{0,4}(ms|s|m|h)$"
-OBJECT_NAME_PATTERN: Final = rf"^{_DNS1123_LABEL}(\.{_DNS1123_LABEL})*$"
-NAMESPACE_PATTERN: Final = f"^{_DNS1123_LABEL}$"
-DATA_KEY_PATTERN: Final = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"
-USERNAME_PATTERN: Final = r"^[^\p{Cc}]+$"
-LABEL_KEY_PATTERN: Final = (
-    rf"^({_DNS1123_LABEL}(\.{_DNS1123_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
+from mailsettings.api.patterns import (
+    ADDRESS_PATTERN,
+    AUDIENCE_PATTERN,
+    CLAIM_PATTERN,
+    CLIENT_ID_PATTERN,
+    DATA_KEY_PATTERN,
+    DIRECTORY_ID_PATTERN,
+    DURATION_PATTERN,
+    FROM_PATTERN_PATTERN,
+    HOST_PATTERN,
+    HTTPS_URI_PATTERN,
+    LABEL_KEY_PATTERN,
+    LABEL_VALUE_PATTERN,
+    MAILBOX_PATTERN,
+    NAMESPACE_PATTERN,
+    OBJECT_NAME_PATTERN,
+    SCOPE_PATTERN,
+    USERNAME_PATTERN,
 )
-LABEL_VALUE_PATTERN: Final = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
-FROM_PATTERN_PATTERN: Final = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9*{}.-]+$"
-
-HTTPS_URI_PATTERN: Final = (
-    rf"^https://({_HOST_LABEL}\.)*{_HOST_LABEL}(:[0-9]{{1,5}})?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
-    r"(\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?$"
-)
-SCOPE_PATTERN: Final = r"^[\x21\x23-\x5b\x5d-\x7e]+$"
-CLIENT_ID_PATTERN: Final = r"^[\x20-\x7e]+$"
-DIRECTORY_ID_PATTERN: Final = "^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
-CLAIM_PATTERN: Final = "^[A-Za-z_][A-Za-z0-9_.:/-]*$"
-AUDIENCE_PATTERN: Final = r"^[\x21-\x7e]+$"
 
 Address = Annotated[str, Field(max_length=320, pattern=ADDRESS_PATTERN)]
 """A bare mail address, `user@example.com`. Source: the `addr-spec` of RFC 5322 §3.4.1, dot-atoms only."""
@@ -94,25 +76,6 @@ ClaimName = Annotated[str, Field(min_length=1, max_length=128, pattern=CLAIM_PAT
 """A member of an ID token, at its top level. Source: OpenID Connect Core 1.0 §5.1."""
 
 Audience = Annotated[str, Field(min_length=1, max_length=256, pattern=AUDIENCE_PATTERN)]
-
-_UNITS: Final = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-}
-
-
-def parse_duration(text: str) -> timedelta:
-    """The length of time that a `Duration` means.
-
-    Raises:
-        ValueError: `text` does not match `DURATION_PATTERN`.
-    """
-    match = re.fullmatch("([1-9][0-9]{0,4})(ms|s|m|h)", text, re.ASCII)
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration: write one number and one unit of ms, s, m, h")
-    return int(match[1]) * _UNITS[match[2]]
 
 
 def lower_ascii(text: str) -> str:

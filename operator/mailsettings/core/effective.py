@@ -8,9 +8,9 @@ from mailsettings.api.conditions import Reason
 from mailsettings.api.connection import CaBundle, Connection, ProxyBasic, Tls
 from mailsettings.api.connection import Proxy as ProxySpec
 from mailsettings.api.oauth2 import OAuth2
+from mailsettings.api.patterns import parse_duration
 from mailsettings.api.probe import Probe, ProbeMode
 from mailsettings.api.providers import CUSTOM, DEFAULT_PORTS, PROVIDERS, Endpoint, TlsMode
-from mailsettings.api.scalars import parse_duration
 from mailsettings.api.spec import ClusterMailServerSettingsSpec, MailServerSettingsSpec, ServerSpec
 from mailsettings.core.finding import Finding, failed
 from mailsettings.core.server import Proxy, Server, Source

@@ -4,7 +4,7 @@ import re
 from email.headerregistry import Address
 from typing import Final
 
-from mailsettings.api.scalars import ADDRESS_PATTERN
+from mailsettings.api.patterns import ADDRESS_PATTERN
 
 
 def parse_mailbox(mailbox: str) -> Address:

@@ -1,31 +1,28 @@
 """The Kubernetes API for a command that is over in a moment, by the standard library alone.
 
-To import aiohttp and the official client takes longer than all that such a command asks (0.3 to 0.6 s, measured). It
-asks one thing after the other, so each call has a thread.
+To import aiohttp and the official client takes longer than all that such a command asks (0.3 to 0.6 s, measured), and
+asyncio a sixth of what is left. It asks one thing after the other, so each call simply waits.
 """
 
-import asyncio
 import contextlib
 import http.client
 import json
-import socket
+import math
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 from urllib.parse import urlencode, urlsplit
 
 from mailsettings.api import names
 from mailsettings.edges.api_server import ApiError, Json, refusal
 
 REQUEST_TIMEOUT_S: Final = 30.0
-WATCH_TIMEOUT_S: Final = 90.0
-"""The API server sends a bookmark about every minute, so a silent connection is a dead one."""
+"""How long the API server may be silent."""
 
 MAX_LINE: Final = 8 * 1024 * 1024
 """Bytes of one event, which is more than etcd keeps of an object."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class LightAccess:
 
 
 class LightApi:
-    """Some of what `KubernetesApi` does, in the same way. Use it with `async with`."""
+    """Some of what `KubernetesApi` does, without an event loop. Use it with `with`."""
 
     def __init__(self, access: LightAccess, *, field_manager: str = names.PLUGIN_FIELD_MANAGER) -> None:
         """Opens nothing yet.
@@ -55,105 +52,125 @@ class LightApi:
         self._field_manager = field_manager
         self._idle: http.client.HTTPConnection | None = None
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         """Nothing to prepare."""
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes the connection."""
         if self._idle is not None:
             self._idle.close()
 
-    async def create(self, path: str, body: Json) -> Json:
+    def create(self, path: str, body: Json) -> Json:
         """Creates an object in the collection at a path.
 
         Raises:
             ApiError: the API server refused.
+            OSError: it does not answer.
         """
-        return await self._request("POST", path, body, {"fieldManager": self._field_manager})
+        return self._request("POST", path, body, {"fieldManager": self._field_manager})
 
-    async def get(self, path: str) -> Json | None:
+    def get(self, path: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> Json | None:
         """The object at a path; None: there is none.
 
         Raises:
             ApiError: the API server refused.
+            OSError: it does not answer.
         """
         try:
-            return await self._request("GET", path)
+            return self._request("GET", path, timeout_s=timeout_s)
         except ApiError as error:
             if error.is_not_found:
                 return None
             raise
 
-    async def delete(self, path: str, *, uid: str) -> None:
+    def delete(self, path: str, *, uid: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         """Deletes an object if it is still the one with this uid; that it is gone already is no error.
 
         Raises:
             ApiError: the API server refused.
+            OSError: it does not answer.
         """
         try:
-            await self._request("DELETE", path, {"preconditions": {"uid": uid}})
+            self._request("DELETE", path, {"preconditions": {"uid": uid}}, timeout_s=timeout_s)
         except ApiError as error:
             if not error.is_not_found:
                 raise
 
-    async def watch_object(
-        self, collection: str, name: str, *, resource_version: str, timeout_seconds: int
-    ) -> AsyncIterator[tuple[str, Json]]:
+    def watch_object(
+        self, collection: str, name: str, *, resource_version: str, timeout_s: float
+    ) -> Iterator[tuple[str, Json]]:
         """The changes of one object as `(type, object)`. Ends when the API server ends it.
+
+        Args:
+            collection: where the object is.
+            name: its name.
+            resource_version: from which on.
+            timeout_s: how long it may last, in seconds.
 
         Raises:
             ApiError: the API server refused, or reports an error on the way (410 when the version is too old).
-            OSError: the connection broke, or the API server fell silent.
+            OSError: the connection broke, or the time is over (TimeoutError).
         """
         query = {
             "watch": "true",
-            "allowWatchBookmarks": "true",
             "fieldSelector": f"metadata.name={name}",
             "resourceVersion": resource_version,
-            "timeoutSeconds": str(timeout_seconds),
+            "timeoutSeconds": str(math.ceil(timeout_s)),
         }
-        connection = self._connection()
+        until_s = time.monotonic() + timeout_s
+        connection = self._connection(timeout_s)
         try:
-            response = await _in_thread(connection, lambda: self._ask(connection, "GET", collection, None, query))
-            if response.status >= 400:
-                raise refusal(response.status, await _in_thread(connection, lambda: _text(response)))
-            if connection.sock is not None:
-                connection.sock.settimeout(WATCH_TIMEOUT_S)
-            while line := await _in_thread(connection, lambda: response.readline(MAX_LINE)):
+            with _broken_is_an_os_error():
+                response = self._ask(connection, "GET", collection, None, query)
+                if response.status >= 400:
+                    raise refusal(response.status, _text(response))
+            while line := _line(connection, response, until_s):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     raise refusal(event["object"].get("code", 500), json.dumps(event["object"]))
-                if event["type"] != "BOOKMARK":
-                    yield event["type"], event["object"]
+                yield event["type"], event["object"]
         finally:
-            _abort(connection)
+            connection.close()
 
-    async def _request(
-        self, method: str, path: str, body: Json | None = None, query: Mapping[str, str] | None = None
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        query: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> Json:
-        connection = self._connection()
-
-        def call() -> tuple[int, str]:
-            response = self._ask(connection, method, path, body, query or {})
-            return response.status, _text(response)
-
-        status, text = await _in_thread(connection, call)
+        connection = self._connection(timeout_s)
+        try:
+            with _broken_is_an_os_error():
+                response = self._ask(connection, method, path, body, query or {})
+                status, text = response.status, _text(response)
+        except BaseException:
+            connection.close()
+            raise
         self._idle = connection
         if status >= 400:
             raise refusal(status, text)
         document: Json = json.loads(text)
         return document
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
         """The one that is idle, or a new one."""
         connection, self._idle = self._idle, None
-        if connection is not None:
-            return connection
+        if connection is None:
+            return self._new_connection(timeout_s)
+        connection.timeout = timeout_s
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        return connection
+
+    def _new_connection(self, timeout_s: float) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
         if self._access.context is None:
-            return http.client.HTTPConnection(host, port, timeout=REQUEST_TIMEOUT_S)
-        return http.client.HTTPSConnection(host, port, timeout=REQUEST_TIMEOUT_S, context=self._access.context)
+            return http.client.HTTPConnection(host, port, timeout=timeout_s)
+        return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._access.context)
 
     def _ask(
         self,
@@ -169,30 +186,29 @@ class LightApi:
         return connection.getresponse()
 
 
+def _line(connection: http.client.HTTPConnection, response: http.client.HTTPResponse, until_s: float) -> bytes:
+    """The next line of a watch; empty: it has ended.
+
+    Raises:
+        OSError: the connection broke, or the time is over (TimeoutError).
+    """
+    left_s = until_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("the time of the watch is over")
+    if connection.sock is not None:
+        connection.sock.settimeout(left_s)
+    with _broken_is_an_os_error():
+        return response.readline(MAX_LINE)
+
+
 def _text(response: http.client.HTTPResponse) -> str:
     return response.read().decode("utf-8", "replace")
 
 
-async def _in_thread(connection: http.client.HTTPConnection, call: Callable[[], T]) -> T:
-    """What a call gives that uses the connection; whoever breaks it off breaks the connection.
-
-    Raises:
-        OSError: the connection broke.
-    """
+@contextlib.contextmanager
+def _broken_is_an_os_error() -> Iterator[None]:
+    """Raises: OSError: the connection broke."""
     try:
-        return await asyncio.to_thread(call)
+        yield
     except http.client.HTTPException as error:
-        _abort(connection)
         raise ConnectionError(f"the connection broke: {type(error).__name__}") from None
-    except BaseException:
-        _abort(connection)
-        raise
-
-
-def _abort(connection: http.client.HTTPConnection) -> None:
-    """Ends it at once, also for a thread that waits for an answer: closing alone would not wake that."""
-    if connection.sock is not None:
-        with contextlib.suppress(OSError):
-            # The base class's: that of TLS sockets takes away what the other thread reads with.
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
-    connection.close()

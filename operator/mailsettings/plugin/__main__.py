@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mailsettings.plugin.authorize.command import AUTHORIZE
-from mailsettings.plugin.command import PROGRAM, USAGE, Command
+from mailsettings.plugin.command import PROGRAM, USAGE, Command, HelpFormatter
 from mailsettings.plugin.completion.command import COMPLETION
 from mailsettings.plugin.diagnose.command import DIAGNOSE
 from mailsettings.plugin.explain.command import EXPLAIN
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="Mail settings in a cluster, from a terminal.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:

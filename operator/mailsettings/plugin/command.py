@@ -1,6 +1,7 @@
 """What a command of the plugin is, and the options that commands share."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +10,22 @@ from importlib import import_module
 from typing import Final
 
 from mailsettings.api import names
+from mailsettings.api.patterns import ADDRESS_PATTERN, parse_duration
+from mailsettings.plugin.terminal import columns
 
 PROGRAM: Final = "kubectl mailsettings"
 
 SUCCESS: Final = 0
 FAILURE: Final = 1
 USAGE: Final = 2
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Is told how wide the terminal is: argparse, which asks for each option, takes a module that is long to import."""
+
+    def __init__(self, prog: str) -> None:
+        """For a program's help."""
+        super().__init__(prog, width=columns(os.environ) - 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class Command:
             help=self.summary,
             description=self.description,
             epilog=self.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
         )
         self.add_arguments(parser)
         parser.set_defaults(command=self, parser=parser)
@@ -129,8 +140,6 @@ def no_address(text: str | None) -> str | None:
     """What is wrong with what `--to` was given; None: nothing, or it was not given."""
     if text is None:
         return None
-    from mailsettings.api.scalars import ADDRESS_PATTERN  # noqa: PLC0415 - help needs to be there at once
-
     return None if re.fullmatch(ADDRESS_PATTERN, text) else "--to needs an address, such as ops@acme.example"
 
 
@@ -140,8 +149,6 @@ def duration(text: str) -> timedelta:
     Raises:
         argparse.ArgumentTypeError: It is none.
     """
-    from mailsettings.api.scalars import parse_duration  # noqa: PLC0415 - help needs to be there at once
-
     try:
         return parse_duration(text)
     except ValueError as error:

@@ -29,21 +29,21 @@ class Connection:
 
 
 class ObjectApi(Protocol):
-    """What `KubernetesApi` and `LightApi` both do, alike."""
+    """What a command on single objects needs; each call waits."""
 
-    async def create(self, path: str, body: Json) -> Json:
+    def create(self, path: str, body: Json) -> Json:
         """Creates an object in the collection at a path."""
 
-    async def get(self, path: str) -> Json | None:
+    def get(self, path: str, *, timeout_s: float = ...) -> Json | None:
         """The object at a path."""
 
-    async def delete(self, path: str, *, uid: str) -> None:
+    def delete(self, path: str, *, uid: str, timeout_s: float = ...) -> None:
         """Deletes an object if it is still the one with this uid."""
 
     def watch_object(
-        self, collection: str, name: str, *, resource_version: str, timeout_seconds: int
-    ) -> AsyncIterator[tuple[str, Json]]:
-        """The changes of one object."""
+        self, collection: str, name: str, *, resource_version: str, timeout_s: float
+    ) -> Iterator[tuple[str, Json]]:
+        """The changes of one object, for so long at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class LightConnection:
     """The context's."""
 
 
-@contextlib.asynccontextmanager
-async def lightly_connected(options: argparse.Namespace) -> AsyncIterator[LightConnection]:
+@contextlib.contextmanager
+def lightly_connected(options: argparse.Namespace) -> Iterator[LightConnection]:
     """A connection with the person's own credentials that is there at once, where these are of a simple kind.
 
     Raises:
@@ -64,12 +64,14 @@ async def lightly_connected(options: argparse.Namespace) -> AsyncIterator[LightC
     """
     found = _found(options)
     access = light_access(found, os.environ)
-    if access is None:
-        async with connected(options) as connection:
-            yield LightConnection(connection.api, connection.namespace)
+    if access is not None:
+        with LightApi(access) as api:
+            yield LightConnection(api, found.namespace)
         return
-    async with LightApi(access) as api:
-        yield LightConnection(api, found.namespace)
+    from mailsettings.plugin.waiting import waiting  # noqa: PLC0415 - it takes a while
+
+    with waiting(connected(options)) as (connection, heavy):
+        yield LightConnection(heavy, connection.namespace)
 
 
 @contextlib.asynccontextmanager

@@ -37,7 +37,7 @@ class Terminal:
         """The process's own."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")
-        return cls(sys.stdout, sys.stderr, os.environ, min(MAX_COLUMNS, _columns(os.environ)))
+        return cls(sys.stdout, sys.stderr, os.environ, min(MAX_COLUMNS, columns(os.environ)))
 
     @property
     def is_unicode(self) -> bool:
@@ -115,7 +115,7 @@ class Terminal:
         return f"\x1b[{style.value}m{text}\x1b[0m"
 
 
-def _columns(environment: Mapping[str, str]) -> int:
+def columns(environment: Mapping[str, str]) -> int:
     """As `shutil.get_terminal_size` has it, whose module takes long to import, for the compression in it."""
     given = environment.get("COLUMNS", "")
     if given.isdecimal() and int(given) > 0:

@@ -1,5 +1,6 @@
 """Reads what settings refer to."""
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Iterable
@@ -12,12 +13,15 @@ _PLURALS = {"Secret": "secrets", "ConfigMap": "configmaps"}
 
 
 async def read_references(api: KubernetesApi, namespace: str, refs: Iterable[ObjectRef]) -> Referenced:
-    """The referenced objects of a namespace, read now.
+    """The referenced objects of a namespace, read now, all at the same time.
 
     Raises:
         ApiError: the API server refused.
     """
-    return {ref: _content(await api.get(core_path(_PLURALS[ref.kind], namespace, ref.name))) for ref in refs}
+    wanted = [*refs]
+    reads = (api.get(core_path(_PLURALS[ref.kind], namespace, ref.name)) for ref in wanted)
+    documents = await asyncio.gather(*reads)
+    return {ref: _content(document) for ref, document in zip(wanted, documents, strict=True)}
 
 
 def _content(document: Json | None) -> ReferencedObject | None:

@@ -77,7 +77,21 @@ _AT_A_BOUNDARY: Final = re.compile(
 )
 _REPLY: Final = re.compile(r"(?<![\w.])([45][0-57][0-9])[- ]#?([245]\.[0-9]{1,2}\.[0-9]{1,4}(?![\w.]))?")
 _WRAPPERS: Final = re.compile(
-    r"[^.]{4,120}\. the server response was: (?=\S{3})"
+    r"[^.]{4,120}\. (?:the server response was|die serverantwort war|la réponse du serveur était|"
+    r"la respuesta del servidor fue|a resposta do servidor foi|la risposta del server è stata|"
+    r"(?:получен )?ответ сервера|服务器响应为|サーバー応答) ?[:\uff1a] ?(?=\S{3})"
+    r"|all rcpt commands were rejected with this error:"
+    r"|\b(?:fail(?:ed|ure|s)?|error|unable|could not|cannot|can't|problem)\b[ :]{1,2}(?:(?:to|in|on|while|when) )?"
+    r"(?:send|sending|deliver|delivering) (?:(?:the|an?|your|test) ){0,2}(?:e-?mails?|mails?|messages?|notifications?)"
+    r"(?: (?:to|for) \S{1,80})?(?: ?[:,;.-]{1,4} | (?=err))(?:(?:reason|details?|err(?:or)?) ?[:=] ?)?(?=\S{3})"
+    r"|an error occurred while sending (?:the )?(?:mail|message)[.:] (?:the mail server responded: ?)?(?=\S{3})"
+    r"|beim senden der e-?mail ist ein (?:fehler|problem) aufgetreten[.:] (?=\S{3})"
+    r"|message could not be sent[.:] (?:mailer error: )?(?=\S{3})"
+    r"|mail server connection failed[.;:] (?=\S{3})|failed messages: (?=\S{3})"
+    r"|(?:\w{1,20}\.){1,5}(?:mailsend|messaging|smtp)exception: (?=\S{3})"
+    r"|message not delivered\b.{0,200}?\bresponse from the remote server was:"
+    r"|traceback \(most recent call last\):|\bfile \S{1,160} ?, line [0-9]{1,6}, in \S{1,40}"
+    r"|(?<=[{,;] )(?:error ?)?(?:message|msg) ?: (?=\S{3})"
     r"|expected (?:smtp )?(?:response )?codes?[^;]{1,40}\bbut got code "
     r"(?:[^;]{1,10}, with message |(?=[ ']{0,2}[45][0-9]{2}))"
     r"|unexpected (?:return code|smtp server response)[ .-]{1,4}expected: [0-9]{3}, (?:got|actual): [0-9]{3}(?: \|)?"
@@ -92,6 +106,8 @@ _WRAPPERS: Final = re.compile(
 )
 """What clients make of a reply code by themselves, before the reply's own words: .NET, Swift Mailer, Symfony Mailer,
 Nodemailer, PHPMailer, Angus Mail, Thunderbird; and what a relay, Postfix, tells of itself before the other server's."""
+_QUOTED: Final = re.compile(r"^(?:> ?){1,5}", re.MULTILINE)
+"""How a mail marks the lines of another."""
 _LOG: Final = re.compile(r"\bdsn=[245]\.[0-9]\.[0-9]{1,3},? status=(?:deferred|bounced|undeliverable)\b")
 """What Postfix makes of a failure by itself, before the words for it in parentheses."""
 _GLUE: Final = re.compile(
@@ -107,7 +123,10 @@ _DETAILS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven"
 _NAME: Final = re.compile(r"(?<![\w.])(?:[A-Z]{2,20}(?:_[A-Z0-9]{1,20}){2,6}|(?:[A-Z]{1,6}[a-z]{1,20}){3,8})(?![\w.(])")
 _HUMP: Final = re.compile(r"[A-Z]{2,}(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _CHALLENGE: Final = re.compile(r"\beyj[\w+/-]{8,}={0,2}", re.IGNORECASE)
-_ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u00[0-9a-f]{2}", re.IGNORECASE)
+_ESCAPES: Final = re.compile(r"\\(?:r|n|t)|\\u[0-9a-f]{4}", re.IGNORECASE)
+_BYTES: Final = re.compile(r"(?:\\x[89a-f][0-9a-f]){2,200}", re.IGNORECASE)
+"""Text beyond ASCII as Python shows bytes."""
+_ENCODINGS: Final = ("utf-8", "gb18030")
 
 
 def read(failure: Failure) -> Clues:
@@ -128,6 +147,7 @@ def read(failure: Failure) -> Clues:
 
 
 def _said(lower: str, names: str) -> str:
+    lower = _QUOTED.sub("", lower)
     words = _WRAPPERS.sub(" ", " ".join(_once(_GLUE.sub(r"\1 ", lower)).replace("\\", "").split()))
     return " ; ".join(filter(None, (words, names, in_english(words))))
 
@@ -157,7 +177,7 @@ def known_stage(name: str) -> str:
 
 def _unescaped(text: str) -> str:
     """JSON's and logs' escapes, HTML's entities, and the query of a redirect, as a person would read them."""
-    text = _ESCAPES.sub(_character, text)
+    text = _ESCAPES.sub(_character, _BYTES.sub(_decoded, text))
     if "&" in text:
         text = html.unescape(text)
     return unquote_plus(text) if "error_description=" in text or "%20" in text else text
@@ -166,6 +186,17 @@ def _unescaped(text: str) -> str:
 def _character(match: re.Match[str]) -> str:
     escape = match[0].lower()
     return chr(int(escape[2:], 16)) if escape.startswith("\\u") else "\n"
+
+
+def _decoded(match: re.Match[str]) -> str:
+    """The text of bytes that are shown in hexadecimal; themselves where they are none."""
+    octets = bytes.fromhex(match[0].lower().replace("\\x", ""))
+    for encoding in _ENCODINGS:
+        try:
+            return octets.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return match[0]
 
 
 def _challenges(text: str) -> list[str]:

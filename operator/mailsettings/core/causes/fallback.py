@@ -11,6 +11,7 @@ _RFC4954: Final = "RFC 4954 §6"
 _RFC5321: Final = "RFC 5321 §4.2 and §4.3.2"
 _STAGE: Final = "the stage alone"
 
+_TLS: Final = frozenset({"tls"})
 _AUTH: Final = frozenset({"auth"})
 _MAIL: Final = frozenset({"mail_from"})
 _RCPT: Final = frozenset({"rcpt"})
@@ -48,6 +49,7 @@ BY_ENHANCED_CODE: Final[tuple[Rule, ...]] = (
     _enhanced(r"5\.7\.10", Cause.START_TLS_NOT_OFFERED),
     _enhanced(r"5\.7\.4", Cause.AUTH_MECHANISM_UNSUPPORTED),
     _enhanced(r"5\.7\.57", Cause.AUTH_REQUIRED),
+    _enhanced(r"[45]\.1\.(?:[0-6]|10)", Cause.SENDER_NOT_ALLOWED, _MAIL),
     _enhanced(r"[45]\.1\.(?:[0-6]|10)", Cause.RECIPIENT_REJECTED),
     _enhanced(r"[45]\.1\.(?:7|8|9)", Cause.SENDER_NOT_ALLOWED),
     _enhanced(r"4\.2\.[01]", Cause.GREYLISTED, _RCPT),
@@ -63,10 +65,12 @@ BY_ENHANCED_CODE: Final[tuple[Rule, ...]] = (
     _enhanced(r"5\.5\.[0-9]+", Cause.PROTOCOL_ERROR),
     _enhanced(r"5\.7\.[0-9]+", Cause.BAD_CREDENTIALS, _AUTH),
     _enhanced(r"5\.7\.[0-9]+", Cause.IP_BLOCKED, _SESSION),
+    _enhanced(r"5\.7\.0", Cause.AUTH_REQUIRED, _MAIL, _RFC4954),
     _enhanced(r"5\.7\.[0-9]+", Cause.SENDER_NOT_ALLOWED, _MAIL),
     _enhanced(r"5\.7\.[0-9]+", Cause.RELAY_DENIED, _RCPT),
     _enhanced(r"5\.7\.[0-9]+", Cause.CONTENT_REJECTED),
     _enhanced(r"4\.7\.[0-9]+", Cause.GREYLISTED, _RCPT),
+    _enhanced(r"4\.7\.0", Cause.SERVER_MISCONFIGURED, _TLS, "RFC 3207 §4"),
     _enhanced(r"5\.4\.[14]", Cause.RECIPIENT_REJECTED),
     _enhanced(r"5\.0\.0", Cause.RECIPIENT_REJECTED, _RCPT),
     _enhanced(r"4\.[0-9]+\.[0-9]+", Cause.SERVER_TEMPORARY),
@@ -83,7 +87,7 @@ BY_REPLY_CODE: Final[tuple[Rule, ...]] = (
     _reply(Cause.AUTH_MECHANISM_UNSUPPORTED, 534, source=_RFC4954),
     _reply(Cause.START_TLS_EXPECTED, 523, 538, source=_RFC4954),
     _reply(Cause.AUTH_REQUIRED, 530, source=_RFC4954),
-    _reply(Cause.START_TLS_NOT_OFFERED, 454, 500, 502, 503, stages=frozenset({"tls"}), source="RFC 3207 §4"),
+    _reply(Cause.START_TLS_NOT_OFFERED, 454, 500, 502, 503, stages=_TLS, source="RFC 3207 §4"),
     _reply(Cause.AUTH_NOT_OFFERED, 500, 502, 503, stages=_AUTH),
     _reply(Cause.AUTH_MECHANISM_UNSUPPORTED, 504, stages=_AUTH, source=_RFC4954),
     _reply(Cause.BAD_CREDENTIALS, 501, 550, 553, 554, stages=_AUTH),
@@ -95,11 +99,14 @@ BY_REPLY_CODE: Final[tuple[Rule, ...]] = (
     _reply(Cause.MESSAGE_TOO_LARGE, 552, stages=_DATA | _MAIL),
     _reply(Cause.MAILBOX_FULL, 552),
     _reply(Cause.RECIPIENT_REJECTED, 501, stages=_RCPT),
+    _reply(Cause.SENDER_NOT_ALLOWED, 501, stages=_MAIL),
+    _reply(Cause.CLIENT_SECRET_INVALID, 401, stages=frozenset({"token"}), source="RFC 6749 §5.2"),
     _reply(Cause.PROTOCOL_ERROR, 500, 501, 502, 503, 504, 555),
     _reply(Cause.SENDER_NOT_ALLOWED, 550, 551, 553, 554, stages=_MAIL),
     _reply(Cause.RELAY_DENIED, 551, stages=_RCPT),
     _reply(Cause.RECIPIENT_REJECTED, 550, 553, 554, 556, stages=_RCPT),
-    _reply(Cause.CONTENT_REJECTED, 550, 553, 554, 556, stages=_DATA),
+    _reply(Cause.SENDER_NOT_ALLOWED, 553, stages=_DATA),
+    _reply(Cause.CONTENT_REJECTED, 550, 554, 556, stages=_DATA),
     _reply(Cause.IP_BLOCKED, 521, 550, 554, 556, stages=_SESSION),
     _reply(Cause.RECIPIENT_REJECTED, 511, 550, 551, 553, 556),
     _reply(Cause.SERVER_TEMPORARY, *range(420, 500), stages=BEFORE_LOGIN | ENVELOPE | {"auth"}),

@@ -55,6 +55,7 @@ _NUMBERS_THAT_NEED_WORDS: Final = (
         Cause.CONSENT_REQUIRED,
         r"aadsts70000\b.{0,200}scopes requested (?:are unauthorized|.{0,20}not authorized)",
     ),
+    says(_ENTRA, Cause.TENANT_NOT_FOUND, r"\binvalid_instance\b", r"aadsts70002\b.{0,40}\bauthority\b"),
     says(_ENTRA, Cause.INVALID_SCOPE, r"aadsts(?:900144|90014)\b.{0,80}\bscope\b"),
     says(_ENTRA, Cause.CLIENT_ID_UNKNOWN, r"aadsts(?:900144|90014)\b.{0,80}\bclient_id\b"),
     says(_ENTRA, Cause.PKCE_MISMATCH, r"aadsts(?:900144|90014)\b.{0,80}\bcode_verifier\b"),
@@ -460,6 +461,8 @@ _BARE_CODES: Final = (
         Cause.TOKEN_EXPIRED,
         r"(?:n't|not|unable|fail\w*|no|error).{0,30}(?:creat|obtain|get|generat|refresh|renew|acquir|"
         r"retriev|fetch)\w*.{0,20}\btoken",
+        r"\btoken\w{0,6}\W{1,3}(?:refresh|renew)\w*\W{1,3}(?:request )?(?:has )?fail",
+        r"bad protocol / cancel",  # Cyrus SASL, where the plug-in for XOAUTH2 has no token
         stages=("auth",),
         unless=(r"\binvalid_",),
     ),

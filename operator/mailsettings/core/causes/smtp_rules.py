@@ -85,6 +85,7 @@ EXCHANGE_CODES: Final[tuple[Rule, ...]] = (
     _ndr(Cause.PROTOCOL_ERROR, r"5\.7\.(?:506|512)|5\.6\.11|5\.1\.20"),
     _ndr(Cause.IP_BLOCKED, r"5\.7\.(?:507|51[013]|60[5-9]|6[1-4][0-9]|70[38]|733)"),
     _ndr(Cause.ACCOUNT_BLOCKED, r"5\.7\.50[1-3]"),
+    Rule(Cause.ACCOUNT_BLOCKED, _NDR, enhanced=Expression(r"5\.1\.8"), providers=frozenset({"office365"})),
     _ndr(Cause.CONTENT_REJECTED, r"5\.7\.520"),
     _ndr(Cause.RATE_LIMITED, r"[45]\.2\.12[12]|4\.7\.[5-8][0-9]{2}|5\.7\.508"),
     _ndr(Cause.SENDER_NOT_VERIFIED, r"5\.7\.750"),
@@ -171,6 +172,11 @@ LOGIN: Final[tuple[Rule, ...]] = (
         unless=(r"\bips?\b", r"host", r"network", r"message", r"mail server"),
     ),
     says(
+        _EXIM,
+        Cause.AUTH_NOT_OFFERED,
+        r"\bauth (?:command )?(?:was )?used when not (?:advertised|announced|offered)",
+    ),
+    says(
         _RFC4954,
         Cause.AUTH_NOT_OFFERED,
         r"(?:smtp )?auth(?:entication)?(?: extension| command)?.{0,40}not (?:supported|"
@@ -189,7 +195,6 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"unrecogni[sz]ed command.{0,10}\bauth\b",
         r"smtp auth\w*.{0,20}(?:unavailable|unsupported)",
         r"authentication (?:is )?(?:not enabled|disabled|unavailable)",
-        r"auth command used when not advertised",
         r"missing_requirement.{0,80}\bauth\b",
         unless=(
             r"mechanism",
@@ -250,6 +255,8 @@ LOGIN: Final[tuple[Rule, ...]] = (
         _SENDGRID,
         Cause.AUTH_REQUIRED,
         r"unauthenticated senders? (?:are )?not allowed",
+        r"\b(?:do|did|does)(?:n't| not) authenticate\b(?! or the domain)",
+        r"missing (?:user ?name|password|credentials)",
         r"(?:must|need to|please|should) (?:first )?(?:authenticate|log ?in|be (?:logged|" r"authenticated)|sign in)",
         r"(?:authentication|login|auth) (?:is )?(?:required|needed|necessary|first)",
         r"not (?:yet )?(?:authenticated|logged[ -]?in)",
@@ -264,7 +271,6 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"specified|set)",
         r"need (?:user ?name|password|credentials)",
         r"credentials (?:are )?(?:missing|required)",
-        r"missing credentials",
         r"send auth(?: command)? first",
         r"\b530\b.{0,30}auth",
         r"authrequired",
@@ -656,7 +662,7 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"not (?:allowed|authori[sz]ed|permitted).{0,30}(?:from (?:address|header)|sender|mail from)",
         r"relaying disallowed(?: as|\W{0,3}$)",
         r"sender (?:address )?(?:is )?(?:not (?:allowed|authori[sz]ed|permitted|accepted|"
-        r"valid for)|rejected|denied|disallowed|refused|spoof\w*|forbidden|unauthori[sz]ed|invalid for)",
+        r"valid for)|rejected|rejection|denied|disallowed|refused|spoof\w*|forbidden|unauthori[sz]ed|invalid for)",
         r"from (?:address|header).{0,40}(?:not (?:allowed|authori[sz]ed|permitted)|rejected|" r"denied|invalid)",
         r"unauthori[sz]ed (?:sender|from)",
         r"mail from must equal",
@@ -728,6 +734,9 @@ SENDER: Final[tuple[Rule, ...]] = (
         r"sender name is not valid",
         r"no sending domain",
         r"trial account",
+        r"demo (?:domain|account|mode)s?\b",
+        r"only (?:be used to )?send (?:\w{1,10} )?e?-?mails? to "
+        r"(?:your own|yourself|account owners|verified|authori[sz]ed)",
         r"pending (?:approval|review)",
         unless=(
             r"sender address rejected: domain",
@@ -736,6 +745,7 @@ SENDER: Final[tuple[Rule, ...]] = (
             r"recipient address rejected",
             r"certificate",
             r"sender verif\w* failed",
+            r"(?:unable|failed|cannot|can't|could not) (?:to )?verify",
             r"verification failed",
             r"domain of sender",
             r"callout",
@@ -868,6 +878,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"hop count",
         r"\b[45]\.4\.6\b",
         r"unable to (?:open|write|create) (?:queue|spool|log|file|database)",
+        r"\b4[0-9]{2}\b.{0,100}(?:no such file or directory|permission denied|read-only file system)",
         r"clamav",
         r"clamd",
         r"amavis",
@@ -926,6 +937,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"low reputation of the sending ip",
         r"reputation of .{0,20}\bip\b",
         r"permanently deferred",
+        r"relay at your.{0,20}service provider",  # Gmail, of senders who are not in their provider's list
         r"reject due to policy restrictions",  # GMX and WEB.DE; the link says that it is the address
         unless=(r"may be blacklisted", r"verification failed for <"),
     ),
@@ -988,8 +1000,9 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"fully[- ]qualified",
         r"\b(?:helo|ehlo)\b.{0,80}(?:reject|invalid|not|require|first|bad|argument|error|fail|" r"name|refus|deny)",
         r"(?:invalid|bad|reject\w*|improper|send|polite).{0,30}\b(?:helo|ehlo|hello)\b",
-        r"(?:multiple|missing|duplicate|invalid|malformed|no|bad) (?:from|to|date|message-id|"
-        r"subject|header)s?\b.{0,10}(?:header|field|address)?",
+        r"(?:multiple|missing|duplicate|invalid|malformed|no|bad) (?:an? |the )?(?:valid |required )?[<'(]?"
+        r"(?:from|to|date|message-?id|subject|header)s?\b",
+        r"invalid param",
         r"missing header",
         r"headers? (?:is |are )?(?:missing|malformed|invalid|not compliant)",
         r"not compliant",
@@ -1034,6 +1047,7 @@ MAIL: Final[tuple[Rule, ...]] = (
             r"blocked",
             r"bad recipient",
             r"bad destination",
+            r"invalid sender",
             r"sendfailed",
             r"<[^>]{1,80}>:? invalid address",
             r"\b5\.1\.[36]\b",
@@ -1154,6 +1168,7 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"(?:sender|return[- ]path|envelope|mail from|from)",
         r"domain of sender",
         r"domain may not exist",
+        r"(?:unable|failed|cannot|can't|could not) (?:to )?verify (?:the )?(?:sender|envelope|return)",
         r"\bdns check",
         r"from: domain",
         stages=ENVELOPE | {""},
@@ -1235,6 +1250,14 @@ STEMS: Final[tuple[Rule, ...]] = (
         r"\btoo many\b",
         stages=ENVELOPE,
         unless=(r"hops?\b", r"received", r"header", r"line", r"attachment", r"redirect"),
+    ),
+    says(
+        "who is refused at the greeting is known by the address alone",
+        Cause.IP_BLOCKED,
+        r"\b(?:authori[sz]ation|access|permission) (?:\w{2,4} )?(?:fail|den|refus|reject|forbid)",
+        r"\bservice refused",
+        r"not (?:authori[sz]ed|permitted|allowed)",
+        stages=("greeting",),
     ),
     says(
         "RFC 5782 §2.1: lists of addresses from which nothing is taken",

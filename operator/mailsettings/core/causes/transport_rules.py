@@ -3,7 +3,7 @@
 from typing import Final
 
 from mailsettings.core.causes.cause import Cause
-from mailsettings.core.causes.rule import BEFORE_LOGIN, ENVELOPE, Rule, says
+from mailsettings.core.causes.rule import BEFORE_LOGIN, ENVELOPE, OAUTH, Rule, says
 
 _ERRNO: Final = "POSIX and Winsock error names; getaddrinfo(3)"
 _LIBRARIES: Final = "messages of Node.js, Python, Go, .NET, JavaMail, PHP, Ruby, curl and OpenSSL"
@@ -238,6 +238,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"0x80090322",
         r"cert_e_cn_no_match",
         r"valid hosts for this certificate",
+        r"plainauth.{0,20}wrong host name",  # Go: not the host that the login is for
         r"does ?n.t match (?:the )?(?:requested |target )?(?:host|server|domain|peer)",
     ),
     says(
@@ -248,6 +249,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"certificate_expired",
         r"expired certificate",
         r"cert\w*.{0,60}not (?:yet )?valid(?: yet| before|$| until)",
+        r"cert\w*.{0,60}\bnot yet valid",
         r"cert_not_yet_valid",
         r"certificateexpired",
         r"certificatenotyetvalid",
@@ -392,6 +394,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"\b(?:tls|ssl|handshake) negotiation (?:failed|failure|error)",
         r"fatal alert.{0,40}handshake failed",
         r"\b4\.7\.66\b",
+        r"\b4[0-9]{2} 4\.7\.0 tls handshake",
         unless=(r"wrong[ _]version[ _]number",),
     ),
     says(
@@ -403,6 +406,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"ssl peer shut down incorrectly",
         r"non-properly terminated",
         r"eof occurred in violation of protocol",
+        r"\bsyscall returned=5 errno=0\b",
         stages=("tls", "connect", ""),
     ),
     says(
@@ -472,7 +476,13 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"starttls.{0,40}(?:50[0234]|454)",
         r"tls (?:is )?(?:required|mandatory|demanded|requested).{0,40}(?:\bnot\b|\bno |n't|neither)",
         r"missing_requirement.{0,80}\btls\b",
-        unless=(r"must issue", r"protocol violation", r"repeated"),
+        unless=(
+            r"must issue",
+            r"protocol violation",
+            r"repeated",
+            r"\b535\b",  # a password is refused on a connection that stands
+            r"\b(?:ready to start|go ahead with|begin) tls\b",  # what went wrong came after the server's consent
+        ),
     ),
     says(
         "RFC 5321 §4.2.4: the command that is not known is the one that was sent",
@@ -480,6 +490,19 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"\b50[0-3]\b.{0,60}command.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
         r"\b50[0-3]\b.{0,60}\b(?:un(?:rec|kn|sup|imp|av)\w{0,12}|invalid|bad) command",
         stages=("tls",),
+    ),
+    says(
+        "RFC 5321 §3.1: what greets is no mail server, or the reply to an earlier command",
+        Cause.PROTOCOL_ERROR,
+        r"http/[0-9.]{1,3} [2-5][0-9]{2}",
+        r"<!doctype|<html",
+        r"ssh-[12]\.",
+        r"(?:response|greeting|got|received)\b.{0,24}(?:\+ok|\* ok)\b",
+        r"\bgreeting\b.{0,40}\b2(?:21|35|5[0-9])\b",
+        r"\b(?:talk|sp[oe]ak)\w{0,4} too (?:soon|early)",
+        r"early ?talker",
+        r"before (?:the |our )?(?:smtp )?(?:greeting|banner)",
+        stages=("greeting", "ehlo"),
     ),
     says(
         "a server that speaks first in TLS: bytes of a TLS record where a greeting was due",
@@ -528,6 +551,17 @@ NO_SERVER: Final[tuple[Rule, ...]] = (
         without_code=True,
         unless=(r"too many", r"milter", r"filter", r"policy", r"proxy"),
     ),
+    says(
+        "MSAL, fetch, reqwest: the token endpoint was not reached, for a reason they do not tell",
+        Cause.CONNECTION_TIMEOUT,
+        r"\bnetwork[_ ]error\b",
+        r"network request failed",
+        r"\bfetch failed",
+        r"failed to fetch",
+        r"error sending request for url",
+        stages=OAUTH,
+        unless=(r"refused", r"reset", r"closed", r"proxy"),
+    ),
 )
 """What no server of mail says: names that nothing else has, whatever the words around them."""
 
@@ -550,6 +584,7 @@ SOCKET: Final[tuple[Rule, ...]] = (
         r"forbidden by its access permissions",
         r"selinux",
         stages=BEFORE_LOGIN | {""},
+        unless=(r"\b5[0-5][0-9][ -].{0,40}permission denied",),
     ),
     says(
         _PORTS,
@@ -663,6 +698,8 @@ SOCKET: Final[tuple[Rule, ...]] = (
         r"curl.{0,12}\((?:52|55|56)\)(?! \w{3,6} failed: [45][0-9]{2})",
         r"\b(?:read|write|socket|i/o) error\b",
         r"ssl_error_syscall",
+        r"smtpserverdisconnected",
+        r"(?:server|client|socket|session|transport) (?:is )?not connected",
         stages=ENVELOPE | {"auth", "connect", "ehlo", "tls", "token", "consent", ""},
     ),
     says(

@@ -1,10 +1,10 @@
 """Does what `test` was asked for."""
 
 import argparse
-import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from mailsettings.edges.api_server import ApiError, Json, mail_test_path, mail_t
 from mailsettings.plugin.advice import Known, in_cluster, known_of, known_of_cluster, known_of_test
 from mailsettings.plugin.command import FAILURE, SUCCESS, CommandError
 from mailsettings.plugin.connection import ObjectApi, lightly_connected, told
-from mailsettings.plugin.signals import ended_by_signals
+from mailsettings.plugin.signals import interrupted_by_signals
 from mailsettings.plugin.terminal import Style, Terminal
 from mailsettings.plugin.test.follow import Follower
 from mailsettings.plugin.test.manifest import inline_settings
@@ -38,36 +38,36 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; the exit status."""
     terminal = Terminal.standard()
     try:
-        test, known = asyncio.run(_main(options, terminal))
+        test, known = _main(options, terminal)
     except CommandError as error:
         return _fail(options, terminal, in_cluster(error, options))
-    except (asyncio.CancelledError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return _fail(options, terminal, CommandError("Interrupted", "Interrupted; a test that has begun goes on."))
     _report(options, terminal, test, {**known, **known_of_cluster(options)})
     return SUCCESS if state_of(test).succeeded else FAILURE
 
 
-async def _main(options: argparse.Namespace, terminal: Terminal) -> tuple[Json, Known]:
+def _main(options: argparse.Namespace, terminal: Terminal) -> tuple[Json, Known]:
     spec = _spec(options)
-    with ended_by_signals():
-        return await _tested(options, terminal, spec)
+    with interrupted_by_signals():
+        return _tested(options, terminal, spec)
 
 
-async def _tested(options: argparse.Namespace, terminal: Terminal, spec: Json) -> tuple[Json, Known]:
+def _tested(options: argparse.Namespace, terminal: Terminal, spec: Json) -> tuple[Json, Known]:
     """How the test has ended, and what is known for the commands of what to do."""
-    async with lightly_connected(options) as connection:
+    with lightly_connected(options) as connection:
         namespace = options.operator_namespace if options.cluster else options.namespace or connection.namespace
-        test = await _create(connection.api, namespace, spec, options.name or "settings")
+        test = _create(connection.api, namespace, spec, options.name or "settings")
         try:
             show = _follower(options, terminal)
-            ended = await _followed(connection.api, test, show, options.timeout.total_seconds())
-            return ended, await _known(connection.api, ended)
+            ended = _followed(connection.api, test, show, options.timeout.total_seconds())
+            return ended, _known(connection.api, ended)
         finally:
             if options.rm:
-                await _remove(connection.api, test)
+                _remove(connection.api, test)
 
 
-async def _known(api: ObjectApi, test: Json) -> Known:
+def _known(api: ObjectApi, test: Json) -> Known:
     """With what the settings say that were tested, where the person may read them."""
     known, ref = known_of_test(test), test["spec"].get("settingsRef")
     effective = (test.get("status") or {}).get("effective")
@@ -76,9 +76,8 @@ async def _known(api: ObjectApi, test: Json) -> Known:
     is_system = effective.get("source") == "System" or ref.get("kind") == names.CLUSTER_KIND
     kind = names.CLUSTER_KIND if is_system else names.TENANT_KIND
     path = settings_path(kind, test["metadata"]["namespace"], effective["settingsName"])
-    with contextlib.suppress(ApiError, TimeoutError, *unreachable()):
-        async with asyncio.timeout(CLEAN_UP_S):
-            document = await api.get(path)
+    with contextlib.suppress(ApiError, *unreachable()):
+        document = api.get(path, timeout_s=CLEAN_UP_S)
         return {**known, **(known_of({**document, "kind": kind}) if document is not None else {})}
     return known
 
@@ -106,7 +105,7 @@ def _read(file: str) -> str:
         raise CommandError("FileInvalid", f"The file {file} cannot be read: {why}") from None
 
 
-async def _create(api: ObjectApi, namespace: str, spec: Json, settings: str) -> Json:
+def _create(api: ObjectApi, namespace: str, spec: Json, settings: str) -> Json:
     body = {
         "apiVersion": names.API_VERSION,
         "kind": names.TEST_KIND,
@@ -114,7 +113,7 @@ async def _create(api: ObjectApi, namespace: str, spec: Json, settings: str) -> 
         "spec": spec,
     }
     with told(f"create {names.TEST_KIND}s in the namespace {namespace}"):
-        return await api.create(mail_tests_path(namespace), body)
+        return api.create(mail_tests_path(namespace), body)
 
 
 def _follower(options: argparse.Namespace, terminal: Terminal) -> Callable[[Json], None]:
@@ -136,22 +135,19 @@ def _follower(options: argparse.Namespace, terminal: Terminal) -> Callable[[Json
     return follow
 
 
-async def _followed(api: ObjectApi, test: Json, show: Callable[[Json], None], timeout_s: float) -> Json:
+def _followed(api: ObjectApi, test: Json, show: Callable[[Json], None], timeout_s: float) -> Json:
     """The test once it has ended.
 
     Raises:
         CommandError: It has not, or it is gone.
     """
     show(test)
-    try:
-        async with asyncio.timeout(timeout_s), contextlib.aclosing(_states(api, test)) as states:
-            async for state in states:
-                test = state
-                show(test)
-                if state_of(test).ended:
-                    return test
-    except TimeoutError:
-        pass
+    with contextlib.closing(_states(api, test, time.monotonic() + timeout_s)) as states:
+        for state in states:
+            test = state
+            show(test)
+            if state_of(test).ended:
+                return test
     raise _late(test)
 
 
@@ -173,23 +169,26 @@ def _late(test: Json) -> CommandError:
     )
 
 
-async def _states(api: ObjectApi, test: Json) -> AsyncGenerator[Json, None]:
-    """Every state of the test from now on, across interruptions."""
+def _states(api: ObjectApi, test: Json, until_s: float) -> Generator[Json, None, None]:
+    """Every state of the test from now on, across interruptions, until a moment of the monotonic clock."""
     name, namespace = test["metadata"]["name"], test["metadata"]["namespace"]
     what = f"watch {names.TEST_KIND}s in the namespace {namespace}"
-    while True:
+    while (left_s := until_s - time.monotonic()) > 0:
         with contextlib.suppress(*unreachable()), _told_unless_passing(what):
             version = test["metadata"]["resourceVersion"]
-            async for kind, document in api.watch_object(
-                mail_tests_path(namespace), name, resource_version=version, timeout_seconds=WATCH_S
+            for kind, document in api.watch_object(
+                mail_tests_path(namespace), name, resource_version=version, timeout_s=min(WATCH_S, left_s)
             ):
                 if kind == "DELETED":
                     raise CommandError("Deleted", "Somebody has deleted the test.")
                 test = document
                 yield test
-        await asyncio.sleep(PAUSE_S)
+        left_s = until_s - time.monotonic()
+        if left_s <= PAUSE_S:
+            return
+        time.sleep(PAUSE_S)
         with contextlib.suppress(*unreachable()), _told_unless_passing(what):
-            found = await api.get(mail_test_path(namespace, name))
+            found = api.get(mail_test_path(namespace, name), timeout_s=left_s)
             if found is None:
                 raise CommandError("Deleted", "Somebody has deleted the test.")
             test = found
@@ -207,12 +206,12 @@ def _told_unless_passing(doing: str) -> Iterator[None]:
                 raise
 
 
-async def _remove(api: ObjectApi, test: Json) -> None:
+def _remove(api: ObjectApi, test: Json) -> None:
     """Deletes it, if that is possible at all: its end deletes it anyway, later."""
     metadata = test["metadata"]
+    path = mail_test_path(metadata["namespace"], metadata["name"])
     with contextlib.suppress(ApiError, *unreachable()):
-        async with asyncio.timeout(CLEAN_UP_S):
-            await api.delete(mail_test_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
+        api.delete(path, uid=metadata["uid"], timeout_s=CLEAN_UP_S)
 
 
 def _report(options: argparse.Namespace, terminal: Terminal, test: Json, known: Known) -> None:

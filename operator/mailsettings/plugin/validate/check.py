@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, ValidationError
 
-from mailsettings.api import names, scalars, sending
+from mailsettings.api import names, patterns, sending
 from mailsettings.api.crd import KINDS, Kind
 from mailsettings.api.model import RULE_ERROR, ApiModel, Rule
 from mailsettings.api.scalars import LabelKey, LabelValue, NamespaceName, ObjectName
@@ -247,26 +247,28 @@ _TYPES: Final = {
 """What types of Pydantic's errors mean, to people."""
 
 _FORMS: Final = {
-    scalars.ADDRESS_PATTERN: "an address, such as no-reply@acme.example",
-    scalars.MAILBOX_PATTERN: "an address, or a name and an address, such as Acme <no-reply@acme.example>",
-    scalars.HOST_PATTERN: "a DNS name or an IP address, without a scheme, port or brackets",
-    scalars.DURATION_PATTERN: "one number and one unit of ms, s, m and h, such as 10s",
-    scalars.OBJECT_NAME_PATTERN: "lower-case letters, digits, - and ., as names of Kubernetes objects have them",
-    scalars.NAMESPACE_PATTERN: "lower-case letters, digits and -, as names of namespaces have them",
-    scalars.DATA_KEY_PATTERN: "letters, digits, -, _ and ., as keys of Secrets have them",
-    scalars.USERNAME_PATTERN: "a text without control characters",
-    scalars.LABEL_KEY_PATTERN: "a label's key, such as app.kubernetes.io/name",
-    scalars.LABEL_VALUE_PATTERN: "a label's value: letters, digits, -, _ and ., at most 63",
-    scalars.FROM_PATTERN_PATTERN: "an address in which * and {namespace} may stand, such as *@{namespace}.acme.example",
-    scalars.HTTPS_URI_PATTERN: "an https address without a user and without a fragment",
-    scalars.SCOPE_PATTERN: "a scope: printable characters without spaces, quotes and backslashes",
-    scalars.CLIENT_ID_PATTERN: "a client ID: printable ASCII characters",
-    scalars.DIRECTORY_ID_PATTERN: "a directory ID: a GUID or a domain",
-    scalars.CLAIM_PATTERN: "a claim's name, such as email",
+    patterns.ADDRESS_PATTERN: "an address, such as no-reply@acme.example",
+    patterns.MAILBOX_PATTERN: "an address, or a name and an address, such as Acme <no-reply@acme.example>",
+    patterns.HOST_PATTERN: "a DNS name or an IP address, without a scheme, port or brackets",
+    patterns.DURATION_PATTERN: "one number and one unit of ms, s, m and h, such as 10s",
+    patterns.OBJECT_NAME_PATTERN: "lower-case letters, digits, - and ., as names of Kubernetes objects have them",
+    patterns.NAMESPACE_PATTERN: "lower-case letters, digits and -, as names of namespaces have them",
+    patterns.DATA_KEY_PATTERN: "letters, digits, -, _ and ., as keys of Secrets have them",
+    patterns.USERNAME_PATTERN: "a text without control characters",
+    patterns.LABEL_KEY_PATTERN: "a label's key, such as app.kubernetes.io/name",
+    patterns.LABEL_VALUE_PATTERN: "a label's value: letters, digits, -, _ and ., at most 63",
+    patterns.FROM_PATTERN_PATTERN: (
+        "an address in which * and {namespace} may stand, such as *@{namespace}.acme.example"
+    ),
+    patterns.HTTPS_URI_PATTERN: "an https address without a user and without a fragment",
+    patterns.SCOPE_PATTERN: "a scope: printable characters without spaces, quotes and backslashes",
+    patterns.CLIENT_ID_PATTERN: "a client ID: printable ASCII characters",
+    patterns.DIRECTORY_ID_PATTERN: "a directory ID: a GUID or a domain",
+    patterns.CLAIM_PATTERN: "a claim's name, such as email",
     sending.FEW_RATE_LIMITS_PATTERN: "at most four counts of messages with their seconds, such as 1000:60,10000:3600",
     sending.SIZE_PATTERN: "a size in Ki or Mi, such as 10Mi",
     sending.RECIPIENT_DOMAIN_PATTERN: "a domain, or *. and a domain for all below it",
-    scalars.AUDIENCE_PATTERN: "printable ASCII characters without spaces",
+    patterns.AUDIENCE_PATTERN: "printable ASCII characters without spaces",
 }
 """What a pattern means, to people."""
 
