@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import gc
 import smtplib
 import ssl
+from asyncio import sslproto
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -986,6 +988,21 @@ class TestConnections:
                 assert (await slow.reply()).startswith("421 4.4.2")
             assert server.lines.count(".") == 1
 
+    async def test_nothing_is_kept_of_clients_that_have_gone(self) -> None:
+        """TLS has buffers of 256 KB for each connection, and that to the mail server outlives its messages."""
+
+        def send() -> None:
+            with smtplib.SMTP("127.0.0.1", relay.start_tls, timeout=20) as client:
+                client.starttls(context=ssl.create_default_context(cadata=relay.certificate.ca_pem))
+                client.login(ACCOUNT, SECRET)
+                client.sendmail(SENDER, [RECIPIENT], MESSAGE)
+
+        before = _tls_connections()  # other tests' servers
+        async with scripted_server() as server, running(bundle(server.port)) as relay:
+            await asyncio.to_thread(send)
+            await eventually(lambda: relay.relay.connections == 0)
+            await eventually(lambda: _tls_connections() <= before)
+
 
 async def _drip(client: RawClient) -> None:
     """An octet now and then, until the relay ends it."""
@@ -995,6 +1012,11 @@ async def _drip(client: RawClient) -> None:
             if client.reader._buffer:  # type: ignore[attr-defined]
                 return
             await asyncio.sleep(0.01)
+
+
+def _tls_connections() -> int:
+    gc.collect()
+    return sum(type(found) is sslproto.SSLProtocol for found in gc.get_objects())
 
 
 class TestStrangers:

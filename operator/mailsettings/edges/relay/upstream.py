@@ -96,7 +96,7 @@ class Connection:
         """Whether a message has gone through it."""
         self.begun = 0
         """How many messages have been begun in it."""
-        self.when_early: Callable[[], None] = lambda: None
+        self.when_early: Callable[[], None] = _nobody_listens
         """Is told that the server has said something to a message that has not ended, or has ended the connection."""
         self._channel.when_heard = self._heard
 
@@ -349,6 +349,7 @@ class Pool:
             clean: Whether no transaction is under way in it.
         """
         place = self._of[connection]
+        connection.when_early = _nobody_listens  # or the connection would keep a client that has long gone
         if place.slot is not None and connection.begun == place.begun_before:
             place.slot.budget.give_back()
         if not clean and connection.is_open:
@@ -640,6 +641,10 @@ def _endpoint(bundle: Bundle) -> tuple[object, ...]:
     """What a connection was made for: if it changes, the connection is of no use. Another token is no change."""
     login = bundle.login
     return (bundle.level, bundle.server, *((login.username, login.password) if login else ()))
+
+
+def _nobody_listens() -> None:
+    """No message is under way."""
 
 
 def _attempt(bundle: Bundle) -> tuple[object, ...]:
