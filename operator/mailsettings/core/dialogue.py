@@ -2,9 +2,10 @@
 
 import base64
 import binascii
+import contextlib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
@@ -54,6 +55,8 @@ def shown(events: Iterable[Said], request: ProbeRequest) -> tuple[Line, ...]:
     events = list(events)
     payloads = dict(_auth_payloads(events))
     secrets = _Secrets(request, payloads.values())
+    are_clean = secrets.are_in_none([said.text for said in events if said.speaker is not Speaker.CLIENT])
+    cleaned = str if are_clean else secrets.without
     mail: _Mail | None = None
     lines: list[Line] = []
     for index, said in enumerate(events):
@@ -68,7 +71,7 @@ def shown(events: Iterable[Said], request: ProbeRequest) -> tuple[Line, ...]:
         elif said.code == 334 and index - 1 in payloads:
             texts = [f"334 {said.text if said.text in _PROMPTS else MARK}"]
         else:
-            texts = _reply_texts(said, secrets, mail)
+            texts = _reply_texts(said, cleaned, mail)
         lines += [Line(speaker, _shortened(text), said.at) for text in texts]
     return bounded(lines, MAX_BYTES)
 
@@ -105,12 +108,12 @@ def _login_text(text: str) -> str:
     return " ".join(filter(None, ("AUTH", mechanism, MARK if len(words) > 2 else "")))
 
 
-def _reply_texts(said: Said, secrets: "_Secrets", mail: "_Mail | None") -> list[str]:
+def _reply_texts(said: Said, cleaned: Callable[[str], str], mail: "_Mail | None") -> list[str]:
     """A reply's lines, each with its code as servers write it, or a note's."""
     if len(said.text) > MAX_REPLY:
         return [f"{said.code or ''} [{len(said.text)} characters are left out]".lstrip()]
     text = mail.without(said.text) if mail is not None else said.text
-    texts = secrets.without(text).splitlines() or [""]
+    texts = cleaned(text).splitlines() or [""]
     if said.code is None:
         return texts
     more = [f"[{len(texts) - MAX_LINES} more lines]"] if len(texts) > MAX_LINES else []
@@ -137,13 +140,23 @@ class _Secrets:
             values += responses
             tokens += [login.access_token, *responses]
         elif login is not None:
-            values += [login.username, login.password, f"\0{login.username}\0{login.password}"]
+            values += [login.username, login.password]
         for payload in filter(None, payloads):
             if payload not in _KNOWN_PAYLOADS:
-                values += [payload, *_decoded(payload)]
+                values += [payload, *_digest(payload)]
                 tokens.append(payload)
         forms = (form for value in values for form in (value, _legible(value), _together(value)))
         self._redactor = Redactor(forms, tokens=tokens)
+
+    def are_in_none(self, texts: Sequence[str]) -> bool:
+        """True if all texts can be shown as they are: as most can, and they are looked through together.
+
+        Such as are longer than `MAX_REPLY` together, or not of printable ASCII, have to be looked through one by one.
+        """
+        if sum(map(len, texts)) > MAX_REPLY or not all(_is_plain(text) for text in texts):
+            return False
+        together = "\n".join((*texts, *map(_together, texts)))
+        return self._redactor.redact(together) == together
 
     def without(self, text: str) -> str:
         """The text without them, legible, whatever lines and blanks the server has put into them."""
@@ -194,17 +207,18 @@ _KNOWN_PAYLOADS: Final = frozenset({"=", "*", base64.b64encode(b"\x01").decode("
 """Payloads that hold nothing. Source: RFC 4954 §4, RFC 7628 §3.2.3."""
 
 
-def _decoded(payload: str) -> list[str]:
-    """The payload's text, and the digest in it. Source: RFC 2195 §2."""
-    try:
+def _digest(payload: str) -> Iterator[str]:
+    """What CRAM-MD5 makes of the password. What else a payload holds is looked for anyway. Source: RFC 2195 §2."""
+    with contextlib.suppress(binascii.Error):
         text = base64.b64decode(payload, validate=True).decode("utf-8", "surrogateescape")
-    except binascii.Error:
-        return []
-    digest = _DIGEST.search(text)
-    return [text, digest[0]] if digest else [text]
+        yield from _DIGEST.findall(text)
 
 
 _DIGEST: Final = re.compile(r"(?<= )[0-9a-f]{32}$")
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.replace("\n", "").isprintable()
 
 
 def _legible(text: str) -> str:
