@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 MARK: Final = "[redacted]"
 """What stands in the place of a secret."""
@@ -121,9 +121,10 @@ class _Plain:
 def _forms(secret: str) -> Iterator[str]:
     yield secret
     data = secret.encode("utf-8", "surrogateescape")
-    yield quote(data, safe="")
-    yield quote(data)
-    yield quote_plus(data)
+    escaped = quote(data, safe="")
+    yield escaped
+    yield escaped.replace("%2F", "/")
+    yield escaped.replace("%20", "+")
     yield f"%{data.hex('%')}"
     yield data.hex()
     yield json.dumps(secret)[1:-1]
@@ -142,14 +143,14 @@ class _Encoded:
         self._wholes = frozenset(_unpadded(data) for _, data in octets)
         long = [data for value, data in octets if len(value) >= _SHORT]
         self._cores = tuple({_core(data, shift) for data in long for shift in range(3)})
-        self._shortest = min(map(len, self._cores), default=0)
+        self._shortest = min(map(len, (*self._wholes, *self._cores)), default=0)
 
     def is_in(self, run: str) -> bool:
         """Whether a run of base64 characters is one of these values or holds one."""
+        if len(run) < self._shortest:
+            return False
         folded = run.rstrip("=").replace("-", "+").replace("_", "/").casefold()
-        if folded in self._wholes:
-            return True
-        return len(folded) >= self._shortest and any(core in folded for core in self._cores)
+        return folded in self._wholes or any(core in folded for core in self._cores)
 
 
 def _core(data: bytes, shift: int) -> str:
