@@ -191,7 +191,7 @@ class Relay:
         """Who begins a message."""
         self._clients: dict[asyncio.Task[None], _Client] = {}
         bounds = options.bounds
-        self._strangers: Strangers[_Client] = Strangers(
+        self._strangers: Strangers[asyncio.Task[None]] = Strangers(
             total=bounds.before_login, per_source=bounds.before_login_per_source
         )
         self._logged_in: Counter[str] = Counter()
@@ -241,27 +241,34 @@ class Relay:
 
     def _arrived(self, channel: Channel, *, encrypted: bool) -> None:
         client = _Client(self, channel, encrypted=encrypted)
-        client.task = task = asyncio.get_running_loop().create_task(self._served(client))
+        task = asyncio.get_running_loop().create_task(self._served(client))
         self._clients[task] = client
         task.add_done_callback(self._clients.pop)
 
     async def _served(self, client: "_Client") -> None:
-        source = client.channel.source
-        admitted = self._strangers.admit(source, client)
+        # Of the session, not of the client: what the client is given must not lead back to it, or it would go, with its
+        # buffers for TLS, only when the garbage collector comes.
+        source, session = client.channel.source, cast("asyncio.Task[None]", asyncio.current_task())
+        admitted = self._strangers.admit(source, session)
         if (oldest := self._strangers.one_too_many()) is not None:
-            oldest.displace()
+            self._displace(oldest)
         try:
             if not admitted or self._closing:
                 client.turn_away(REPLIES[RelayFault.CLOSING] if admitted else _CROWDED)
                 return
-            await client.serve(source, lambda: self._strangers.leave(source, client))
+            await client.serve(source, lambda: self._strangers.leave(source, session))
         except Exception as error:  # noqa: BLE001 - one client's mistake is no other's
             LOGGER.error("a client's session failed: %s", described(error))  # noqa: TRY400 - no text of the error's
         finally:
-            self._strangers.leave(source, client)
+            self._strangers.leave(source, session)
             client.leave()
             if client.proof is not None:
                 self._leave(client.proof.namespace)
+
+    def _displace(self, session: asyncio.Task[None]) -> None:
+        """Ends the session of a client that has not logged in, whatever it waits for."""
+        self._clients[session].turn_away(_CROWDED)
+        session.cancel()
 
     def admit(self, namespace: str) -> bool:
         """Counts a client that has logged in; False: there are as many as there may be."""
@@ -353,8 +360,6 @@ class _Client:
         self._octets = 0
         self.known = False
         """Whether it has logged in."""
-        self.task: asyncio.Task[None] | None = None
-        """Its session's."""
         self._when_known: Callable[[], None] = lambda: None
 
     async def serve(self, source: str, when_known: Callable[[], None]) -> None:
@@ -379,12 +384,6 @@ class _Client:
         """Says why, where it can be said without TLS."""
         if not self._session.encrypted:
             self.channel.write(reply.encode())
-
-    def displace(self) -> None:
-        """Ends the session of one that has not logged in, whatever it waits for."""
-        self.turn_away(_CROWDED)
-        if self.task is not None:
-            self.task.cancel()
 
     def leave(self) -> None:
         """Ends the connection, whatever happened."""
