@@ -118,21 +118,26 @@ class _Plain:
             yield match.span(1)
 
 
+_ESCAPED: Final = re.compile(r"""[^ -~]|["'&<>\\]""")
+"""What JSON, Python, HTML or a quoted-string write otherwise than it is."""
+
+
 def _forms(secret: str) -> Iterator[str]:
-    yield secret
     data = secret.encode("utf-8", "surrogateescape")
-    escaped = quote(data, safe="")
-    yield escaped
-    yield escaped.replace("%2F", "/")
-    yield escaped.replace("%20", "+")
+    percent_encoded = quote(data, safe="")
+    yield secret
+    yield percent_encoded
+    yield percent_encoded.replace("%2F", "/")
+    yield percent_encoded.replace("%20", "+")
     yield f"%{data.hex('%')}"
     yield data.hex()
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield repr(secret)[1:-1]
-    yield repr(data)[2:-1]
-    yield html.escape(secret)
-    yield re.sub(r'([\\"])', r"\\\1", secret)  # a quoted-string of RFC 5321 §4.1.2
+    if _ESCAPED.search(secret):
+        yield json.dumps(secret)[1:-1]
+        yield json.dumps(secret, ensure_ascii=False)[1:-1]
+        yield repr(secret)[1:-1]
+        yield repr(data)[2:-1]
+        yield html.escape(secret)
+        yield re.sub(r'([\\"])', r"\\\1", secret)  # a quoted-string of RFC 5321 §4.1.2
 
 
 class _Encoded:
