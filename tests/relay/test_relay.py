@@ -1026,6 +1026,14 @@ async def _drip(client: RawClient) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_tls_takes_no_more_memory_than_a_record() -> None:
+    """Of 2,000 connections; asyncio's own is 256 KB each. Nobody promises that it can be told so."""
+    async with running(bundle(9)) as relay, RawClient.to(relay) as client:
+        await client.reply()
+        held = [found for found in gc.get_objects() if type(found) is sslproto.SSLProtocol]
+        assert {len(found._ssl_buffer) for found in held} == {16 * 1024}  # type: ignore[attr-defined]
+
+
 def _tls_connections() -> int:
     return sum(type(found) is sslproto.SSLProtocol for found in gc.get_objects())
 

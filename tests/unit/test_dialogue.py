@@ -17,7 +17,17 @@ from mailsettings.api.connection import ProxyProtocol
 from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core import sasl
-from mailsettings.core.dialogue import MAX_BYTES, MAX_LINE, MAX_LINES, MAX_REPLY, Said, bounded, shown
+from mailsettings.core.dialogue import (
+    MAX_BYTES,
+    MAX_LINE,
+    MAX_LINES,
+    MAX_REPLY,
+    QUICK,
+    Said,
+    bounded,
+    is_quickly_shown,
+    shown,
+)
 from mailsettings.core.probe import ProbeRequest, Speaker
 from mailsettings.core.redact import MARK
 from mailsettings.core.sasl import Mechanism
@@ -296,3 +306,33 @@ def test_no_secret_is_cut_in_two(secret: str, cut: int) -> None:
 def test_of_a_reply_that_is_too_long_nothing_is_shown(secret: str) -> None:
     text = "x" * (MAX_REPLY - 8) + secret
     assert texts(server(250, text)) == [f"S: 250 [{len(text)} characters are left out]"]
+
+
+@pytest.mark.parametrize("login", [Credentials("ab", PASSWORD), Credentials(USER, "ab")])
+def test_a_login_with_a_short_part_is_found_as_a_whole(login: Credentials) -> None:
+    told = f"\0{login.username}\0{login.password}".encode().hex()
+    said = [Said(Speaker.SERVER, f"got {told}", timedelta(), 535)]
+    (line,) = shown(said, replace(BY_PASSWORD, credentials=login))
+    assert line.text == f"535 got {MARK}"
+
+
+@pytest.mark.parametrize(
+    ("text", "request_", "is_quick"),
+    [
+        ("ESMTP", BY_PASSWORD, True),
+        ("gr\u00fcezi", BY_PASSWORD, False),
+        ("x" * QUICK, BY_PASSWORD, False),
+        ("ESMTP", replace(BY_PASSWORD, credentials=Credentials(USER, "x" * QUICK)), False),
+        ("ESMTP", replace(BY_TOKEN, credentials=BearerToken(USER, "x" * QUICK)), False),
+        ("ESMTP", replace(BY_PASSWORD, credentials=None), True),
+        (
+            "ESMTP",
+            replace(BY_PASSWORD, server=replace(
+                SERVER, proxy=Proxy(ProxyProtocol.HTTP, "proxy", 3128, Credentials("u", "x" * QUICK))
+            )),
+            False,
+        ),
+    ],
+)  # fmt: skip
+def test_what_takes_long_is_known_before(text: str, request_: ProbeRequest, *, is_quick: bool) -> None:
+    assert is_quickly_shown([Said(Speaker.SERVER, text, timedelta(), 220)], request_) == is_quick

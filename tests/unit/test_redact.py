@@ -173,6 +173,8 @@ def test_without_secrets_nothing_changes(text: str) -> None:
         (f"got {b64('abc')}", ["abc"], f"got {MARK}"),
         (f"got {b64('xabc')}", ["abc"], f"got {b64('xabc')}"),
         ("no secret here", ["hunter22"], "no secret here"),
+        ("""got 'o"neil it\\'s-secret'""", ["it's-secret"], f"""got 'o"neil {MARK}'"""),  # as Python's repr has both
+        ("got GIZLIPAROLA", ["g\u0131zl\u0131parola"], f"got {MARK}"),
         (
             f"AUTH PLAIN {b64(chr(0) + 'me@acme.example' + chr(0) + 'pw')}",
             ["pw", "me@acme.example"],

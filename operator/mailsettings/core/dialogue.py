@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Final
 
 from mailsettings.core.probe import Line, ProbeRequest, Speaker
-from mailsettings.core.redact import MARK, Redactor
+from mailsettings.core.redact import MARK, SHORT, Redactor
 from mailsettings.core.sasl import Mechanism, initial_response
 from mailsettings.core.server import BearerToken
 
@@ -74,6 +74,20 @@ def shown(events: Iterable[Said], request: ProbeRequest) -> tuple[Line, ...]:
             texts = _reply_texts(said, cleaned, mail)
         lines += [Line(speaker, _shortened(text), said.at) for text in texts]
     return bounded(lines, MAX_BYTES)
+
+
+QUICK: Final = 2048
+"""In characters: so much ASCII is searched for secrets in less than a millisecond."""
+
+
+def is_quickly_shown(events: Sequence[Said], request: ProbeRequest) -> bool:
+    """Whether `shown` takes next to no time, which what was said decides, and how long the secrets are."""
+    login, proxy = request.credentials, request.server.proxy
+    secrets = [*(proxy.secrets if proxy else ())]
+    if login is not None:
+        secrets += [login.username, login.access_token if isinstance(login, BearerToken) else login.password]
+    texts = [*secrets, *(said.text for said in events)]
+    return sum(map(len, texts)) <= QUICK and all(text.isascii() for text in texts)
 
 
 DATA: Final = "DATA"
@@ -141,6 +155,8 @@ class _Secrets:
             tokens += [login.access_token, *responses]
         elif login is not None:
             values += [login.username, login.password]
+            if min(len(login.username), len(login.password)) < SHORT:  # found in what holds both, not by themselves
+                values.append(f"\0{login.username}\0{login.password}")
         for payload in filter(None, payloads):
             if payload not in _KNOWN_PAYLOADS:
                 values += [payload, *_digest(payload)]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 MARK: Final = "[redacted]"
 """What stands in the place of a secret."""
 
-_SHORT: Final = 4
+SHORT: Final = 4
 """Shorter secrets are taken out only as whole words: as parts of words they are everywhere and tell nothing."""
 
 _FRAGMENT: Final = 16
@@ -53,7 +53,7 @@ class Redactor:
         """
         hidden = list(dict.fromkeys(filter(None, secrets)))
         # A form that two secrets share is looked for as the longer one's, inside of words too.
-        is_short = {form: len(secret) < _SHORT for secret in sorted(hidden, key=len) for form in _forms(secret)}
+        is_short = {form: len(secret) < SHORT for secret in sorted(hidden, key=len) for form in _forms(secret)}
         self._plain = [_Plain(form, is_short=short) for form, short in is_short.items()]
         self._encoded = _Encoded(hidden)
         self._pieces = {piece for token in tokens for piece in _pieces(token)}
@@ -108,7 +108,7 @@ class _Plain:
         Args:
             lowered: The text in lower case if it is ASCII, or None: beyond ASCII only expressions know letters' cases.
         """
-        return lowered is None or self._folded in lowered
+        return lowered is None or not self._folded.isascii() or self._folded in lowered
 
     def spans(self, text: str) -> Iterator[_Span]:
         """Where it is."""
@@ -135,7 +135,9 @@ def _forms(secret: str) -> Iterator[str]:
         yield json.dumps(secret)[1:-1]
         yield json.dumps(secret, ensure_ascii=False)[1:-1]
         yield repr(secret)[1:-1]
+        yield repr(f'"{secret}')[2:-1]  # Python escapes no ' unless there is a ", which may stand before the secret.
         yield repr(data)[2:-1]
+        yield repr(b'"' + data)[3:-1]
         yield html.escape(secret)
         yield re.sub(r'([\\"])', r"\\\1", secret)  # a quoted-string of RFC 5321 §4.1.2
 
@@ -146,7 +148,7 @@ class _Encoded:
     def __init__(self, values: Iterable[str]) -> None:
         octets = [(value, value.encode("utf-8", "surrogateescape")) for value in values]
         self._wholes = frozenset(_unpadded(data) for _, data in octets)
-        long = [data for value, data in octets if len(value) >= _SHORT]
+        long = [data for value, data in octets if len(value) >= SHORT]
         self._cores = tuple({_core(data, shift) for data in long for shift in range(3)})
         self._shortest = min(map(len, (*self._wholes, *self._cores)), default=0)
 

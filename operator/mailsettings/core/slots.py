@@ -19,8 +19,8 @@ RENEW_WITHIN_S: Final = 3.0
 LOOK_S: Final = 1.0
 """From one look for a slot to the next, at least."""
 
-RESERVED_S: Final = 10.0
-"""So long a slot that was given up for somebody is left to that one."""
+RESERVED_S: Final = 3 * LOOK_S
+"""So long a slot that was given up for somebody is left to that one, who may have got another one meanwhile."""
 
 MINUTE_S: Final = 60.0
 

@@ -18,7 +18,7 @@ from mailsettings.api.probe import ProbeMode
 from mailsettings.api.providers import TlsMode
 from mailsettings.core import sasl
 from mailsettings.core.diagnosis import Fault, FaultKind, diagnose, fault_of
-from mailsettings.core.dialogue import DATA, Said, shown
+from mailsettings.core.dialogue import DATA, Said, is_quickly_shown, shown
 from mailsettings.core.egress import EgressPolicy
 from mailsettings.core.mailbox import parse_mailbox
 from mailsettings.core.message import compose
@@ -61,10 +61,6 @@ MAX_MECHANISMS: Final = 16
 """Of those that a server offers, so many are kept."""
 
 
-SHORT_DIALOGUE: Final = 2048
-"""In characters: so much is searched for secrets in less than a millisecond."""
-
-
 async def probe(
     request: ProbeRequest,
     progress: Progress = untold,
@@ -104,7 +100,7 @@ async def probe(
 
 async def _shown(said: Sequence[Said], request: ProbeRequest) -> tuple[Line, ...]:
     """What was said, fit to be shown: where it is as short as usual at once, since a thread may wait for 5 ms."""
-    if sum(len(each.text) for each in said) <= SHORT_DIALOGUE:
+    if is_quickly_shown(said, request):
         return shown(said, request)
     return await asyncio.to_thread(shown, said, request)
 

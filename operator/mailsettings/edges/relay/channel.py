@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from asyncio import sslproto
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -10,6 +11,10 @@ HIGH_WATER_OCTETS: Final = 64 * 1024
 
 CLOSE_WITHIN_S: Final = 5.0
 """For the last reply to be read."""
+
+# asyncio keeps a buffer of this size for each TLS connection, and nobody fills one of 256 KB: no TLS record is longer
+# than 16 KB (RFC 8446 §5.1). There are up to 2,000 connections.
+sslproto.SSLProtocol.max_size = 16 * 1024
 
 
 class PeerGoneError(Exception):

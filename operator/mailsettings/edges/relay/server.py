@@ -267,7 +267,7 @@ class Relay:
 
     def _displace(self, session: asyncio.Task[None]) -> None:
         """Ends the session of a client that has not logged in, whatever it waits for."""
-        self._clients[session].turn_away(_CROWDED)
+        self._clients[session].displace()
         session.cancel()
 
     def admit(self, namespace: str) -> bool:
@@ -385,6 +385,12 @@ class _Client:
         if not self._session.encrypted:
             self.channel.write(reply.encode())
 
+    def displace(self) -> None:
+        """Ends the connection, without waiting for a client that may never end its side of TLS."""
+        if self._session.encrypted:
+            self.channel.abort()
+        self.turn_away(_CROWDED)
+
     def leave(self) -> None:
         """Ends the connection, whatever happened."""
         self._abandon(RelayFault.INTERNAL)
@@ -442,7 +448,7 @@ class _Client:
                 await self._log_in(presented)
             case Upgrade(reply):
                 self.channel.write(reply.encode())
-                await self.channel.start_tls(self._relay.context, self._login_by_s - self._time())
+                await self.channel.start_tls(self._relay.context, max(0.001, self._login_by_s - self._time()))
                 self._session.upgraded()
             case Reset():
                 self._abandon(None)
