@@ -438,13 +438,7 @@ class TestUpstream:
             RawClient.to(relay) as client,
         ):
             await client.log_in()
-            await client.begin()
-            (connection,) = relay.relay.pools.of("system")._of
-            line = b"x" * 990 + b"\r\n"
-            sending = asyncio.ensure_future(client.send(b"From: no-reply@acme.example\r\n\r\n" + line * 20_000))
-            await eventually(lambda: connection._channel._writable is not None)
-            blocked.set()
-            await sending
+            await _send_more_than_is_read(relay, client, then=blocked.set)
             await eventually(lambda: relay.relay.pools.connections == 0)
             assert (await client.say(b".")).startswith("552-5.3.4 too large" if pieces[1:] else "552 5.3.4 too large")
 
@@ -463,14 +457,19 @@ class TestUpstream:
             RawClient.to(relay) as client,
         ):
             await client.log_in()
-            await client.begin()
-            (connection,) = relay.relay.pools.of("system")._of
-            line = b"x" * 990 + b"\r\n"
-            sending = asyncio.ensure_future(client.send(b"From: no-reply@acme.example\r\n\r\n" + line * 20_000))
-            await eventually(lambda: connection._channel._writable is not None)
-            blocked.set()
-            await sending
+            await _send_more_than_is_read(relay, client, then=blocked.set)
             assert (await client.say(b".")).startswith("451 4.4.1")
+
+
+async def _send_more_than_is_read(relay: RunningRelay, client: RawClient, then: Callable[[], None]) -> None:
+    """Sends a message to a mail server that reads no more; something happens once the relay waits for it."""
+    await client.begin()
+    (connection,) = relay.relay.pools.of("system")._of
+    line = b"x" * 990 + b"\r\n"
+    sending = asyncio.ensure_future(client.send(b"From: no-reply@acme.example\r\n\r\n" + line * 20_000))
+    await eventually(lambda: connection._channel._writable is not None)
+    then()
+    await sending
 
 
 def _poke(client: RawClient) -> bool:

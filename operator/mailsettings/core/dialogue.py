@@ -82,12 +82,17 @@ QUICK: Final = 2048
 
 def is_quickly_shown(events: Sequence[Said], request: ProbeRequest) -> bool:
     """Whether `shown` takes next to no time, which what was said decides, and how long the secrets are."""
+    texts = [*_secrets_of(request), *(said.text for said in events)]
+    return sum(map(len, texts)) <= QUICK and all(text.isascii() for text in texts)
+
+
+def _secrets_of(request: ProbeRequest) -> list[str]:
+    """The login and the proxy's, as they are written in the settings' Secrets."""
     login, proxy = request.credentials, request.server.proxy
-    secrets = [*(proxy.secrets if proxy else ())]
+    secrets = list(proxy.secrets) if proxy else []
     if login is not None:
         secrets += [login.username, login.access_token if isinstance(login, BearerToken) else login.password]
-    texts = [*secrets, *(said.text for said in events)]
-    return sum(map(len, texts)) <= QUICK and all(text.isascii() for text in texts)
+    return secrets
 
 
 DATA: Final = "DATA"
@@ -145,18 +150,14 @@ class _Secrets:
             request: With the login and the proxy's.
             payloads: What was sent to log in, in base64; a hash of the password would let it be guessed.
         """
-        login = request.credentials
-        values = list(request.server.proxy.secrets) if request.server.proxy else []
+        login, values = request.credentials, _secrets_of(request)
         tokens: list[str] = []
         if isinstance(login, BearerToken):
-            values += [login.username, login.access_token]
             responses = [initial_response(each, login, request.server).decode("ascii") for each in Mechanism]
             values += responses
             tokens += [login.access_token, *responses]
-        elif login is not None:
-            values += [login.username, login.password]
-            if min(len(login.username), len(login.password)) < SHORT:  # found in what holds both, not by themselves
-                values.append(f"\0{login.username}\0{login.password}")
+        elif login is not None and min(len(login.username), len(login.password)) < SHORT:
+            values.append(f"\0{login.username}\0{login.password}")  # a short part is not found in what holds both
         for payload in filter(None, payloads):
             if payload not in _KNOWN_PAYLOADS:
                 values += [payload, *_digest(payload)]

@@ -1,6 +1,6 @@
 """From objects, as the API server has them, to the links between the system's settings and the application. Pure."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -102,6 +102,14 @@ class Chain:
         """Whether mail works there."""
         return self.last.state
 
+    def with_links(self, changed: Callable[[Link], Link]) -> "Chain":
+        """The same way with other links, each made of the one in its place."""
+        nodes = (
+            replace(node, links=tuple(map(changed, node.links))) if node is not None else None
+            for node in (self.system, self.tenant)
+        )
+        return Chain(*nodes)
+
     @property
     def failing(self) -> tuple[Node, Link] | None:
         """Where it fails, or what it waits for; None: it does not."""
@@ -117,14 +125,7 @@ class Chain:
 
 def with_dialogue_of(chain: Chain, states: Container[State]) -> Chain:
     """The chain with the dialogues of those links only that are in one of these states."""
-
-    def kept(node: Node | None) -> Node | None:
-        if node is None:
-            return None
-        links = (link if link.state in states else replace(link, dialogue=()) for link in node.links)
-        return replace(node, links=tuple(links))
-
-    return Chain(kept(chain.system), kept(chain.tenant))
+    return chain.with_links(lambda link: link if link.state in states else replace(link, dialogue=()))
 
 
 UNREADABLE: Final = "you may not read it"

@@ -62,12 +62,9 @@ def _urgency(chain: Chain) -> tuple[int, bool, str, str]:
 
 def _with_commands(chain: Chain, known: Known) -> Chain:
     """The chain with what is known of the cluster in its commands."""
-    return Chain(*(_filled(node, known) if node is not None else None for node in (chain.system, chain.tenant)))
-
-
-def _filled(node: Node, known: Known) -> Node:
-    links = (replace(link, commands=tuple(filled(command, known) for command in link.commands)) for link in node.links)
-    return replace(node, links=tuple(links))
+    return chain.with_links(
+        lambda link: replace(link, commands=tuple(filled(command, known) for command in link.commands))
+    )
 
 
 def _tell(terminal: Terminal, chains: list[Chain], where: str, options: argparse.Namespace) -> None:
