@@ -12,9 +12,12 @@ HIGH_WATER_OCTETS: Final = 64 * 1024
 CLOSE_WITHIN_S: Final = 5.0
 """For the last reply to be read."""
 
-# asyncio keeps a buffer of this size for each TLS connection, and nobody fills one of 256 KB: no TLS record is longer
-# than 16 KB (RFC 8446 §5.1). There are up to 2,000 connections.
-sslproto.SSLProtocol.max_size = 16 * 1024
+TLS_RECORD_OCTETS: Final = 16 * 1024
+"""No record of TLS has more (RFC 8446 §5.1)."""
+
+# asyncio keeps a buffer of this size for each TLS connection, and nobody fills one of 256 KB. There are up to 2,000
+# connections.
+sslproto.SSLProtocol.max_size = TLS_RECORD_OCTETS
 
 
 class PeerGoneError(Exception):
@@ -59,6 +62,9 @@ class Channel(asyncio.Protocol):
         """The connection stands; behind TLS it does so once more."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER_OCTETS)
+        if isinstance(transport, sslproto._SSLProtocolTransport):  # noqa: SLF001 - it has no public name
+            # Otherwise it keeps 256 KB of what has not been decrypted, beside what is not read ahead here.
+            transport.set_read_buffer_limits(TLS_RECORD_OCTETS)
 
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
