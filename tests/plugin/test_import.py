@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailsettings.api import names
@@ -152,6 +152,7 @@ def test_what_are_no_settings_is_refused(text: str) -> None:
 
 
 @given(st.text())
+@example("\x85")
 @settings(derandomize=True, database=None, deadline=None)
 def test_passwords_survive(password: str) -> None:
     result = imported(BASIC | {"password": password})
@@ -173,6 +174,8 @@ _ODD: Final = (
     " a ",
     "ünï 🎉",
     "a\nb",
+    "a\x85b",
+    "a\u2028 b",
     "=",
     "<<",
 )

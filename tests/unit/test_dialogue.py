@@ -299,7 +299,7 @@ def test_no_secret_is_cut_in_two(secret: str, cut: int) -> None:
     request = replace(BY_PASSWORD, credentials=Credentials("u" * 8, secret))
     (line,) = texts(server(535, f"{'.' * cut}{secret}"), request=request)
     if not set(secret) <= {".", " "}:
-        assert secret.strip() not in line
+        assert secret.strip() not in line.removeprefix("S: 535 ").replace(MARK, "")
 
 
 @pytest.mark.parametrize("secret", [PASSWORD, PLAIN])

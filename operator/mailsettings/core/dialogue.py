@@ -6,7 +6,7 @@ import contextlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -217,7 +217,8 @@ _ENHANCED: Final = re.compile(r"(?m)^[245]\.[0-9]{1,3}\.[0-9]{1,3}[ ]")
 
 def _together(text: str) -> str:
     """Without what a server may put into a long word to wrap it."""
-    return "".join(filter(str.isprintable, "".join(_ENHANCED.sub("", text).split())))
+    joined = "".join(_ENHANCED.sub("", text).split())
+    return joined if joined.isprintable() else "".join(filter(str.isprintable, joined))
 
 
 _KNOWN_PAYLOADS: Final = frozenset({"=", "*", base64.b64encode(b"\x01").decode("ascii")})
@@ -268,7 +269,7 @@ def bounded(lines: Sequence[Line], max_bytes: int) -> tuple[Line, ...]:
     end = len(lines) - _fitting(sizes[::-1], half)
     left_out = sum(line.stands_for for line in lines[first:end])
     text = f"[{left_out} lines are left out]"
-    gap = replace(lines[first], speaker=Speaker.NOTE, text=text, stands_for=left_out)
+    gap = lines[first]._replace(speaker=Speaker.NOTE, text=text, stands_for=left_out)
     return (*lines[:first], gap, *lines[end:])
 
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from mailsettings.api.conditions import Reason, explained
 from mailsettings.api.probe import ProbeMode
@@ -125,8 +126,7 @@ class Speaker(StrEnum):
     """Nobody: what happened meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of the dialogue, fit to be shown."""
 
     speaker: Speaker

@@ -5,6 +5,8 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import chain
 from typing import Final
 from urllib.parse import quote
 
@@ -56,23 +58,49 @@ class Redactor:
         is_short = {form: len(secret) < SHORT for secret in sorted(hidden, key=len) for form in _forms(secret)}
         self._plain = [_Plain(form, is_short=short) for form, short in is_short.items()]
         self._encoded = _Encoded(hidden)
-        self._pieces = {piece for token in tokens for piece in _pieces(token)}
+        self._tokens = _Tokens(tokens)
 
     def redact(self, text: str) -> str:
         """The text without the secrets."""
         # All are looked for in the original text: taking one out first could cut another in two and leave a half.
         lowered = text.lower() if text.isascii() else None
-        spans = [
-            *(span for form in self._plain if form.may_be_in(lowered) for span in form.spans(text)),
-            *(run.span() for run in _BASE64_RUN.finditer(text) if self._encoded.is_in(run[0])),
-        ]
-        if self._pieces:
-            spans += [run.span() for run in _TOKEN_RUN.finditer(text) if not self._pieces.isdisjoint(_pieces(run[0]))]
+        spans = [span for form in self._plain if form.may_be_in(lowered) for span in form.spans(text)]
+        if self._encoded.may_be_in(text):
+            spans += [run.span() for run in _BASE64_RUN.finditer(text) if self._encoded.is_in(run[0])]
+        if self._tokens:
+            spans += [run.span() for run in _TOKEN_RUN.finditer(text) if self._tokens.share_with(run[0])]
         return _without(text, _merged(spans))
 
 
-def _pieces(text: str) -> Iterator[str]:
-    folded = text.casefold()
+class _Tokens:
+    """Secrets of which no piece may be shown."""
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self._together = "\n".join(map(str.casefold, tokens))
+
+    def __bool__(self) -> bool:
+        """False: there are none."""
+        return bool(self._together)
+
+    def share_with(self, run: str) -> bool:
+        """Whether a run of their characters, none of which ends a line, holds a piece of one.
+
+        Most do not, which is found in few steps: whatever piece the run has, it has one of its halves' blocks whole.
+        """
+        folded = run.casefold()
+        blocks = (folded[start : start + _BLOCK] for start in range(0, len(folded) - _BLOCK + 1, _BLOCK))
+        return any(block in self._together for block in blocks) and not self._pieces.isdisjoint(_pieces(folded))
+
+    @cached_property
+    def _pieces(self) -> frozenset[str]:
+        return frozenset(piece for token in self._together.split("\n") for piece in _pieces(token))
+
+
+_BLOCK: Final = _FRAGMENT // 2
+"""Wherever a piece begins in a run that is cut into blocks of this length, it holds one of them."""
+
+
+def _pieces(folded: str) -> Iterator[str]:
     return (folded[start : start + _FRAGMENT] for start in range(len(folded) - _FRAGMENT + 1))
 
 
@@ -150,14 +178,21 @@ class _Encoded:
         self._wholes = frozenset(_unpadded(data) for _, data in octets)
         long = [data for value, data in octets if len(value) >= SHORT]
         self._cores = tuple({_core(data, shift) for data in long for shift in range(3)})
-        self._shortest = min(map(len, (*self._wholes, *self._cores)), default=0)
+
+    def may_be_in(self, text: str) -> bool:
+        """False if none of the text's runs is or holds one, as is so of most."""
+        folded = _standard(text)
+        return any(form in folded for form in chain(self._cores, self._wholes))
 
     def is_in(self, run: str) -> bool:
         """Whether a run of base64 characters is one of these values or holds one."""
-        if len(run) < self._shortest:
-            return False
-        folded = run.rstrip("=").replace("-", "+").replace("_", "/").casefold()
+        folded = _standard(run.rstrip("="))
         return folded in self._wholes or any(core in folded for core in self._cores)
+
+
+def _standard(text: str) -> str:
+    """In the alphabet of RFC 4648 §4, whether it was in that of §5 or not."""
+    return text.replace("-", "+").replace("_", "/").casefold()
 
 
 def _core(data: bytes, shift: int) -> str:

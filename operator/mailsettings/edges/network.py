@@ -321,11 +321,13 @@ async def peek(connection: socket.socket, size: int) -> bytes:
     """
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
-    loop.add_reader(connection, readable.set)
+    # By its number: asyncio would write down the whole socket, with both its addresses, for an error that nobody sees.
+    number = connection.fileno()
+    loop.add_reader(number, readable.set)
     try:
         await readable.wait()
     finally:
-        loop.remove_reader(connection)
+        loop.remove_reader(number)
     return connection.recv(size, socket.MSG_PEEK)
 
 

@@ -58,11 +58,15 @@ def _wish(options: argparse.Namespace) -> Wish:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts so that kubectl reads texts: to PyYAML `y` and `1e3` are some without quotes."""
+    """Writes texts so that kubectl reads the same ones.
+
+    To PyYAML `y` and `1e3` are texts without quotes, and it writes U+0085 or U+2028 as they are, which end a line.
+    """
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain_text(text) else '"')
+    style = None if is_plain_text(text) and text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _represent_text)
