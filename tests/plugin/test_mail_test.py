@@ -1,10 +1,13 @@
 """What `test` makes of manifests and of what a MailServerTest says."""
 
-from typing import Any, Final
+import time
+from collections.abc import Iterator
+from typing import Any, Final, cast
 
 import pytest
 
 from mailsettings.plugin.command import CommandError
+from mailsettings.plugin.connection import ObjectApi
 from mailsettings.plugin.test.follow import Follower
 from mailsettings.plugin.test.manifest import inline_settings
 from mailsettings.plugin.test.outcome import (
@@ -16,6 +19,7 @@ from mailsettings.plugin.test.outcome import (
     summary_lines,
     title_of,
 )
+from mailsettings.plugin.test.run import LOOK_S, states
 
 MANIFEST: Final = """\
 apiVersion: v1
@@ -187,3 +191,27 @@ def test_test_that_is_over_at_once_is_told_at_once() -> None:
     told: list[str] = []
     Follower(told.append, told.append).look(FAILED)
     assert told == [title_of(FAILED), *stage_lines(FAILED)]
+
+
+class Hanging:
+    """An API server of which no watch works, and the first look gets no answer."""
+
+    def __init__(self) -> None:
+        self.looks_s: list[float] = []
+
+    def watch_object(self, *_: object, **__: object) -> Iterator[tuple[str, Any]]:
+        raise ConnectionRefusedError
+
+    def get(self, _path: str, *, timeout_s: float) -> dict[str, Any]:
+        self.looks_s.append(timeout_s)
+        if len(self.looks_s) == 1:
+            raise TimeoutError
+        return {"metadata": {"name": "a", "resourceVersion": "2"}}
+
+
+def test_a_look_that_hangs_leaves_time_for_another() -> None:
+    api = Hanging()
+    test = {"metadata": {"name": "a", "namespace": "shop", "resourceVersion": "1"}}
+    seen = next(states(cast("ObjectApi", api), test, time.monotonic() + 600))
+    assert seen["metadata"]["resourceVersion"] == "2"
+    assert api.looks_s == [LOOK_S, LOOK_S]

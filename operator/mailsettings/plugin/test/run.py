@@ -28,6 +28,8 @@ from mailsettings.plugin.test.report import show_rest, show_stages, tell_verdict
 
 WATCH_S: Final = 60
 PAUSE_S: Final = 0.5
+LOOK_S: Final = 10.0
+"""A single look after that: where it hangs, there is time for others."""
 CLEAN_UP_S: Final = 5.0
 _GONE: Final = 410
 _PREFIX: Final = 40
@@ -142,8 +144,8 @@ def _followed(api: ObjectApi, test: Json, show: Callable[[Json], None], timeout_
         CommandError: It has not, or it is gone.
     """
     show(test)
-    with contextlib.closing(_states(api, test, time.monotonic() + timeout_s)) as states:
-        for state in states:
+    with contextlib.closing(states(api, test, time.monotonic() + timeout_s)) as seen:
+        for state in seen:
             test = state
             show(test)
             if state_of(test).ended:
@@ -169,7 +171,7 @@ def _late(test: Json) -> CommandError:
     )
 
 
-def _states(api: ObjectApi, test: Json, until_s: float) -> Generator[Json, None, None]:
+def states(api: ObjectApi, test: Json, until_s: float) -> Generator[Json, None, None]:
     """Every state of the test from now on, across interruptions, until a moment of the monotonic clock."""
     name, namespace = test["metadata"]["name"], test["metadata"]["namespace"]
     what = f"watch {names.TEST_KIND}s in the namespace {namespace}"
@@ -188,7 +190,7 @@ def _states(api: ObjectApi, test: Json, until_s: float) -> Generator[Json, None,
             return
         time.sleep(PAUSE_S)
         with contextlib.suppress(*unreachable()), _told_unless_passing(what):
-            found = api.get(mail_test_path(namespace, name), timeout_s=left_s)
+            found = api.get(mail_test_path(namespace, name), timeout_s=min(LOOK_S, left_s))
             if found is None:
                 raise CommandError("Deleted", "Somebody has deleted the test.")
             test = found
