@@ -4,6 +4,7 @@ import asyncio
 import base64
 import gc
 import smtplib
+import socket
 import ssl
 from asyncio import sslproto
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,8 @@ from mailsettings.core.relay.faults import RelayFault
 from mailsettings.core.relay.passwords import hash_password, new_password
 from mailsettings.core.relay.replies import MAX_LINES, MAX_SEEN_OCTETS, Reply
 from mailsettings.core.relay.session import Limits
-from mailsettings.edges.relay import upstream
+from mailsettings.edges.relay import channel, upstream
+from mailsettings.edges.relay.channel import PeerGoneError
 from mailsettings.edges.relay.server import Bounds, Options, Patience
 from mailsettings.edges.relay.upstream import Connection
 from tests.support.proxies import PROXY_LOGIN, real_proxy
@@ -1114,6 +1116,43 @@ class TestStrangers:
             await eventually(lambda: relay.relay.connections == 0)
             async with RawClient.to(relay) as client:
                 await client.log_in()
+
+    async def test_those_who_keep_a_connection_open_that_has_ended_are_counted(self) -> None:
+        """It has its buffers until it is gone, and TLS waits for the client's end of it."""
+        options = Options(bounds=Bounds(before_login_per_source=1))
+        async with running(bundle(9), options=options) as relay:
+            context = ssl.create_default_context(cadata=relay.certificate.ca_pem)
+
+            def kept_open() -> ssl.SSLSocket:
+                plain = socket.create_connection(("127.0.0.1", relay.implicit), timeout=20)
+                client = context.wrap_socket(plain, server_hostname="127.0.0.1")
+                client.sendall(b"QUIT\r\n")
+                received = b""
+                while b"\n221 " not in received:
+                    received += client.recv(1024)
+                return client
+
+            client = await asyncio.to_thread(kept_open)
+            async with RawClient.to(relay, implicit=False) as second:
+                assert (await second.reply()).startswith("421 4.7.0")
+            client.close()
+            await eventually(lambda: relay.relay.connections == 0)
+            async with RawClient.to(relay, implicit=False) as second:
+                assert (await second.reply()).startswith("220")
+
+    async def test_who_has_sent_its_end_and_reads_nothing_is_soon_gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(channel, "CLOSE_WITHIN_S", 0.01)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            here = channel.Channel()
+            await asyncio.get_running_loop().create_connection(lambda: here, sock=ours)
+            here.write(b"x" * 4_000_000)
+            theirs.shutdown(socket.SHUT_WR)
+            with pytest.raises(PeerGoneError):
+                await here.read(20)
+            here.close()
+            await here.closed()
+            assert ours.fileno() == -1
 
     async def test_they_do_not_wait_for_tls_for_long(self) -> None:
         options = Options(patience=Patience(login_s=0.1))

@@ -1,6 +1,7 @@
 """A connection, to a client or a mail server: octets in and out, with bounds on what waits in between."""
 
 import asyncio
+import contextlib
 import ssl
 from asyncio import sslproto
 from collections.abc import Callable
@@ -38,6 +39,7 @@ class Channel(asyncio.Protocol):
         self._buffer = bytearray()
         self._reading = True
         self._ended = False
+        self._lost = asyncio.Event()
         self._interrupted = False
         self._end: asyncio.TimerHandle | None = None
         self._arrived: asyncio.Future[None] | None = None
@@ -82,6 +84,7 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         """The connection is over."""
         self._ended = True
+        self._lost.set()
         for timer in (self._end, self._alarm):
             if timer is not None:
                 timer.cancel()
@@ -235,16 +238,31 @@ class Channel(asyncio.Protocol):
                 self._transport, self, context, server_side=True, ssl_handshake_timeout=within_s
             )
         except OSError:
+            self._give_up()
             raise PeerGoneError from None
+        except BaseException:  # cancelled
+            self._give_up()
+            raise
         if transport is None:
             raise PeerGoneError
         self.connection_made(transport)
 
+    def _give_up(self) -> None:
+        """Of an end before TLS stands asyncio tells nobody."""
+        self.abort()
+        self._lost.set()
+
     def close(self) -> None:
-        """Ends the connection when all is written, or soon: the client may not read."""
-        if self._transport is not None and not self._ended:
+        """Ends the connection when all is written, or soon: the client may not read, nor end its side of TLS."""
+        if self._transport is not None and not self._lost.is_set():
             self._transport.close()
             self._end = self._loop.call_later(CLOSE_WITHIN_S, self._transport.abort)
+
+    async def closed(self) -> None:
+        """Waits until the connection is over, which it is soon after `close`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * CLOSE_WITHIN_S):
+                await self._lost.wait()
 
     def abort(self) -> None:
         """Ends the connection at once."""

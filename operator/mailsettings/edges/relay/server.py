@@ -260,10 +260,14 @@ class Relay:
         except Exception as error:  # noqa: BLE001 - one client's mistake is no other's
             LOGGER.error("a client's session failed: %s", described(error))  # noqa: TRY400 - no text of the error's
         finally:
-            self._strangers.leave(source, session)
-            client.leave()
-            if client.proof is not None:
-                self._leave(client.proof.namespace)
+            try:
+                client.leave()
+                if not self._closing:
+                    await client.channel.closed()  # until then it has its buffers, and counts
+            finally:
+                self._strangers.leave(source, session)
+                if client.proof is not None:
+                    self._leave(client.proof.namespace)
 
     def _displace(self, session: asyncio.Task[None]) -> None:
         """Ends the session of a client that has not logged in, whatever it waits for."""
