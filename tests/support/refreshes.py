@@ -128,6 +128,8 @@ class Refreshes:
         """Whose credential was used while another use of it had not been answered."""
         self.outside: list[str] = []
         """Whose credential was used while nobody had claimed it."""
+        self.replaced: list[str] = []
+        """Whose refresh token was used although the provider had given a newer one."""
         self.granted = 0
         self.until_request = Spans()
         """From the claim, as a watch sees it, to the request's arrival at the provider."""
@@ -172,6 +174,8 @@ class Refreshes:
         form = {key: str(value) for key, value in (await request.post()).items()}
         credential = self._by_refresh_token[form["refresh_token"]]
         credential.moments.pop(Step.ANSWERED, None)
+        if form["refresh_token"] != credential.newest:
+            self.replaced.append(credential.name)
         self.in_flight += 1
         credential.asking += 1
         if credential.asking > 1:

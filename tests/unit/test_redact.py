@@ -19,7 +19,7 @@ from mailsettings.api.providers import TlsMode
 from mailsettings.core.causes.catalog import CATALOG
 from mailsettings.core.diagnosis import Fault, FaultKind, diagnose
 from mailsettings.core.probe import ProbeRequest, Stage
-from mailsettings.core.redact import MARK, redact
+from mailsettings.core.redact import MARK, _forms, _may_be_written, redact
 from mailsettings.core.remedies import REMEDIES
 from mailsettings.core.server import Credentials, Server, Source
 
@@ -207,3 +207,18 @@ def test_no_piece_of_a_token_survives(start: int, length: int, before: str, afte
 def test_what_only_resembles_a_piece_of_a_token_stays() -> None:
     text = f"{TOKEN[:15]} https://support.google.com/mail/?p=BadCredentials 550-xy.z_551-xy.z_"
     assert redact(text, (), tokens=(TOKEN, "", "short")) == text
+
+
+@given(secret=st.text(min_size=1, max_size=20), before=TEXTS, after=TEXTS)
+def test_no_form_is_overlooked_by_the_first_look(secret: str, before: str, after: str) -> None:
+    """Without that look all forms would be searched for in each text."""
+    for form in _forms(secret):
+        text = f"{before}{form}{after}"
+        assert _may_be_written([secret], text.lower() if text.isascii() else None)
+
+
+@given(token=st.text("abAB01.-", min_size=16, max_size=64), at=st.integers(0, 48), before=TEXTS, after=TEXTS)
+def test_no_piece_of_a_token_is_left(token: str, at: int, before: str, after: str) -> None:
+    """Wherever it begins in the run of characters around it."""
+    piece = token[min(at, len(token) - 16) :][:16]
+    assert piece not in redact(f"{before}{piece}{after}", [], tokens=[token]).replace(MARK, "\x00")

@@ -140,7 +140,7 @@ class ProbeRunner:
         if subject.asked_for:
             return None
         # One that nobody wants any more is being broken off.
-        return next((job for job in self._running if job.wanted_by and _tells(job.subject, subject)), None)
+        return next((job for job in self._running if _tells(job.subject, subject) and job.wanted_by), None)
 
     def _wait(self, job: _Job) -> None:
         job.ticket = self._line.join(job.turn)
@@ -257,4 +257,8 @@ def _turn(key: Key, subject: ProbeSubject) -> Turn:
 
 def _tells(tested: ProbeSubject, other: ProbeSubject) -> bool:
     """Whether one probe is enough for both. Mails are never shared: each settings object has its own."""
-    return tested.request.mode is not ProbeMode.SEND and tested.credential == other.credential
+    return (
+        tested.fingerprint == other.fingerprint  # of most it is another one
+        and tested.credential == other.credential
+        and tested.request.mode is not ProbeMode.SEND
+    )

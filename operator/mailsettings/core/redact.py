@@ -53,23 +53,50 @@ class Redactor:
             secrets: As those of `redact`.
             tokens: Likewise.
         """
-        hidden = list(dict.fromkeys(filter(None, secrets)))
-        # A form that two secrets share is looked for as the longer one's, inside of words too.
-        is_short = {form: len(secret) < SHORT for secret in sorted(hidden, key=len) for form in _forms(secret)}
-        self._plain = [_Plain(form, is_short=short) for form, short in is_short.items()]
-        self._encoded = _Encoded(hidden)
+        self._hidden = list(dict.fromkeys(filter(None, secrets)))
+        self._encoded = _Encoded(self._hidden)
         self._tokens = _Tokens(tokens)
 
     def redact(self, text: str) -> str:
         """The text without the secrets."""
         # All are looked for in the original text: taking one out first could cut another in two and leave a half.
         lowered = text.lower() if text.isascii() else None
-        spans = [span for form in self._plain if form.may_be_in(lowered) for span in form.spans(text)]
+        spans: list[_Span] = []
+        if _may_be_written(self._hidden, lowered):
+            spans += [span for form in self._plain if form.may_be_in(lowered) for span in form.spans(text)]
         if self._encoded.may_be_in(text):
             spans += [run.span() for run in _BASE64_RUN.finditer(text) if self._encoded.is_in(run[0])]
         if self._tokens:
             spans += [run.span() for run in _TOKEN_RUN.finditer(text) if self._tokens.share_with(run[0])]
-        return _without(text, _merged(spans))
+        return _without(text, _merged(spans)) if spans else text
+
+    @cached_property
+    def _plain(self) -> list["_Plain"]:
+        # A form that two secrets share is looked for as the longer one's, inside of words too.
+        is_short = {form: len(secret) < SHORT for secret in sorted(self._hidden, key=len) for form in _forms(secret)}
+        return [_Plain(form, is_short=short) for form, short in is_short.items()]
+
+
+_ESCAPING: Final = re.compile(r"[%\\&]")
+"""One of these is in each of `_forms`, unless it is the secret, the same with + for blanks, or in hexadecimal."""
+
+
+def _may_be_written(secrets: Iterable[str], lowered: str | None) -> bool:
+    """False if none of the secrets' forms is in a text, other than in base64: for most it is found so, at once.
+
+    Args:
+        secrets: What may be in it.
+        lowered: The text in lower case if it is ASCII, or None.
+    """
+    if lowered is None or _ESCAPING.search(lowered):
+        return True
+    return any(
+        not secret.isascii()
+        or (folded := secret.casefold()) in lowered
+        or folded.replace(" ", "+") in lowered
+        or secret.encode().hex() in lowered
+        for secret in secrets
+    )
 
 
 class _Tokens:

@@ -149,7 +149,7 @@ class _Clock:
         self._time = asyncio.get_running_loop().time
         self._started = self._turned = self._time()
         self._stage: Stage | None = None
-        self._durations: dict[Stage, timedelta] = {}
+        self._durations_s: dict[Stage, float] = {}
 
     @property
     def elapsed(self) -> timedelta:
@@ -166,16 +166,16 @@ class _Clock:
         """Ends a stage and begins another; None: no time counts from now on."""
         now = self._time()
         if self._stage is not None:
-            self._durations[self._stage] += timedelta(seconds=now - self._turned)
+            self._durations_s[self._stage] += now - self._turned
         if stage is not None:
             if self._progress is not untold:
                 self._progress(ProbeProgress(stage, self._so_far))
-            self._durations.setdefault(stage, timedelta())
+            self._durations_s.setdefault(stage, 0.0)
         self._stage, self._turned = stage, now
 
     @property
     def _so_far(self) -> tuple[StageTime, ...]:
-        return tuple(StageTime(stage, duration) for stage, duration in self._durations.items())
+        return tuple(StageTime(stage, timedelta(seconds=lasted)) for stage, lasted in self._durations_s.items())
 
 
 async def _fault_of(dialogue: "_Dialogue", deadline: timedelta) -> Fault | None:
