@@ -175,7 +175,7 @@ class ProbeRunner:
             for mailbox, moments in self._sent_s.items()
             if (recent := [moment for moment in moments if now - moment < MINUTE_S])
         }
-        while (ticket := self._next(now)) is not None:
+        while len(self._running) < self._places and (ticket := self._next(now)) is not None:
             job = self._waiting[ticket]
             self._line.begin(ticket)
             self._waits_no_more(job)

@@ -82,8 +82,8 @@ QUICK: Final = 2048
 
 def is_quickly_shown(events: Sequence[Said], request: ProbeRequest) -> bool:
     """Whether `shown` takes next to no time, which what was said decides, and how long the secrets are."""
-    texts = [*_secrets_of(request), *(said.text for said in events)]
-    return sum(map(len, texts)) <= QUICK and all(text.isascii() for text in texts)
+    together = "".join([*_secrets_of(request), *(said.text for said in events)])
+    return len(together) <= QUICK and together.isascii()
 
 
 def _secrets_of(request: ProbeRequest) -> list[str]:
@@ -170,10 +170,11 @@ class _Secrets:
 
         Such as are longer than `MAX_REPLY` together, or not of printable ASCII, have to be looked through one by one.
         """
-        if sum(map(len, texts)) > MAX_REPLY or not all(_is_plain(text) for text in texts):
+        said = "\n".join(texts)
+        if len(said) > MAX_REPLY or not _is_plain(said):
             return False
-        together = "\n".join((*texts, *map(_together, texts)))
-        return self._redactor.redact(together) == together
+        searched = "\n".join((said, *map(_together, texts)))
+        return self._redactor.redact(searched) == searched
 
     def without(self, text: str) -> str:
         """The text without them, legible, whatever lines and blanks the server has put into them."""

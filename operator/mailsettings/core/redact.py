@@ -1,6 +1,6 @@
 """Takes secrets out of texts that others wrote, in whatever form they come back."""
 
-import base64
+import binascii
 import html
 import json
 import re
@@ -201,9 +201,9 @@ class _Encoded:
     """The base64 forms of values."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        octets = [(value, value.encode("utf-8", "surrogateescape")) for value in values]
-        self._wholes = frozenset(_unpadded(data) for _, data in octets)
-        long = [data for value, data in octets if len(value) >= SHORT]
+        octets = {value: value.encode("utf-8", "surrogateescape") for value in values}
+        self._wholes = frozenset(map(_unpadded, octets.values()))
+        long = [data for value, data in octets.items() if len(value) >= SHORT]
         self._cores = tuple({_core(data, shift) for data in long for shift in range(3)})
 
     def may_be_in(self, text: str) -> bool:
@@ -232,4 +232,4 @@ def _core(data: bytes, shift: int) -> str:
 
 
 def _unpadded(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii").rstrip("=").casefold()
+    return binascii.b2a_base64(data, newline=False).rstrip(b"=").lower().decode("ascii")

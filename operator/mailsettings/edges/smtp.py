@@ -5,7 +5,7 @@ import contextlib
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -323,16 +323,24 @@ class _Dialogue:
             OSError: TLS failed, or the connection broke.
         """
         steps = self._steps()
-        async with self._greeted() as client:
-            try:
-                for step in steps:
-                    await step(client)
-            except (_FaultFoundError, aiosmtplib.SMTPResponseException) as error:
-                self.refusal = error
-                await self._quit(client)
-                raise
+        client, connection = await self._connected()
+        try:
+            await self._take(steps, client)
             self.passed = True
             await self._quit(client)
+        finally:
+            client.close()
+            connection.close()
+
+    async def _take(self, steps: Sequence[_Step], client: _Client) -> None:
+        """Takes the steps; says goodbye after one that has failed, too."""
+        try:
+            for step in steps:
+                await step(client)
+        except (_FaultFoundError, aiosmtplib.SMTPResponseException) as error:
+            self.refusal = error
+            await self._quit(client)
+            raise
 
     async def open(self) -> _Client:
         """All steps that the mode wants; the connection stays open until the client is closed.
@@ -369,16 +377,6 @@ class _Dialogue:
                 raise ValueError("a probe of mode Send needs a mail")
             steps += [partial(self._send, mail=request.mail)]
         return steps
-
-    @contextlib.asynccontextmanager
-    async def _greeted(self) -> AsyncIterator[_Client]:
-        """A client whose server has greeted; its connection ends with the block."""
-        client, connection = await self._connected()
-        try:
-            yield client
-        finally:
-            client.close()
-            connection.close()
 
     async def _connected(self) -> tuple[_Client, socket.socket]:
         """A client whose server has greeted, and its connection."""
@@ -441,7 +439,7 @@ class _Dialogue:
                 has_begun = True
                 if _looks_like_tls(first):
                     raise _FaultFoundError(FaultKind.TLS_BYTES)
-                await client.connect()
+                await client.connect(timeout=None)  # that of both steps is set here
         except TimeoutError:
             if not has_begun and await _waits_for_tls(connection, _certified_name(self._server)):
                 raise _FaultFoundError(FaultKind.TLS_BYTES) from None
