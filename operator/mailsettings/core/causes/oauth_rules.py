@@ -245,6 +245,8 @@ _GOOGLE_WORDS: Final = (
         Cause.CLOCK_SKEW,
         r"not (?:yet )?valid (?:before|yet).{0,60}(?:nbf|token|jwt|assertion)",
         r"\bnbf\b",
+        r"(?:token|jwt|assertion) is not (?:yet valid|valid yet)",
+        r"cannot handle token prior to",
         r"please check the 'exp' claim",
     ),
     says(
@@ -402,7 +404,7 @@ _TOKENS: Final = (
     says(
         "Keycloak, Google: the account behind the grant",
         Cause.ACCOUNT_BLOCKED,
-        r"(?:account|user).{0,30}(?:disabled|locked|deleted|suspended|deactivated|" r"not fully set up|blocked)",
+        r"(?:account|user|robot).{0,30}(?:disabled|locked|deleted|suspended|deactivated|not fully set up|blocked)",
         stages=OAUTH,
     ),
     says(
@@ -487,7 +489,7 @@ _BARE_CODES: Final = (
     says(
         _RFC6749,
         Cause.CLIENT_SECRET_INVALID,
-        r"invalid_client\b",
+        r"invalid_client(?:\b|unauthorized)",
         r"invalid_client_(?:secret|credentials)",
         r"invalidclient\b",
     ),
@@ -550,6 +552,12 @@ _BARE_CODES: Final = (
         Cause.TOKEN_EXPIRED,
         r"\b401\b.{0,20}\bunauth(?:ori[sz]ed|enticated)\b(?!_)",
         auths=("oauth2",),
+        stages=("auth",),
+    ),
+    says(
+        "RFC 7628 §3.2.2: the server could not read what the client presented",
+        Cause.PROTOCOL_ERROR,
+        r"status ?: ?invalid_request\b",
         stages=("auth",),
     ),
     says(

@@ -218,6 +218,7 @@ LOGIN: Final[tuple[Rule, ...]] = (
         r"\b50[0-3]\b.{0,60}command.{0,60}(?:\bnot\b|\bun(?:rec|kn|sup|imp|av))",
         r"\b50[0-3]\b.{0,60}\b(?:un(?:rec|kn|sup|imp|av)\w{0,12}|invalid|bad) command",
         r"\b5\.[0-9]\.[0-9] (?:command|verb) (?:is )?(?:not\b|un(?:rec|kn|sup|imp))",
+        r"\b50[0-3] auth(?:entication)? (?:is )?not supported",
         stages=("auth",),
     ),
     says(
@@ -451,6 +452,7 @@ DOMAIN: Final[tuple[Rule, ...]] = (
         unless=(
             r"temporar\w*.{0,40}(?:look-?up|dns\b)",
             r"\btemp ?error",
+            r"unusual(?:ly high)? rate",
         ),
     ),
 )
@@ -584,6 +586,7 @@ LIMITS: Final[tuple[Rule, ...]] = (
         r"(?:hourly|per[- ](?:hour|minute|second)|an? (?:hour|minute|second)|this hour|"
         r"sending rate|message rate|connection rate|submission ?rate).{0,60}",
         r"(?:exceed\w*|over|high|maximum|max).{0,30}\brates?\b",
+        r"\bfrequency\b.{0,10}\blimit",
         r"unusual(?:ly high)? rate",
         r"slow down",
         r"(?:excessive|unexpected|unusual|high) (?:\w+ )?(?:rate|volume)",
@@ -938,8 +941,14 @@ MAIL: Final[tuple[Rule, ...]] = (
         r"reputation of .{0,20}\bip\b",
         r"permanently deferred",
         r"relay at your.{0,20}service provider",  # Gmail, of senders who are not in their provider's list
-        r"reject due to policy restrictions",  # GMX and WEB.DE; the link says that it is the address
+        r"connection (?:refused|rejected|denied) from",
         unless=(r"may be blacklisted", r"verification failed for <"),
+    ),
+    says(
+        "GMX, WEB.DE, IONOS: the address is refused, unless the link tells of the message's header",
+        Cause.IP_BLOCKED,
+        r"reject due to policy restrictions",
+        unless=(r"\bcase\?c=hi\b",),
     ),
     says(
         _RFC3463,
@@ -1058,6 +1067,12 @@ MAIL: Final[tuple[Rule, ...]] = (
             r"(?:no|empty) response",
             r"returned an error",
         ),
+    ),
+    says(
+        "Postmark and others: recipients to which nothing is sent any more",
+        Cause.RECIPIENT_REJECTED,
+        r"inactive ?(?:recipient|address)",
+        r"recipient\b.{0,30}marked as inactive",
     ),
     says(
         _RFC3463,

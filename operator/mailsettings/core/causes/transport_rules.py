@@ -13,6 +13,8 @@ _SOCKS: Final = "RFC 1928 §3 and §6"
 _HTTP: Final = "RFC 9110 §9.3.6 (CONNECT) and §15.5.8 (407)"
 _RFC3207: Final = "RFC 3207 §4"
 _PORTS: Final = "clouds and access providers document that they block port 25"
+_PORT_25: Final = r"(?:(?<!:\d\d):(?!25:\d)|port\W{0,4}|, ?|\s)25\b"
+"""Not the minutes or the seconds of a time."""
 
 PROXY: Final[tuple[Rule, ...]] = (
     says(
@@ -143,6 +145,16 @@ DNS: Final[tuple[Rule, ...]] = (
 )
 
 WRONG_PORT: Final[tuple[Rule, ...]] = (
+    says(
+        "Postfix, smtp(8): a client of port 465 that is not told so",
+        Cause.IMPLICIT_TLS_EXPECTED,
+        r"requires setting\b.{0,10}smtp_tls_wrappermode",
+    ),
+    says(
+        "MailKit: TLS at once at a port that is not for it",
+        Cause.START_TLS_EXPECTED,
+        r"port \d{2,5} is typically reserved for plain-text",
+    ),
     says(
         _OPENSSL,
         Cause.START_TLS_EXPECTED,
@@ -279,6 +291,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"unknown (?:certificate )?authority",
         r"unknown[ _]ca\b",
         r"unknown issuer",
+        r"\btls_failed\b",  # gen_smtp, of any handshake; Erlang trusts no certificate unless it is told which
         r"certificate[ _]verify[ _]failed",
         r"unable to connect with tls encryption",
         r"certificate (?:verification|validation|verify)(?: has)? fail",
@@ -356,6 +369,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"protocol is disabled",
         r"cipher suites are inappropriate",
         r"no[ _](?:(?:shared|common)[ _])?c[iy]pher",
+        r"bad[ _]record[ _]mac",
         r"no (?:shared|common) (?:protocol|tls|ssl)",
         r"tlsv1 alert protocol",
         r"sslv3 not supported",
@@ -418,7 +432,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"(?:require|must|need|only|enforce)\w*.{0,40}\b(?:starttls|start tls)\b",
         r"must use (?:tls|encryption)",
         r"(?:tls|encryption|ssl|encrypted|secure connection).{0,30}(?:is )?(?:required|needed|mandatory)",
-        r"(?:without|before) (?:tls|starttls|encryption)",
+        r"(?:without|before) (?:ssl/tls|tls|starttls|encryption)",
         r"requires? (?:a )?(?:secure|encrypted|tls|ssl|encryption)",
         r"unencrypted connection",
         r"connection is not (?:secure|encrypted)",
@@ -445,6 +459,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
             r"no longer",
             r"\btls ?v?1\.[0-3]",
             r"starttls (?:failed|error)",
+            r"starttls: got 50[0-4]\b",
         ),
     ),
     says(
@@ -498,6 +513,7 @@ TLS_MODE: Final[tuple[Rule, ...]] = (
         r"<!doctype|<html",
         r"ssh-[12]\.",
         r"(?:response|greeting|got|received)\b.{0,24}(?:\+ok|\* ok)\b",
+        r"\* ok \[capability\b",
         r"\bgreeting\b.{0,40}\b2(?:21|35|5[0-9])\b",
         r"\b(?:talk|sp[oe]ak)\w{0,4} too (?:soon|early)",
         r"early ?talker",
@@ -559,6 +575,7 @@ NO_SERVER: Final[tuple[Rule, ...]] = (
         r"\bfetch failed",
         r"failed to fetch",
         r"error sending request for url",
+        r"i/o error on \w{3,4} request for\b.{0,200}time(?:d)?[ -]?out",
         stages=OAUTH,
         unless=(r"refused", r"reset", r"closed", r"proxy"),
     ),
@@ -604,8 +621,8 @@ SOCKET: Final[tuple[Rule, ...]] = (
     says(
         _PORTS,
         Cause.PORT_BLOCKED,
-        r"(?::|port\W{0,4}|, ?|\s)25\b.{0,80}(?:time|etimedout|timed|\b10060\b)",
-        r"(?:time|etimedout|timed).{0,120}(?::|port\W{0,4}|, ?)25\b",
+        rf"{_PORT_25}.{{0,80}}(?:time|etimedout|timed|\b10060\b)",
+        rf"(?:time|etimedout|timed).{{0,120}}{_PORT_25}",
         stages=("connect", ""),
         unless=(r"refused",),
     ),
