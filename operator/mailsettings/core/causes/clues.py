@@ -98,7 +98,7 @@ _WRAPPERS: Final = re.compile(
     r"(?:, whole response:)?"
     r"|smtp error: data not accepted\.?"
     r"|^.{0,400}\bsaid: (?=[45][0-9]{2}[ -])"
-    r"|; timeout -?[0-9]{1,7}\b"
+    r"|; timeout -?[0-9]{1,7}\b|\bint32 timeout\b"
     r"|please (?:verify|check) (?:that )?[^.;]{4,100}\band try again\b"
     r"|using (?:the following|[1-9] possible) authenticators?[^;]{1,120}?\bauthenticator \S{1,20} returned (?=\S{3})"
     r"|(?:invalid login|message failed|(?:password|mail|data|rcpt|auth|\w{3,8} end) command failed):? ?(?:- )?"

@@ -40,6 +40,7 @@ _NUMBERS_THAT_NEED_WORDS: Final = (
         _ENTRA, Cause.CODE_REUSED_OR_EXPIRED, r"aadsts70008\b.{0,80}\bcode\b", r"aadsts70000\b.{0,80}authorization code"
     ),
     says(_ENTRA, Cause.CODE_REUSED_OR_EXPIRED, r"aadsts70000\b.{0,100}\bcode\b", unless=(r"\b(?:refresh|scope)",)),
+    says(_ENTRA, Cause.PKCE_MISMATCH, r"aadsts70000\b.{0,100}\bcode_verifier\b"),
     says(
         _ENTRA,
         Cause.WRONG_ACCOUNT_TYPE,

@@ -562,6 +562,7 @@ NO_SERVER: Final[tuple[Rule, ...]] = (
         r"econnrefused",
         r"connection (?:was )?(?:actively )?refused",
         r"actively refused",
+        r"\bactive(?:ly)? reject(?:ed|ion)\b",
         r"\b10061\b",
         r"\berrno:? ?-?(?:111|61)\b",
         without_code=True,
