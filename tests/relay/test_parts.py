@@ -203,6 +203,15 @@ class TestCertificate:
             assert own.reload()
             assert await self.presented(port) == second != first
 
+    def test_no_handshake_meets_the_certificate_of_one_and_the_key_of_the_other(self, tmp_path: Path) -> None:
+        """The files are looked at in a thread, and to load one and then the other into a context takes two steps."""
+        self.put(tmp_path)
+        own = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+        before = own.context
+        self.put(tmp_path)
+        assert own.reload()
+        assert own.context is not before
+
     async def test_half_a_change_is_none(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         first = self.put(tmp_path)
         own = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
@@ -222,7 +231,7 @@ async def _listening(relay: object, own: Certificate) -> int:
     from mailsettings.edges.relay.server import Relay
 
     assert isinstance(relay, Relay)
-    relay._context = own.context
+    relay._context = lambda: own.context
     return await relay.listen("127.0.0.1", 0, implicit_tls=True)
 
 

@@ -125,7 +125,7 @@ async def running(
         rates=rates or LocalRates(),
         sink=sink,
     )
-    relay = Relay(parts, own.context, options or Options())
+    relay = Relay(parts, lambda: own.context, options or Options())
     start_tls = await relay.listen(LOOPBACK, 0, implicit_tls=False)
     implicit = await relay.listen(LOOPBACK, 0, implicit_tls=True)
     try:

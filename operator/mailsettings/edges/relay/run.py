@@ -116,7 +116,7 @@ async def _serve(
 ) -> None:
     """Serves until `stopped`, from when all that is `wanted` has come, with `watching` beside it."""
     certificate = Certificate(place.chain, place.key)
-    relay = Relay(parts, certificate.context, options)
+    relay = Relay(parts, lambda: certificate.context, options)
     loop = asyncio.get_running_loop()
     metrics.watch("clients", "Clients that are connected.", lambda: relay.connections)
     metrics.watch("upstream_connections", "Connections to mail servers.", lambda: relay.pools.connections)

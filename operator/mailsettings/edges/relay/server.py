@@ -124,8 +124,9 @@ class Certificate:
         """
         self._files = (chain, key)
         self._stamps = self._stamp()
-        self.context = _server_context()
-        self.context.load_cert_chain(*self._files)
+        self.context = _server_context(*self._files)
+        """With the certificate as it is at present. It is never changed, only replaced: a certificate and its key are
+        loaded one after the other, and who connected between the two would get neither."""
 
     def reload(self) -> bool:
         """Takes the files as they are now, for connections to come; whether they have changed and can be used."""
@@ -133,8 +134,7 @@ class Certificate:
         if stamps == self._stamps:
             return False
         try:
-            _server_context().load_cert_chain(*self._files)  # half a change is no change
-            self.context.load_cert_chain(*self._files)
+            self.context = _server_context(*self._files)
         except OSError as error:
             LOGGER.warning("the new certificate cannot be used: %s", described(error))
             return False
@@ -153,21 +153,22 @@ class Certificate:
             await asyncio.to_thread(self.reload)
 
 
-def _server_context() -> ssl.SSLContext:
+def _server_context(chain: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(chain, key)
     return context
 
 
 class Relay:
     """A running relay."""
 
-    def __init__(self, parts: Parts, context: ssl.SSLContext, options: Options) -> None:
+    def __init__(self, parts: Parts, context: Callable[[], ssl.SSLContext], options: Options) -> None:
         """Nobody can connect yet.
 
         Args:
             parts: What it works with.
-            context: With the server's certificate.
+            context: With the server's certificate, as it is when a client begins TLS.
             options: How it is set up.
         """
         self._parts = parts
@@ -301,8 +302,8 @@ class Relay:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """For STARTTLS."""
-        return self._context
+        """For a client that begins TLS now."""
+        return self._context()
 
     async def judge(self, presented: Presented, source: str) -> Judgement:
         """Judges a login."""
