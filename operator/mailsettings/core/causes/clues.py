@@ -99,13 +99,17 @@ _WRAPPERS: Final = re.compile(
     r"|smtp error: data not accepted\.?"
     r"|^.{0,400}\bsaid: (?=[45][0-9]{2}[ -])"
     r"|; timeout -?[0-9]{1,7}\b|\bint32 timeout\b"
+    r"|\byour server might not be configured to send mail using this method\b"
+    r"|\bmax connection attempts exceeded - (?=\S{3})"
+    r"|\b250[ -]auth(?:[ =](?:login|plain|cram-md5|digest-md5|ntlm|gssapi|xoauth2?|oauthbearer)\b){1,8}"
     r"|please (?:verify|check) (?:that )?[^.;]{4,100}\band try again\b"
     r"|using (?:the following|[1-9] possible) authenticators?[^;]{1,120}?\bauthenticator \S{1,20} returned (?=\S{3})"
     r"|(?:invalid login|message failed|(?:password|mail|data|rcpt|auth|\w{3,8} end) command failed):? ?(?:- )?"
     r"(?=[45][0-9]{2}[ -])"
 )
 """What clients make of a reply code by themselves, before the reply's own words: .NET, Swift Mailer, Symfony Mailer,
-Nodemailer, PHPMailer, Angus Mail, Thunderbird; and what a relay, Postfix, tells of itself before the other server's."""
+Nodemailer, PHPMailer, Angus Mail, Thunderbird, CodeIgniter, Gophish; what a relay, Postfix, tells of itself before the
+other server's; and what a server offers, in a log of the whole dialogue."""
 _QUOTED: Final = re.compile(r"^(?:> ?){1,5}", re.MULTILINE)
 """How a mail marks the lines of another."""
 _LOG: Final = re.compile(r"\bdsn=[245]\.[0-9]\.[0-9]{1,3},? status=(?:deferred|bounced|undeliverable)\b")

@@ -41,6 +41,7 @@ _NUMBERS_THAT_NEED_WORDS: Final = (
     ),
     says(_ENTRA, Cause.CODE_REUSED_OR_EXPIRED, r"aadsts70000\b.{0,100}\bcode\b", unless=(r"\b(?:refresh|scope)",)),
     says(_ENTRA, Cause.PKCE_MISMATCH, r"aadsts70000\b.{0,100}\bcode_verifier\b"),
+    says(_ENTRA, Cause.ACCOUNT_BLOCKED, r"aadsts70000\b.{0,100}\bservice abuse mode\b"),
     says(
         _ENTRA,
         Cause.WRONG_ACCOUNT_TYPE,
@@ -75,7 +76,7 @@ _NUMBERS: Final = numbered(
     {
         Cause.CLIENT_SECRET_EXPIRED: (7000222,),
         Cause.CLIENT_SECRET_INVALID: (
-            *(7000215, 70002, 50012, 50013, 50027, 700027, 50017, 70021, 700211, 700212, 700213, 700223, 7000216),
+            *(7000215, 50012, 50013, 50027, 700027, 50017, 70021, 700211, 700212, 700213, 700223, 7000216),
             *(50003, 50006, 50007, 50008, 50048, 50099, 50120, 5002727, 700030, 900384),
         ),
         Cause.GRANT_NOT_ALLOWED: (
@@ -571,7 +572,10 @@ _BARE_CODES: Final = (
     says(_RFC6749, Cause.GRANT_NOT_ALLOWED, r"\binvalid_request\b", stages=OAUTH),
 )
 
-OAUTH_RULES: Final[tuple[Rule, ...]] = (*_NUMBERS_THAT_NEED_WORDS, *_NUMBERS)
+_NUMBERS_AROUND_OTHERS: Final = numbered(_ENTRA, {Cause.CLIENT_SECRET_INVALID: (70002,)})
+"""Numbers that often stand before another one, which says more."""
+
+OAUTH_RULES: Final[tuple[Rule, ...]] = (*_NUMBERS_THAT_NEED_WORDS, *_NUMBERS, *_NUMBERS_AROUND_OTHERS)
 """Numbers, which nothing else has."""
 
 OAUTH_WORDS: Final[tuple[Rule, ...]] = tuple(

@@ -467,6 +467,11 @@ LIMITS: Final[tuple[Rule, ...]] = (
         unless=(r"hour", r"minute", r"second"),
     ),
     says(
+        "Gmail: the name by which the client introduces itself, such as localhost",
+        Cause.PROTOCOL_ERROR,
+        r"\b421 4\.7\.0\b.{0,20}try again later, closing connection\W{1,3}\(ehlo\)",
+    ),
+    says(
         _GMAIL,
         Cause.RATE_LIMITED,
         r"\b421 4\.7\.0\b.{0,20}try again later",

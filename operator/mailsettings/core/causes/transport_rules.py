@@ -123,6 +123,7 @@ DNS: Final[tuple[Rule, ...]] = (
         r"(?:could not|cannot|can't|failed to|unable to) (?:translate|look up|find) (?:the )?(?:host|server|address)",
         r"non-?exist(?:ent|ing) domain",
         r"(?:smtp|mail) (?:host|server) was not found",
+        r"\burl using bad/illegal format",
         stages=BEFORE_LOGIN | {"", "token", "consent", "auth"},
         unless=(
             r"sender\b(?! ?:)",
@@ -252,6 +253,7 @@ CERTIFICATE: Final[tuple[Rule, ...]] = (
         r"valid hosts for this certificate",
         r"plainauth.{0,20}wrong host name",  # Go: not the host that the login is for
         r"does ?n.t match (?:the )?(?:requested |target )?(?:host|server|domain|peer)",
+        unless=(r"\brelay service\b",),
     ),
     says(
         _X509,
