@@ -102,6 +102,7 @@ _WRAPPERS: Final = re.compile(
     r"|\byour server might not be configured to send mail using this method\b"
     r"|\bmax connection attempts exceeded - (?=\S{3})"
     r"|\b250[ -]auth(?:[ =](?:login|plain|cram-md5|digest-md5|ntlm|gssapi|xoauth2?|oauthbearer)\b){1,8}"
+    r"|\b250[ -](?:pipelining|size|etrn|starttls|enhancedstatuscodes|8bitmime|dsn|chunking|smtputf8|vrfy|help)\b"
     r"|please (?:verify|check) (?:that )?[^.;]{4,100}\band try again\b"
     r"|using (?:the following|[1-9] possible) authenticators?[^;]{1,120}?\bauthenticator \S{1,20} returned (?=\S{3})"
     r"|(?:invalid login|message failed|(?:password|mail|data|rcpt|auth|\w{3,8} end) command failed):? ?(?:- )?"

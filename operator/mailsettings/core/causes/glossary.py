@@ -428,6 +428,7 @@ _MESSAGES: Final = (
     (("trop de messages",), "too many messages"),
     (("versandlimit",), "sending limit exceeded"),
     (("quota d'envoi",), "sending quota exceeded"),
+    (("limite", "smtp", "excedid"), "relay limit exceeded"),
     (("relais", "refus"), "relay access denied"),
     (("doorsturen", "geweigerd"), "relay access denied"),
     (("politica", "oauth 2.0 de google"), "oauth 2.0 policy"),

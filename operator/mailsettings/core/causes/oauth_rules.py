@@ -51,7 +51,12 @@ _NUMBERS_THAT_NEED_WORDS: Final = (
         unless=(r"grant type",),
     ),
     says(_ENTRA, Cause.WRONG_ACCOUNT_TYPE, r"not enabled for consumers", r"useraudience"),
-    says(_ENTRA, Cause.GRANT_NOT_ALLOWED, r"aadsts70002\b.{0,80}must be marked as", r"aadsts7000218\b"),
+    says(
+        _ENTRA,
+        Cause.GRANT_NOT_ALLOWED,
+        r"aadsts70002\b.{0,80}must be marked as",
+        r"must contain the following parameter: '?client_assertion",
+    ),
     says(
         _ENTRA,
         Cause.CONSENT_REQUIRED,
@@ -66,7 +71,7 @@ _NUMBERS_THAT_NEED_WORDS: Final = (
     says(
         _ENTRA,
         Cause.CLOCK_SKEW,
-        r"aadsts(?:700024|50013)\b.{0,200}(?:not within its valid time|time range|current time)",
+        r"aadsts(?:700024|5001[23])\b.{0,200}(?:not within its valid time|time range|current time)",
     ),
     says(_ENTRA, Cause.TOKEN_EXPIRED, r"aadsts50013\b.{0,200}expired"),
 )
@@ -173,6 +178,7 @@ _ENTRA_WORDS: Final = (
         r"specified tenant identifier",
         r"(?:unable|failed|cannot|could not).{0,20}(?:determine|find|resolve).{0,40}\btenant\b",
         r"invalid tenant",
+        r"no service namespace named",
         r"endpoints_resolution_error",
     ),
     says(
@@ -387,6 +393,7 @@ _GOOGLE_WORDS: Final = (
         r"insufficient[ _](?:authentication )?(?:scope|permission)",
         r"access_token_scope_insufficient",
         r"insufficientpermissions",
+        r"token contains no permissions",
         r"(?:invalid|wrong|unexpected|bad) (?:token )?(?:audience|\baud\b)",
         r"audience.{0,40}(?:invalid|not match|mismatch|validation failed|wrong|not allowed)",
         r"invalidaudience",

@@ -75,7 +75,7 @@ DNS: Final[tuple[Rule, ...]] = (
         _ERRNO,
         Cause.DNS_NOT_FOUND,
         r"enotfound",
-        r"\berrno:? ?-300[0-9]\b",
+        r"\berrno:? ?-(?:300[0-9]|[2358])\b",
         r"eai_(?:again|noname|nodata|fail)",
         r"wsahost_not_found",
         r"wsano_data",
