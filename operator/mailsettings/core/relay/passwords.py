@@ -1,6 +1,6 @@
 """The relay's own passwords, and what is kept of them.
 
-A password is 32 random bytes, so it cannot be guessed, however fast a guess is: a slow hash such as scrypt would
+A password holds 256 random bits, so it cannot be guessed, however fast a guess is: a slow hash such as scrypt would
 protect nothing, and would let anybody who can connect use up the relay's processor with wrong passwords. A salt still
 keeps equal passwords from being seen to be equal.
 """
@@ -11,10 +11,11 @@ import hashlib
 import hmac
 import re
 import secrets
+import string
 from collections.abc import Iterable
 from typing import Final
 
-PASSWORD_BYTES: Final = 32
+PASSWORD_LENGTH: Final = 43
 SALT_BYTES: Final = 16
 MAX_HASHES: Final = 2
 """Of one login: while a password is being replaced, the old and the new one both hold."""
@@ -22,11 +23,12 @@ MAX_HASHES: Final = 2
 HASH_PATTERN: Final = "^hmac-sha256[$][A-Za-z0-9_-]{22}[$][A-Za-z0-9_-]{43}$"
 
 _SCHEME: Final = "hmac-sha256"
+_CHARACTERS: Final = string.ascii_letters + string.digits
 
 
 def new_password() -> str:
-    """A random one, of characters that need no escape in any URI or file."""
-    return secrets.token_urlsafe(PASSWORD_BYTES)
+    """A random one, of characters that need no escape in any URI or file; no command takes it for an option."""
+    return "".join(secrets.choice(_CHARACTERS) for _ in range(PASSWORD_LENGTH))
 
 
 def hash_password(password: str, salt: bytes | None = None) -> str:
